@@ -1,0 +1,271 @@
+"""Layers of the codec: the KL autoencoder's encoder and decoder, and the two blocks that change its resolution.
+
+Names follow the LDM/Stability single-file VAE, so a stock file maps without renaming. Every layer comes from the
+injected `ops` namespace (torch.nn by default, comfy.ops inside ComfyUI), which needs Conv2d and GroupNorm only.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Ops = Any
+"""A namespace with Conv2d and GroupNorm that take torch.nn's arguments; comfy.ops has no common type with torch.nn."""
+
+
+@dataclass(frozen=True)
+class KLConfig:
+    """Sizes of a KL autoencoder. Defaults are Stable Diffusion 3's.
+
+    `widths` holds a channel count per resolution level, full resolution first; `attention_levels` the levels whose
+    residual blocks are followed by attention (the middle always has one); `quant_conv` tells whether 1x1 convolutions
+    stand between the encoder and the moments and between the latent and the decoder.
+    """
+
+    widths: tuple[int, ...] = (128, 256, 512, 512)
+    res_blocks: int = 2
+    norm_groups: int = 32
+    attention_levels: tuple[int, ...] = ()
+    quant_conv: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.widths or self.res_blocks < 1 or self.norm_groups < 1:
+            raise ValueError(f"{self} describes no autoencoder: widths, res_blocks and norm_groups must be positive.")
+        for width in self.widths:
+            if width % self.norm_groups:
+                raise ValueError(f"The width {width} cannot be divided into {self.norm_groups} normalisation groups.")
+
+    @property
+    def factor(self) -> int:
+        """Picture pixels per latent cell along one side."""
+        return 2 ** (len(self.widths) - 1)
+
+
+def _conv3(ops: Ops, inputs: int, outputs: int) -> nn.Module:
+    return ops.Conv2d(inputs, outputs, kernel_size=3, stride=1, padding=1)  # type: ignore[no-any-return]
+
+
+def _conv1(ops: Ops, inputs: int, outputs: int, bias: bool = True) -> nn.Module:
+    return ops.Conv2d(inputs, outputs, kernel_size=1, bias=bias)  # type: ignore[no-any-return]
+
+
+def _norm(ops: Ops, width: int, groups: int) -> nn.Module:
+    return ops.GroupNorm(num_groups=groups, num_channels=width, eps=1e-6)  # type: ignore[no-any-return]
+
+
+class ResnetBlock(nn.Module):
+    """[B, inputs, H, W] -> [B, outputs, H, W]: two normalised convolutions beside a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, groups: int, ops: Ops) -> None:
+        super().__init__()
+        self.norm1 = _norm(ops, inputs, groups)
+        self.conv1 = _conv3(ops, inputs, outputs)
+        self.norm2 = _norm(ops, outputs, groups)
+        self.conv2 = _conv3(ops, outputs, outputs)
+        self.nin_shortcut = _conv1(ops, inputs, outputs) if inputs != outputs else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.conv1(F.silu(self.norm1(x)))
+        hidden = self.conv2(F.silu(self.norm2(hidden)))
+        return hidden + (x if self.nin_shortcut is None else self.nin_shortcut(x))
+
+
+class AttnBlock(nn.Module):
+    """Single-head self-attention over all positions of [B, width, H, W], added to its input."""
+
+    def __init__(self, width: int, groups: int, ops: Ops) -> None:
+        super().__init__()
+        self.norm = _norm(ops, width, groups)
+        self.q = _conv1(ops, width, width)
+        self.k = _conv1(ops, width, width)
+        self.v = _conv1(ops, width, width)
+        self.proj_out = _conv1(ops, width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        hidden = self.norm(x)
+        q, k, v = (layer(hidden).flatten(2).transpose(1, 2).unsqueeze(1) for layer in (self.q, self.k, self.v))
+        hidden = F.scaled_dot_product_attention(q, k, v).squeeze(1)
+        hidden = hidden.transpose(1, 2).unflatten(2, (height, width))
+        return x + self.proj_out(hidden)
+
+
+class Downsample(nn.Module):
+    """Halves both sides with a strided convolution padded at the right and bottom."""
+
+    def __init__(self, width: int, ops: Ops) -> None:
+        super().__init__()
+        self.conv = ops.Conv2d(width, width, kernel_size=3, stride=2, padding=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
+
+
+class Upsample(nn.Module):
+    """Doubles both sides by nearest neighbour, then a convolution."""
+
+    def __init__(self, width: int, ops: Ops) -> None:
+        super().__init__()
+        self.conv = _conv3(ops, width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))  # type: ignore[no-any-return]
+
+
+class Level(nn.Module):
+    """The blocks of one resolution: `block`, `attn` (empty without attention), then `downsample` or `upsample`."""
+
+    def __init__(self, inputs: int, outputs: int, blocks: int, attention: bool, groups: int, ops: Ops) -> None:
+        super().__init__()
+        self.block = nn.ModuleList(
+            ResnetBlock(inputs if index == 0 else outputs, outputs, groups, ops) for index in range(blocks)
+        )
+        self.attn = nn.ModuleList(AttnBlock(outputs, groups, ops) for _ in range(blocks if attention else 0))
+        self.downsample: nn.Module | None = None
+        self.upsample: nn.Module | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        for index, block in enumerate(self.block):
+            x = block(x)
+            if self.attn:
+                x = self.attn[index](x)
+        for resize in (self.downsample, self.upsample):
+            if resize is not None:
+                x = resize(x)
+        return x
+
+
+class Middle(nn.Module):
+    """Residual block, attention, residual block at the lowest resolution."""
+
+    def __init__(self, width: int, groups: int, ops: Ops) -> None:
+        super().__init__()
+        self.block_1 = ResnetBlock(width, width, groups, ops)
+        self.attn_1 = AttnBlock(width, groups, ops)
+        self.block_2 = ResnetBlock(width, width, groups, ops)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block_2(self.attn_1(self.block_1(x)))  # type: ignore[no-any-return]
+
+
+class Encoder(nn.Module):
+    """Picture [B, 3, H, W] in [-1, 1] -> [B, outputs, H/f, W/f].
+
+    Without `outputs` the last convolution is left out and the features before it, [B, widths[-1], H/f, W/f] after the
+    final normalisation and SiLU, are returned: this is the trunk that the detail head reads.
+    """
+
+    def __init__(self, config: KLConfig, outputs: int | None, ops: Ops = nn) -> None:
+        super().__init__()
+        groups, widths = config.norm_groups, config.widths
+        self.conv_in = _conv3(ops, 3, widths[0])
+        self.down = nn.ModuleList()
+        for index, width in enumerate(widths):
+            inputs = widths[max(index - 1, 0)]
+            level = Level(inputs, width, config.res_blocks, index in config.attention_levels, groups, ops)
+            if index < len(widths) - 1:
+                level.downsample = Downsample(width, ops)
+            self.down.append(level)
+        self.mid = Middle(widths[-1], groups, ops)
+        self.norm_out = _norm(ops, widths[-1], groups)
+        self.conv_out = None if outputs is None else _conv3(ops, widths[-1], outputs)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the last convolution reads: [B, widths[-1], H/f, W/f]."""
+        x = self.conv_in(images)
+        for level in self.down:
+            x = level(x)
+        return F.silu(self.norm_out(self.mid(x)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images)
+        return features if self.conv_out is None else self.conv_out(features)
+
+
+class Decoder(nn.Module):
+    """Latent [B, inputs, h, w] -> picture [B, 3, h * f, w * f], not clamped.
+
+    Without `inputs` the first convolution is left out and the decoder starts from features [B, widths[-1], h, w]:
+    this is the joint decoder, fed by the stem.
+    """
+
+    def __init__(self, config: KLConfig, inputs: int | None, ops: Ops = nn) -> None:
+        super().__init__()
+        groups, widths = config.norm_groups, config.widths
+        self.conv_in = None if inputs is None else _conv3(ops, inputs, widths[-1])
+        self.mid = Middle(widths[-1], groups, ops)
+        self.up = nn.ModuleList()
+        for index, width in enumerate(widths):
+            above = widths[min(index + 1, len(widths) - 1)]
+            level = Level(above, width, config.res_blocks + 1, index in config.attention_levels, groups, ops)
+            if index > 0:
+                level.upsample = Upsample(width, ops)
+            self.up.append(level)
+        self.norm_out = _norm(ops, widths[0], groups)
+        self.conv_out = _conv3(ops, widths[0], 3)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        x = latents if self.conv_in is None else self.conv_in(latents)
+        x = self.mid(x)
+        for level in reversed(self.up):
+            x = level(x)
+        return self.conv_out(F.silu(self.norm_out(x)))  # type: ignore[no-any-return]
+
+
+class DCDown(nn.Module):
+    """Detail head: trunk features [B, inputs, H, W] -> moments [B, outputs, H/s, W/s] (docs/method.md, "Detail head").
+
+    A convolution and a pixel-unshuffle, beside a shortcut without a convolution: the unshuffled features averaged over
+    groups of consecutive channels, or a zero-initialised 1x1 convolution of them where the groups do not come out
+    even. Raises ValueError when `outputs` is no multiple of s * s.
+    """
+
+    def __init__(self, inputs: int, outputs: int, ratio: int, ops: Ops = nn) -> None:
+        super().__init__()
+        if outputs % ratio**2:
+            raise ValueError(
+                f"{outputs} moment channels cannot be made by a pixel-unshuffle of {ratio}: "
+                f"twice the detail channels must be a multiple of {ratio**2}."
+            )
+        self.ratio, self.outputs = ratio, outputs
+        self.conv = _conv3(ops, inputs, outputs // ratio**2)
+        self.shortcut_proj: nn.Module | None = None
+        if inputs * ratio**2 % outputs:
+            self.shortcut_proj = _conv1(ops, inputs * ratio**2, outputs, bias=False)
+            nn.init.zeros_(self.shortcut_proj.weight)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor) -> Tensor:
+        main = F.pixel_unshuffle(self.conv(features), self.ratio)
+        shortcut = F.pixel_unshuffle(features, self.ratio)
+        if self.shortcut_proj is not None:
+            return main + self.shortcut_proj(shortcut)
+        return main + shortcut.unflatten(1, (self.outputs, -1)).mean(dim=2)
+
+
+class DCUp(nn.Module):
+    """Decoder stem: latent [B, inputs, h, w] -> features [B, outputs, h * s, w * s] (docs/method.md, "Stem").
+
+    A convolution and a pixel-shuffle, beside each input channel repeated and shuffled. Raises ValueError when
+    outputs * s * s is no multiple of `inputs`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, ratio: int, ops: Ops = nn) -> None:
+        super().__init__()
+        if outputs * ratio**2 % inputs:
+            raise ValueError(
+                f"The stem cannot repeat {inputs} latent channels evenly into {outputs} features at {ratio} times the "
+                f"size: base plus detail channels must divide {outputs * ratio**2}."
+            )
+        self.ratio, self.repeats = ratio, outputs * ratio**2 // inputs
+        self.conv = _conv3(ops, inputs, outputs * ratio**2)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        repeated = latents.repeat_interleave(self.repeats, dim=1)
+        return F.pixel_shuffle(self.conv(latents) + repeated, self.ratio)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Parameters and persistent buffers of a module, as stored in its file."""
+    return sum(tensor.numel() for tensor in module.state_dict().values() if isinstance(tensor, torch.Tensor))

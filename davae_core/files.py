@@ -1,0 +1,154 @@
+"""Reading and writing safetensors: one-sentence errors, and nothing half-written."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import pickletools
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+METADATA_KEY = "davae"
+"""The safetensors metadata key that holds our JSON."""
+
+
+class CheckpointError(ValueError):
+    """A file that is not what it should be; the message is one sentence that names it and says what to do."""
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors and the metadata of a safetensors file, on the CPU. Raises CheckpointError."""
+    with open_safetensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+
+def read_shapes(path: str | Path) -> tuple[dict[str, tuple[tuple[int, ...], str]], dict[str, str]]:
+    """Shape and dtype name (as safetensors writes it) of every tensor, and the metadata, without reading the weights."""
+    with open_safetensors(path) as file:
+        shapes = {}
+        for name in file.keys():  # noqa: SIM118
+            part = file.get_slice(name)
+            shapes[name] = (tuple(part.get_shape()), str(part.get_dtype()))
+        return shapes, dict(file.metadata() or {})
+
+
+@contextlib.contextmanager
+def open_safetensors(path: str | Path) -> Iterator["safe_open"]:
+    """Open a safetensors file; raises CheckpointError with the reason when it cannot be read."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist or is not a file: check the name.")
+    try:
+        file = safe_open(path, framework="pt", device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(_why_unreadable(path)) from error
+    with file:
+        try:
+            yield file
+        except SafetensorError as error:
+            raise CheckpointError(_why_unreadable(path)) from error
+
+
+def _why_unreadable(path: Path) -> str:
+    size = path.stat().st_size
+    if size == 0:
+        return f"{path} is empty: download or copy it again."
+    with path.open("rb") as file:
+        start = file.read(16)
+    if start[:2] == b"PK" or _starts_like_pickle(start):
+        return (
+            f"{path} is a pickle (.pt, .bin or .ckpt), whatever its name says, and pickles are never loaded here: "
+            "use the safetensors file, or `davae convert` if it is a published DA-VAE checkpoint."
+        )
+    header = int.from_bytes(start[:8], "little")
+    if start[8:9] == b"{" and header + 8 < 2**40 and size < _claimed_size(path, header):
+        return f"{path} is cut short: download or copy it again."
+    return f"{path} is not a safetensors file: give the safetensors file it was meant to be."
+
+
+def _starts_like_pickle(start: bytes) -> bool:
+    try:
+        first = next(pickletools.genops(start))
+    except (ValueError, StopIteration):
+        return False
+    return first[0].name == "PROTO"
+
+
+def _claimed_size(path: Path, header: int) -> int:
+    """Bytes the header speaks of; the header itself when it is not all there."""
+    with path.open("rb") as file:
+        file.seek(8)
+        text = file.read(header)
+    if len(text) < header:
+        return header + 8
+    try:
+        entries = json.loads(text)
+    except ValueError:
+        return 0
+    ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
+    return header + 8 + max(ends, default=0)
+
+
+def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file atomically: an existing file stays whole until the new one is complete.
+
+    Raises CheckpointError when the disk is full or the folder cannot be written.
+    """
+    owned = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
+    write_atomically(path, lambda beside: save_file(owned, beside, dict(metadata)))
+
+
+def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a file beside `path`, then rename it over `path`; on any failure leave `path` as it was.
+
+    Raises CheckpointError, naming the file and the reason, where the system refuses (full disk, no permission).
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise CheckpointError(f"The folder {path.parent} does not exist: create it, or write {path.name} elsewhere.")
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    beside = Path(name)
+    try:
+        write(beside)
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        beside.chmod(0o666 & ~_umask())
+        beside.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise _write_error(path, error) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _write_error(path: Path, error: Exception) -> CheckpointError:
+    number = error.errno if isinstance(error, OSError) else None
+    full = number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) or "os error 28" in str(error) or "os error 27" in str(error)
+    reason = "the disk is full or a size limit was reached" if full else (getattr(error, "strerror", None) or str(error))
+    return CheckpointError(f"{path} could not be written ({reason}): free some room or choose another place.")
+
+
+def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes, dtypes and bytes, in the order of the names; equal weights hash equally."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().to("cpu").contiguous()
+        digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,127 @@
+"""The latent's layout: which channels are base, which are detail, and in which numbers they are given.
+
+Two spaces exist (docs/method.md, section "Two spaces"):
+
+* VAE space, what files and ComfyUI's LATENT hold: base channels are the pretrained VAE's posterior mean, unscaled;
+  detail channels are the detail posterior's mean, normalised with the statistics in the codec's file.
+* Model space, what the transformer sees: base = (x - shift) * scale of the pretrained VAE; detail unchanged.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LatentLayout:
+    """Channel counts and sizes of a detail-aligned latent [B, base + detail, H / factor, W / factor].
+
+    `base_factor` is the pretrained VAE's downscale (f), `ratio` how many times larger the picture becomes on the
+    same token grid (s). `base_shift` and `base_scale` belong to the pretrained VAE. Base channels come first.
+    """
+
+    base_channels: int = 16
+    detail_channels: int = 16
+    base_factor: int = 8
+    ratio: int = 2
+    base_shift: float = 0.0609
+    base_scale: float = 1.5305
+
+    def __post_init__(self) -> None:
+        for name in ("base_channels", "detail_channels", "base_factor", "ratio"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.base_scale == 0:
+            raise ValueError("base_scale must not be 0: model space could not be turned back into VAE space.")
+
+    @property
+    def channels(self) -> int:
+        """Channels of the whole latent, C + D."""
+        return self.base_channels + self.detail_channels
+
+    @property
+    def factor(self) -> int:
+        """Picture pixels per latent cell along one side, f * s."""
+        return self.base_factor * self.ratio
+
+
+def check_latents(latents: Tensor, layout: LatentLayout) -> None:
+    """Raise ValueError unless `latents` is [B, C + D, h, w] with finite values."""
+    if latents.ndim != 4 or latents.shape[1] != layout.channels:
+        raise ValueError(
+            f"This latent has the shape {list(latents.shape)}, but this DA-VAE needs [batch, {layout.channels}, "
+            f"height/{layout.factor}, width/{layout.factor}]: use a latent made for it (DA-VAE Encode or "
+            "Empty DA-VAE Latent)."
+        )
+    if not torch.isfinite(latents).all():
+        raise ValueError(
+            "This latent holds NaN or infinite values, so no picture can be made of it: "
+            "look at the step that made it (a sampler in fp16, or a damaged file)."
+        )
+
+
+def split(latents: Tensor, layout: LatentLayout) -> tuple[Tensor, Tensor]:
+    """Base [B, C, h, w] and detail [B, D, h, w] of a latent, as views."""
+    return latents[:, : layout.base_channels], latents[:, layout.base_channels :]
+
+
+def join(base: Tensor, detail: Tensor, layout: LatentLayout) -> Tensor:
+    """The latent [B, C + D, h, w] of its two parts; raises ValueError when their shapes do not fit the layout."""
+    wanted = (layout.base_channels, layout.detail_channels)
+    if (base.shape[1], detail.shape[1]) != wanted or base.shape[2:] != detail.shape[2:]:
+        raise ValueError(
+            f"Base {list(base.shape)} and detail {list(detail.shape)} do not make one latent: their channels must be "
+            f"{wanted[0]} and {wanted[1]}, and their heights and widths equal."
+        )
+    return torch.cat([base, detail], dim=1)
+
+
+def to_model_space(latents: Tensor, layout: LatentLayout) -> Tensor:
+    """VAE space -> model space, [B, C + D, h, w] -> the same shape."""
+    base, detail = split(latents, layout)
+    return torch.cat([base_to_model_space(base, layout), detail], dim=1)
+
+
+def to_vae_space(latents: Tensor, layout: LatentLayout) -> Tensor:
+    """Model space -> VAE space, the inverse of `to_model_space`."""
+    base, detail = split(latents, layout)
+    return torch.cat([base / layout.base_scale + layout.base_shift, detail], dim=1)
+
+
+def base_to_model_space(base: Tensor, layout: LatentLayout) -> Tensor:
+    """The base channels alone, [B, C, h, w], from VAE space to model space."""
+    return (base - layout.base_shift) * layout.base_scale
+
+
+def token_count(width: int, height: int, layout: LatentLayout, patch: int = 2) -> int:
+    """Tokens a transformer of patch size `patch` sees for a picture of width x height pixels.
+
+    Odd latent sides count as padded to the next patch, as SD3's transformer does.
+    """
+    columns, rows = width // layout.factor, height // layout.factor
+    return -(-columns // patch) * -(-rows // patch)
+
+
+def downscale_image(images: Tensor, ratio: int) -> Tensor:
+    """The base encoder's input: [B, 3, H, W] in [-1, 1] -> [B, 3, H/ratio, W/ratio] in [-1, 1].
+
+    Bicubic with a = -0.75 and no antialiasing, clamped before and after, as the published SD3 wrapper does.
+    """
+    height, width = images.shape[-2] // ratio, images.shape[-1] // ratio
+    small = F.interpolate(images.clamp(-1, 1), size=(height, width), mode="bicubic", align_corners=False)
+    return small.clamp(-1, 1)
+
+
+def crop_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Central crop of [B, 3, H, W] to sides that are multiples of `multiple`.
+
+    Raises ValueError when a side is shorter than one multiple.
+    """
+    height, width = images.shape[-2:]
+    if height < multiple or width < multiple:
+        raise ValueError(f"The picture is {width}x{height} pixels; both sides must be at least {multiple}.")
+    new_height, new_width = height - height % multiple, width - width % multiple
+    top, left = (height - new_height) // 2, (width - new_width) // 2
+    return images[..., top : top + new_height, left : left + new_width]

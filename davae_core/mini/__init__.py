@@ -1,0 +1,15 @@
+"""The miniature stack's weights: a 1:1 scale model that runs anywhere, trained by this project (docs/method.md)."""
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+
+
+def davae_path() -> Path:
+    """The miniature DA-VAE."""
+    return _FOLDER / "mini_davae.safetensors"
+
+
+def base_vae_path() -> Path:
+    """The miniature base VAE that the DA-VAE was trained from."""
+    return _FOLDER / "mini_base_vae.safetensors"
