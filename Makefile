@@ -1,0 +1,49 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`. PYTHON may name another interpreter (3.10-3.13).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COMFYUI := .comfyui
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/constraints.txt
+
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo   send six photographs through the bundled miniature DA-VAE; see davae-demo/"
+	@echo "make test   lint, types and every test, in a real ComfyUI (the first time it installs one)"
+	@echo "make lint   only ruff and mypy"
+	@echo "make clean  remove what the other commands installed and wrote"
+
+demo: $(VENV)/.demo-installed
+	$(BIN)/python -m davae_core demo -o davae-demo
+
+test: lint $(COMFYUI)/.unpacked
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) $(COMFYUI) davae-demo
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else "Python 3.10 to 3.13 is needed, this is %d.%d: name another one, as in make PYTHON=python3.12 ..." % v)'
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.demo-installed: $(VENV)/.created pyproject.toml tests/constraints.txt
+	@echo "Installing what the demo needs into $(VENV) (the first time this takes some minutes) ..."
+	$(BIN)/python scripts/requirements.py demo > $(VENV)/demo.txt
+	$(PIP_INSTALL) --requirement $(VENV)/demo.txt
+	@touch $@
+
+$(COMFYUI)/.unpacked: $(VENV)/.created tests/comfyui.txt scripts/fetch_comfyui.py
+	$(BIN)/python scripts/fetch_comfyui.py $(COMFYUI)
+	@touch $@
+
+$(VENV)/.test-installed: $(VENV)/.created $(COMFYUI)/.unpacked pyproject.toml tests/constraints.txt
+	@echo "Installing what the tests need into $(VENV) (the first time this takes some minutes) ..."
+	$(BIN)/python scripts/requirements.py demo diffusers train test > $(VENV)/test.txt
+	$(PIP_INSTALL) --requirement $(VENV)/test.txt --requirement $(COMFYUI)/requirements.txt requests
+	@touch $@
