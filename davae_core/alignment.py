@@ -15,7 +15,8 @@ def project(detail: Tensor, base_channels: int) -> Tensor:
             f"{channels} detail channels cannot be averaged into {base_channels} groups: "
             "the detail channels must be a multiple of the base channels."
         )
-    return detail.unflatten(1, (base_channels, -1)).mean(dim=2)
+    batch, _, height, width = detail.shape
+    return detail.reshape(batch, base_channels, -1, height, width).mean(dim=2)
 
 
 def alignment_loss(detail: Tensor, base_model_space: Tensor) -> Tensor:

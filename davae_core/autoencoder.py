@@ -34,11 +34,13 @@ class CodecConfig:
     def __post_init__(self) -> None:
         if self.layout.base_factor != self.backbone.factor:
             raise ValueError(
-                f"The layout says {self.layout.base_factor} pixels per base latent cell, but {len(self.backbone.widths)} "
-                f"resolution levels make {self.backbone.factor}."
+                f"The layout says {self.layout.base_factor} pixels per base latent cell, but "
+                f"{len(self.backbone.widths)} resolution levels make {self.backbone.factor}."
             )
         if self.stem_order not in ("detail_first", "base_first"):
-            raise ValueError(f"stem_order must be detail_first or base_first, not {self.stem_order!r}.")
+            raise ValueError(
+                f"stem_order must be detail_first or base_first, not {self.stem_order!r}."
+            )
 
 
 @dataclass
@@ -86,7 +88,9 @@ class KLAutoencoder(nn.Module):
         self.backbone, self.latent_channels = backbone, latent_channels
         self.encoder = Encoder(backbone, 2 * latent_channels, ops)
         self.decoder = Decoder(backbone, latent_channels, ops)
-        _add_quant_convs(self, backbone, latent_channels, ops, decoder=True)
+        self.quant_conv, self.post_quant_conv = _quant_convs(
+            backbone, latent_channels, ops, decoder=True
+        )
 
     def encode_moments(self, images: Tensor) -> Moments:
         """Posterior of [B, 3, H, W] in [-1, 1]: mean and log-variance [B, C, H/f, W/f], unscaled."""
@@ -138,7 +142,9 @@ class DetailAlignedVAE(nn.Module):
         layout, backbone = config.layout, config.backbone
         self.encoder = Encoder(backbone, 2 * layout.base_channels, ops)
         self.decoder = Decoder(backbone, layout.base_channels, ops) if base_decoder else None
-        _add_quant_convs(self, backbone, layout.base_channels, ops, decoder=base_decoder)
+        self.quant_conv, self.post_quant_conv = _quant_convs(
+            backbone, layout.base_channels, ops, decoder=base_decoder
+        )
         self.detail = DetailHead(config, ops)
         self.joint = JointDecoder(config, ops)
 
@@ -155,13 +161,17 @@ class DetailAlignedVAE(nn.Module):
         """
         if base.backbone != config.backbone or base.latent_channels != config.layout.base_channels:
             raise ValueError(
-                f"The base VAE ({base.backbone}, {base.latent_channels} latent channels) has other sizes than the codec "
-                f"({config.backbone}, {config.layout.base_channels} base channels)."
+                f"The base VAE ({base.backbone}, {base.latent_channels} latent channels) has other sizes "
+                f"than the codec ({config.backbone}, {config.layout.base_channels} base channels)."
             )
         codec = cls(config)
         codec.load_state_dict({**codec.state_dict(), **base.state_dict()})
-        trunk = {k: v for k, v in base.encoder.state_dict().items() if not k.startswith("conv_out.")}
-        decoder = {k: v for k, v in base.decoder.state_dict().items() if not k.startswith("conv_in.")}
+        trunk = {
+            k: v for k, v in base.encoder.state_dict().items() if not k.startswith("conv_out.")
+        }
+        decoder = {
+            k: v for k, v in base.decoder.state_dict().items() if not k.startswith("conv_in.")
+        }
         if codec.detail.trunk is not None:
             codec.detail.trunk.load_state_dict(trunk)
         codec.joint.decoder.load_state_dict(decoder)
@@ -179,8 +189,10 @@ class DetailAlignedVAE(nn.Module):
         codec.load_state_dict(tensors, assign=True)
         return codec.to(device=device, dtype=dtype).eval()
 
-    def save(self, path: str | Path, compact: bool = False, parents: dict[str, str] | None = None) -> None:
-        """Write the codec file; `compact` leaves the base decoder out. `parents` names what it was made from by hash."""
+    def save(
+        self, path: str | Path, compact: bool = False, parents: dict[str, str] | None = None
+    ) -> None:
+        """Write the codec file; `compact` leaves the base decoder out, `parents` names its ancestors by hash."""
         from .checkpoints import write_codec_file
 
         write_codec_file(path, self.config, self.state_dict(), compact, parents or {})
@@ -207,12 +219,18 @@ class DetailAlignedVAE(nn.Module):
         """
         check_latents(latents, self.layout)
         base, detail = split(latents, self.layout)
-        images = self.decode_joint(base_to_model_space(base, self.layout), self.denormalise_detail(detail))
+        images = self.decode_joint(
+            base_to_model_space(base, self.layout), self.denormalise_detail(detail)
+        )
         return images.clamp(-1, 1)
 
     def decode_joint(self, base_model_space: Tensor, detail: Tensor) -> Tensor:
         """The decoder as it is trained: base in model space, detail raw -> pictures, not clamped."""
-        parts = (detail, base_model_space) if self.config.stem_order == "detail_first" else (base_model_space, detail)
+        parts = (
+            (detail, base_model_space)
+            if self.config.stem_order == "detail_first"
+            else (base_model_space, detail)
+        )
         return self.joint(torch.cat(parts, dim=1))  # type: ignore[no-any-return]
 
     def decode_base(self, latents: Tensor) -> Tensor:
@@ -256,9 +274,13 @@ class DetailAlignedVAE(nn.Module):
         """Store per-channel mean and standard deviation [D]; raises ValueError unless finite and std positive."""
         shape = (self.layout.detail_channels,)
         if mean.shape != shape or std.shape != shape:
-            raise ValueError(f"Detail statistics must have {shape[0]} values each, not {mean.numel()} and {std.numel()}.")
+            raise ValueError(
+                f"Detail statistics must have {shape[0]} values each, not {mean.numel()} and {std.numel()}."
+            )
         if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).all()):
-            raise ValueError("Detail statistics must be finite and every standard deviation above 0.")
+            raise ValueError(
+                "Detail statistics must be finite and every standard deviation above 0."
+            )
         self.detail.mean.copy_(mean)
         self.detail.std.copy_(std)
 
@@ -272,10 +294,14 @@ class DetailAlignedVAE(nn.Module):
             )
 
 
-def _add_quant_convs(module: nn.Module, backbone: KLConfig, channels: int, ops: Ops, decoder: bool) -> None:
-    has = backbone.quant_conv
-    module.quant_conv = ops.Conv2d(2 * channels, 2 * channels, kernel_size=1) if has else None
-    module.post_quant_conv = ops.Conv2d(channels, channels, kernel_size=1) if has and decoder else None
+def _quant_convs(
+    backbone: KLConfig, channels: int, ops: Ops, decoder: bool
+) -> tuple[nn.Module | None, nn.Module | None]:
+    """The 1x1 convolutions around the base latent, where the pretrained VAE has them."""
+    if not backbone.quant_conv:
+        return None, None
+    before = ops.Conv2d(2 * channels, 2 * channels, kernel_size=1)
+    return before, ops.Conv2d(channels, channels, kernel_size=1) if decoder else None
 
 
 def _base_moments(module: KLAutoencoder | DetailAlignedVAE, images: Tensor) -> Moments:

@@ -32,15 +32,19 @@ class KLConfig:
 
     def __post_init__(self) -> None:
         if not self.widths or self.res_blocks < 1 or self.norm_groups < 1:
-            raise ValueError(f"{self} describes no autoencoder: widths, res_blocks and norm_groups must be positive.")
+            raise ValueError(
+                f"{self} describes no autoencoder: widths, res_blocks and norm_groups must be positive."
+            )
         for width in self.widths:
             if width % self.norm_groups:
-                raise ValueError(f"The width {width} cannot be divided into {self.norm_groups} normalisation groups.")
+                raise ValueError(
+                    f"The width {width} cannot be divided into {self.norm_groups} normalisation groups."
+                )
 
     @property
     def factor(self) -> int:
         """Picture pixels per latent cell along one side."""
-        return 2 ** (len(self.widths) - 1)
+        return 1 << (len(self.widths) - 1)
 
 
 def _conv3(ops: Ops, inputs: int, outputs: int) -> nn.Module:
@@ -69,7 +73,8 @@ class ResnetBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.conv1(F.silu(self.norm1(x)))
         hidden = self.conv2(F.silu(self.norm2(hidden)))
-        return hidden + (x if self.nin_shortcut is None else self.nin_shortcut(x))
+        shortcut: Tensor = x if self.nin_shortcut is None else self.nin_shortcut(x)
+        return shortcut + hidden
 
 
 class AttnBlock(nn.Module):
@@ -86,10 +91,15 @@ class AttnBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         hidden = self.norm(x)
-        q, k, v = (layer(hidden).flatten(2).transpose(1, 2).unsqueeze(1) for layer in (self.q, self.k, self.v))
+        q, k, v = (
+            layer(hidden).flatten(2).transpose(1, 2).unsqueeze(1)
+            for layer in (self.q, self.k, self.v)
+        )
         hidden = F.scaled_dot_product_attention(q, k, v).squeeze(1)
-        hidden = hidden.transpose(1, 2).unflatten(2, (height, width))
-        return x + self.proj_out(hidden)
+        update: Tensor = self.proj_out(
+            hidden.transpose(1, 2).reshape(-1, x.shape[1], height, width)
+        )
+        return x + update
 
 
 class Downsample(nn.Module):
@@ -117,12 +127,17 @@ class Upsample(nn.Module):
 class Level(nn.Module):
     """The blocks of one resolution: `block`, `attn` (empty without attention), then `downsample` or `upsample`."""
 
-    def __init__(self, inputs: int, outputs: int, blocks: int, attention: bool, groups: int, ops: Ops) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, blocks: int, attention: bool, groups: int, ops: Ops
+    ) -> None:
         super().__init__()
         self.block = nn.ModuleList(
-            ResnetBlock(inputs if index == 0 else outputs, outputs, groups, ops) for index in range(blocks)
+            ResnetBlock(inputs if index == 0 else outputs, outputs, groups, ops)
+            for index in range(blocks)
         )
-        self.attn = nn.ModuleList(AttnBlock(outputs, groups, ops) for _ in range(blocks if attention else 0))
+        self.attn = nn.ModuleList(
+            AttnBlock(outputs, groups, ops) for _ in range(blocks if attention else 0)
+        )
         self.downsample: nn.Module | None = None
         self.upsample: nn.Module | None = None
 
@@ -164,7 +179,9 @@ class Encoder(nn.Module):
         self.down = nn.ModuleList()
         for index, width in enumerate(widths):
             inputs = widths[max(index - 1, 0)]
-            level = Level(inputs, width, config.res_blocks, index in config.attention_levels, groups, ops)
+            level = Level(
+                inputs, width, config.res_blocks, index in config.attention_levels, groups, ops
+            )
             if index < len(widths) - 1:
                 level.downsample = Downsample(width, ops)
             self.down.append(level)
@@ -199,7 +216,9 @@ class Decoder(nn.Module):
         self.up = nn.ModuleList()
         for index, width in enumerate(widths):
             above = widths[min(index + 1, len(widths) - 1)]
-            level = Level(above, width, config.res_blocks + 1, index in config.attention_levels, groups, ops)
+            level = Level(
+                above, width, config.res_blocks + 1, index in config.attention_levels, groups, ops
+            )
             if index > 0:
                 level.upsample = Upsample(width, ops)
             self.up.append(level)
@@ -237,11 +256,14 @@ class DCDown(nn.Module):
             nn.init.zeros_(self.shortcut_proj.weight)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> Tensor:
-        main = F.pixel_unshuffle(self.conv(features), self.ratio)
+        main: Tensor = F.pixel_unshuffle(self.conv(features), self.ratio)
         shortcut = F.pixel_unshuffle(features, self.ratio)
         if self.shortcut_proj is not None:
-            return main + self.shortcut_proj(shortcut)
-        return main + shortcut.unflatten(1, (self.outputs, -1)).mean(dim=2)
+            shortcut = self.shortcut_proj(shortcut)
+        else:
+            batch, _, height, width = shortcut.shape
+            shortcut = shortcut.reshape(batch, self.outputs, -1, height, width).mean(dim=2)
+        return main + shortcut
 
 
 class DCUp(nn.Module):
@@ -268,4 +290,8 @@ class DCUp(nn.Module):
 
 def count_parameters(module: nn.Module) -> int:
     """Parameters and persistent buffers of a module, as stored in its file."""
-    return sum(tensor.numel() for tensor in module.state_dict().values() if isinstance(tensor, torch.Tensor))
+    return sum(
+        tensor.numel()
+        for tensor in module.state_dict().values()
+        if isinstance(tensor, torch.Tensor)
+    )

@@ -62,8 +62,14 @@ def read_metadata(path: str | Path, metadata: Mapping[str, str]) -> dict[str, An
     try:
         found = json.loads(metadata[METADATA_KEY])
     except ValueError as error:
-        raise CheckpointError(f"{path} has damaged DA-VAE metadata: download or write it again.") from error
-    if not isinstance(found, dict) or not isinstance(found.get("format_version"), int) or "kind" not in found:
+        raise CheckpointError(
+            f"{path} has damaged DA-VAE metadata: download or write it again."
+        ) from error
+    if (
+        not isinstance(found, dict)
+        or not isinstance(found.get("format_version"), int)
+        or "kind" not in found
+    ):
         raise CheckpointError(f"{path} has damaged DA-VAE metadata: download or write it again.")
     if found["format_version"] > FORMAT_VERSION:
         raise CheckpointError(
@@ -79,7 +85,9 @@ def read_codec_file(path: str | Path) -> tuple[CodecConfig, dict[str, Tensor]]:
     Raises CheckpointError for anything that is not one, saying what it is instead and what to pick.
     """
     tensors, metadata = read_safetensors(path)
-    config = codec_config(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, metadata)
+    config = codec_config(
+        path, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, metadata
+    )
     return config, tensors
 
 
@@ -89,10 +97,14 @@ def codec_config(
     """The configuration a codec file's metadata gives, after checking its keys and shapes. Raises CheckpointError."""
     described = read_metadata(path, metadata)
     if described.get("kind") != KIND_CODEC:
-        raise CheckpointError(f"{path} is {what_is(shapes, described)}, not a DA-VAE: pick a DA-VAE file (models/vae).")
+        raise CheckpointError(
+            f"{path} is {what_is(shapes, described)}, not a DA-VAE: pick a DA-VAE file (models/vae)."
+        )
     config = _config_from(path, described)
     with torch.device("meta"):
-        expected = DetailAlignedVAE(config, base_decoder="decoder.conv_in.weight" in shapes).state_dict()
+        expected = DetailAlignedVAE(
+            config, base_decoder="decoder.conv_in.weight" in shapes
+        ).state_dict()
     wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
     _check_keys(path, shapes, wanted)
     return config
@@ -107,12 +119,16 @@ def _config_from(path: str | Path, described: Mapping[str, Any]) -> CodecConfig:
             shared_trunk=bool(described["shared_trunk"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} has damaged DA-VAE metadata ({error}): download or write it again.") from error
+        raise CheckpointError(
+            f"{path} has damaged DA-VAE metadata ({error}): download or write it again."
+        ) from error
 
 
 def _dataclass_from(kind: type[Config], values: Mapping[str, Any]) -> Config:
     known = {field.name for field in fields(kind)}
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
+    return kind(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+    )
 
 
 def _check_keys(
@@ -142,9 +158,17 @@ def write_codec_file(
 ) -> None:
     """Write a codec file; `compact` leaves the base decoder out. The base VAE's hash is always among the parents."""
     kept = dict(tensors)
-    base = {name: tensor for name, tensor in kept.items() if name.startswith(("encoder.", "quant_conv."))}
+    base = {
+        name: tensor
+        for name, tensor in kept.items()
+        if name.startswith(("encoder.", "quant_conv."))
+    }
     if compact:
-        kept = {name: t for name, t in kept.items() if not name.startswith(("decoder.", "post_quant_conv."))}
+        kept = {
+            name: t
+            for name, t in kept.items()
+            if not name.startswith(("decoder.", "post_quant_conv."))
+        }
     described = {
         "kind": KIND_CODEC,
         "format_version": FORMAT_VERSION,
@@ -183,7 +207,9 @@ def load_base_vae(path: str | Path, channels: int | None = None) -> BaseVae:
     tensors, metadata = read_safetensors(file)
     described = read_metadata(file, metadata)
     if described.get("kind") not in (None, KIND_BASE_VAE):
-        raise CheckpointError(f"{file} is {what_is(_shapes(tensors), described)}, not a plain VAE: pick the VAE it came from.")
+        raise CheckpointError(
+            f"{file} is {what_is(_shapes(tensors), described)}, not a plain VAE: pick the VAE it came from."
+        )
     stock = _stock_vae_tensors(file, tensors, described)
     found = stock["decoder.conv_in.weight"].shape[1]
     if channels is not None and found != channels:
@@ -202,14 +228,19 @@ def load_base_vae(path: str | Path, channels: int | None = None) -> BaseVae:
 
 
 def _backbone_of(
-    file: Path, stock: Mapping[str, Tensor], described: Mapping[str, Any], settings: Mapping[str, Any]
+    file: Path,
+    stock: Mapping[str, Tensor],
+    described: Mapping[str, Any],
+    settings: Mapping[str, Any],
 ) -> KLConfig:
     if "backbone" in described:
         return _dataclass_from(KLConfig, described["backbone"])
     try:
         return kl_config_of(stock, norm_groups=settings.get("norm_num_groups", 32))
     except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{file} is not a VAE this project knows ({error}): pick the stock SD3 VAE.") from error
+        raise CheckpointError(
+            f"{file} is not a VAE this project knows ({error}): pick the stock SD3 VAE."
+        ) from error
 
 
 def _diffusers_settings(path: Path) -> dict[str, Any]:
@@ -232,7 +263,9 @@ def _weights_in(path: Path) -> Path:
         return file
     if (path / "vae" / file.name).is_file():
         return path / "vae" / file.name
-    raise CheckpointError(f"The folder {path} holds no {file.name}: give a diffusers VAE folder or a safetensors file.")
+    raise CheckpointError(
+        f"The folder {path} holds no {file.name}: give a diffusers VAE folder or a safetensors file."
+    )
 
 
 def _stock_vae_tensors(
@@ -270,9 +303,13 @@ def what_is(shapes: Mapping[str, tuple[int, ...]], described: Mapping[str, Any])
     for prefix in PREFIXES:
         if f"{prefix}decoder.conv_in.weight" in shapes:
             channels = shapes[f"{prefix}decoder.conv_in.weight"][1]
-            where = "a full checkpoint with a VAE" if prefix == "first_stage_model." else "a plain VAE"
+            where = (
+                "a full checkpoint with a VAE" if prefix == "first_stage_model." else "a plain VAE"
+            )
             return f"{where} of {channels} latent channels"
-    if any(name.endswith(("lora_A.weight", "lora_down.weight", "lora_up.weight")) for name in names):
+    if any(
+        name.endswith(("lora_A.weight", "lora_down.weight", "lora_up.weight")) for name in names
+    ):
         return "a LoRA"
     if any("joint_blocks." in name or "transformer_blocks." in name for name in names):
         return "a diffusion transformer"
@@ -293,9 +330,13 @@ def inspect_file(path: str | Path) -> FileReport:
         "dtypes": sorted({dtype for _, dtype in found.values()}),
         "metadata": described,
     }
-    lines = [f"{Path(path).name} is {what_is(shapes, described)}: {_count(parameters)} parameters, {len(shapes)} tensors."]
+    lines = [
+        f"{Path(path).name} is {what_is(shapes, described)}: {_count(parameters)} parameters, {len(shapes)} tensors."
+    ]
     if described.get("kind") == KIND_CODEC:
-        lines += _codec_lines(codec_config(path, shapes, metadata), "decoder.conv_in.weight" in shapes, described)
+        lines += _codec_lines(
+            codec_config(path, shapes, metadata), "decoder.conv_in.weight" in shapes, described
+        )
     if described.get("kind") == KIND_BASE_VAE:
         lines.append(
             f"Latent: {described['latent_channels']} channels; model space is (x - {described['shift']:.4f}) * "
@@ -306,7 +347,9 @@ def inspect_file(path: str | Path) -> FileReport:
     return FileReport(data["kind"], tuple(lines), data)
 
 
-def _codec_lines(config: CodecConfig, base_decoder: bool, described: Mapping[str, Any]) -> list[str]:
+def _codec_lines(
+    config: CodecConfig, base_decoder: bool, described: Mapping[str, Any]
+) -> list[str]:
     layout = config.layout
     size = 64 * layout.factor
     plain = (size // layout.base_factor // 2) ** 2
@@ -314,7 +357,12 @@ def _codec_lines(config: CodecConfig, base_decoder: bool, described: Mapping[str
         f"Latent: {layout.base_channels} base + {layout.detail_channels} detail channels, {layout.factor} pixels per cell "
         f"({size}x{size} pixels: [{layout.channels}, 64, 64], {token_count(size, size, layout)} tokens where the plain "
         f"VAE needs {plain}).",
-        "Drafts: " + ("yes, the base decoder is inside." if base_decoder else "with the stock VAE (compact file)."),
+        "Drafts: "
+        + (
+            "yes, the base decoder is inside."
+            if base_decoder
+            else "with the stock VAE (compact file)."
+        ),
         "Trunk: " + ("shared with the base encoder." if config.shared_trunk else "its own."),
         f"Base encoder: {described['parents'].get('base_encoder', 'unknown')[:12]}.",
     ]

@@ -96,12 +96,16 @@ def _claimed_size(path: Path, header: int) -> int:
     return header + 8 + max(ends, default=0)
 
 
-def write_safetensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_safetensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
     """Write a safetensors file atomically: an existing file stays whole until the new one is complete.
 
     Raises CheckpointError when the disk is full or the folder cannot be written.
     """
-    owned = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
+    owned = {
+        name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()
+    }
     write_atomically(path, lambda beside: save_file(owned, beside, dict(metadata)))
 
 
@@ -112,7 +116,9 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     """
     path = Path(path)
     if not path.parent.is_dir():
-        raise CheckpointError(f"The folder {path.parent} does not exist: create it, or write {path.name} elsewhere.")
+        raise CheckpointError(
+            f"The folder {path.parent} does not exist: create it, or write {path.name} elsewhere."
+        )
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(handle)
@@ -139,9 +145,19 @@ def _umask() -> int:
 
 def _write_error(path: Path, error: Exception) -> CheckpointError:
     number = error.errno if isinstance(error, OSError) else None
-    full = number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) or "os error 28" in str(error) or "os error 27" in str(error)
-    reason = "the disk is full or a size limit was reached" if full else (getattr(error, "strerror", None) or str(error))
-    return CheckpointError(f"{path} could not be written ({reason}): free some room or choose another place.")
+    full = (
+        number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+        or "os error 28" in str(error)
+        or "os error 27" in str(error)
+    )
+    reason = (
+        "the disk is full or a size limit was reached"
+        if full
+        else (getattr(error, "strerror", None) or str(error))
+    )
+    return CheckpointError(
+        f"{path} could not be written ({reason}): free some room or choose another place."
+    )
 
 
 def tensor_hash(tensors: Mapping[str, Tensor]) -> str:

@@ -34,7 +34,9 @@ class LatentLayout:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
         if self.base_scale == 0:
-            raise ValueError("base_scale must not be 0: model space could not be turned back into VAE space.")
+            raise ValueError(
+                "base_scale must not be 0: model space could not be turned back into VAE space."
+            )
 
     @property
     def channels(self) -> int:
@@ -110,7 +112,9 @@ def downscale_image(images: Tensor, ratio: int) -> Tensor:
     Bicubic with a = -0.75 and no antialiasing, clamped before and after, as the published SD3 wrapper does.
     """
     height, width = images.shape[-2] // ratio, images.shape[-1] // ratio
-    small = F.interpolate(images.clamp(-1, 1), size=(height, width), mode="bicubic", align_corners=False)
+    small = F.interpolate(
+        images.clamp(-1, 1), size=(height, width), mode="bicubic", align_corners=False
+    )
     return small.clamp(-1, 1)
 
 
@@ -121,7 +125,9 @@ def crop_to_multiple(images: Tensor, multiple: int) -> Tensor:
     """
     height, width = images.shape[-2:]
     if height < multiple or width < multiple:
-        raise ValueError(f"The picture is {width}x{height} pixels; both sides must be at least {multiple}.")
+        raise ValueError(
+            f"The picture is {width}x{height} pixels; both sides must be at least {multiple}."
+        )
     new_height, new_width = height - height % multiple, width - width % multiple
     top, left = (height - new_height) // 2, (width - new_width) // 2
     return images[..., top : top + new_height, left : left + new_width]

@@ -33,7 +33,9 @@ class Converted:
     tensors: dict[str, Tensor]
 
 
-def convert_codec(source: str | Path, stats: str | Path | None = None, base: BaseVae | None = None) -> Converted:
+def convert_codec(
+    source: str | Path, stats: str | Path | None = None, base: BaseVae | None = None
+) -> Converted:
     """Convert a published stage-1 checkpoint.
 
     `stats`: JSON with the detail channels' mean and std; by default the latent_norm_stats.json beside `source`, else
@@ -43,13 +45,21 @@ def convert_codec(source: str | Path, stats: str | Path | None = None, base: Bas
     source = Path(source)
     published = _read_published(source)
     if "dc_down.conv.weight" not in published or "dc_up.conv.weight" not in published:
-        raise CheckpointError(f"{source} is not a published DA-VAE checkpoint (no dc_down and dc_up): give the stage-1 file.")
+        raise CheckpointError(
+            f"{source} is not a published DA-VAE checkpoint (no dc_down and dc_up): give the stage-1 file."
+        )
     own = _vae_under(published, _OWN)
-    base_tensors = _vae_under(published, _BASE) or (base.vae.state_dict() if base is not None else {})
+    base_tensors = _vae_under(published, _BASE) or (
+        base.vae.state_dict() if base is not None else {}
+    )
     if not base_tensors:
-        raise CheckpointError(f"{source} does not hold its base VAE: give the pretrained VAE it was trained on with --base.")
+        raise CheckpointError(
+            f"{source} does not hold its base VAE: give the pretrained VAE it was trained on with --base."
+        )
     config = _config(source, published, own, base_tensors, base)
-    return Converted(config, _tensors(published, own, base_tensors, config, _statistics(source, stats)))
+    return Converted(
+        config, _tensors(published, own, base_tensors, config, _statistics(source, stats))
+    )
 
 
 def _read_published(source: Path) -> dict[str, Tensor]:
@@ -71,12 +81,18 @@ def _plain_tensors(source: Path, loaded: Any) -> dict[str, Tensor]:
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict):
-        raise CheckpointError(f"{source} holds no weights by name: give the published pytorch_model.bin.")
+        raise CheckpointError(
+            f"{source} holds no weights by name: give the published pytorch_model.bin."
+        )
     return {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
 
 
 def _vae_under(published: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    part = {name.removeprefix(prefix): tensor for name, tensor in published.items() if name.startswith(prefix)}
+    part = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in published.items()
+        if name.startswith(prefix)
+    }
     return diffusers_vae_to_ldm(part)
 
 
@@ -93,7 +109,9 @@ def _config(
         up, down = published["dc_up.conv.weight"], published["dc_down.conv.weight"]
         ratio = isqrt(up.shape[0] // backbone.widths[-1])
     except (KeyError, ValueError, IndexError) as error:
-        raise CheckpointError(f"{source} is not a whole DA-VAE checkpoint ({error} is missing): get it again.") from error
+        raise CheckpointError(
+            f"{source} is not a whole DA-VAE checkpoint ({error} is missing): get it again."
+        ) from error
     posterior = down.shape[0] * ratio**2 // 2
     if posterior == up.shape[1]:
         raise CheckpointError(
@@ -113,7 +131,9 @@ def _config(
         base_shift=SD3_SHIFT if base is None else base.shift,
         base_scale=SD3_SCALE if base is None else base.scale,
     )
-    return CodecConfig(layout, backbone, stem_order="detail_first", shared_trunk=_same_trunk(own, base_tensors))
+    return CodecConfig(
+        layout, backbone, stem_order="detail_first", shared_trunk=_same_trunk(own, base_tensors)
+    )
 
 
 def _trunk(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -126,7 +146,9 @@ def _trunk(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _same_trunk(own: Mapping[str, Tensor], base_tensors: Mapping[str, Tensor]) -> bool:
     mine, theirs = _trunk(own), _trunk(base_tensors)
-    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+    return mine.keys() == theirs.keys() and all(
+        torch.equal(mine[name], theirs[name]) for name in mine
+    )
 
 
 def _tensors(
@@ -139,7 +161,9 @@ def _tensors(
     detail = config.layout.detail_channels
     mean, std = statistics if statistics is not None else (torch.zeros(detail), torch.ones(detail))
     if mean.shape != (detail,) or std.shape != (detail,):
-        raise CheckpointError(f"The detail statistics hold {mean.numel()} channels, the checkpoint {detail}: give its own.")
+        raise CheckpointError(
+            f"The detail statistics hold {mean.numel()} channels, the checkpoint {detail}: give its own."
+        )
     tensors = dict(base_tensors)
     if not config.shared_trunk:
         tensors |= {f"detail.trunk.{name}": tensor for name, tensor in _trunk(own).items()}
@@ -164,5 +188,7 @@ def _statistics(source: Path, stats: str | Path | None) -> tuple[Tensor, Tensor]
         found = json.loads(path.read_text())
         mean, std = torch.tensor(found["mean"]), torch.tensor(found["std"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f'{path} is not a statistics file like {{"mean": [...], "std": [...]}}: check it.') from error
+        raise CheckpointError(
+            f'{path} is not a statistics file like {{"mean": [...], "std": [...]}}: check it.'
+        ) from error
     return mean.float(), torch.where(std > 0, std, torch.full_like(std, 1e-6)).float()

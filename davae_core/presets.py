@@ -6,7 +6,12 @@ from .latents import LatentLayout
 
 SD3 = CodecConfig(
     layout=LatentLayout(
-        base_channels=16, detail_channels=16, base_factor=8, ratio=2, base_shift=0.0609, base_scale=1.5305
+        base_channels=16,
+        detail_channels=16,
+        base_factor=8,
+        ratio=2,
+        base_shift=0.0609,
+        base_scale=1.5305,
     ),
     backbone=KLConfig(widths=(128, 256, 512, 512), res_blocks=2, norm_groups=32),
     stem_order="detail_first",
@@ -15,10 +20,19 @@ SD3 = CodecConfig(
 
 IMAGENET = CodecConfig(
     layout=LatentLayout(
-        base_channels=32, detail_channels=96, base_factor=16, ratio=2, base_shift=0.0, base_scale=1.0
+        base_channels=32,
+        detail_channels=96,
+        base_factor=16,
+        ratio=2,
+        base_shift=0.0,
+        base_scale=1.0,
     ),
     backbone=KLConfig(
-        widths=(128, 128, 256, 256, 512), res_blocks=2, norm_groups=32, attention_levels=(4,), quant_conv=True
+        widths=(128, 128, 256, 256, 512),
+        res_blocks=2,
+        norm_groups=32,
+        attention_levels=(4,),
+        quant_conv=True,
     ),
     stem_order="base_first",
     shared_trunk=False,

@@ -35,12 +35,17 @@ def looks_like_diffusers_vae(names: Mapping[str, object]) -> bool:
 
 def diffusers_vae_to_ldm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same weights under LDM names: levels of the decoder counted from full resolution, attention as 1x1 convs."""
-    levels = 1 + max((int(m[1]) for name in tensors if (m := re.match(r"decoder\.up_blocks\.(\d+)\.", name))), default=-1)
+    levels = 1 + max(
+        (int(m[1]) for name in tensors if (m := re.match(r"decoder\.up_blocks\.(\d+)\.", name))),
+        default=-1,
+    )
     renamed = {}
     for name, tensor in tensors.items():
         for pattern, replacement in _RENAMES:
             name = re.sub(pattern, replacement, name)
-        name = re.sub(r"^decoder\.up\.(\d+)\.", lambda m: f"decoder.up.{levels - 1 - int(m[1])}.", name)
+        name = re.sub(
+            r"^decoder\.up\.(\d+)\.", lambda m: f"decoder.up.{levels - 1 - int(m[1])}.", name
+        )
         if _ATTENTION.search(name) and tensor.ndim == 2:
             tensor = tensor[:, :, None, None]
         renamed[name] = tensor
@@ -55,8 +60,12 @@ def kl_config_of(tensors: Mapping[str, Tensor], norm_groups: int = 32) -> KLConf
     widths: list[int] = []
     while (name := f"encoder.down.{len(widths)}.block.0.conv1.weight") in tensors:
         widths.append(tensors[name].shape[0])
-    blocks = sum(bool(re.match(r"encoder\.down\.0\.block\.\d+\.conv1\.weight$", name)) for name in tensors)
-    attention = {int(m[1]) for name in tensors if (m := re.match(r"encoder\.down\.(\d+)\.attn\.", name))}
+    blocks = sum(
+        bool(re.match(r"encoder\.down\.0\.block\.\d+\.conv1\.weight$", name)) for name in tensors
+    )
+    attention = {
+        int(m[1]) for name in tensors if (m := re.match(r"encoder\.down\.(\d+)\.attn\.", name))
+    }
     return KLConfig(
         widths=tuple(widths),
         res_blocks=blocks,

@@ -23,7 +23,9 @@ def tiles(height: int, width: int, tile: int, overlap: int) -> Iterator[Tile]:
     Raises ValueError unless 0 <= overlap < tile.
     """
     if not 0 <= overlap < tile:
-        raise ValueError(f"The overlap ({overlap}) must be smaller than the tile ({tile}) and not negative.")
+        raise ValueError(
+            f"The overlap ({overlap}) must be smaller than the tile ({tile}) and not negative."
+        )
     for top in _starts(height, tile, overlap):
         for left in _starts(width, tile, overlap):
             yield Tile(top, left, min(tile, height), min(tile, width))
@@ -58,7 +60,9 @@ def map_tiled(
     weights: Tensor | None = None
     feather = overlap * multiply // divide
     for done, place in enumerate(plan, start=1):
-        part = inputs[..., place.top : place.top + place.height, place.left : place.left + place.width]
+        part = inputs[
+            ..., place.top : place.top + place.height, place.left : place.left + place.width
+        ]
         result = function(part)
         if total is None or weights is None:
             shape = (height * multiply // divide, width * multiply // divide)

@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from davae_core.latents import (
+    LatentLayout,
+    check_latents,
+    crop_to_multiple,
+    downscale_image,
+    join,
+    split,
+    to_model_space,
+    to_vae_space,
+    token_count,
+)
+
+SD3 = LatentLayout()
+
+
+def test_base_comes_first_and_join_undoes_split():
+    latents = torch.randn(2, 32, 4, 6)
+    base, detail = split(latents, SD3)
+    assert torch.equal(base, latents[:, :16])
+    assert torch.equal(detail, latents[:, 16:])
+    assert torch.equal(join(base, detail, SD3), latents)
+
+
+def test_model_space_scales_the_base_and_leaves_the_detail():
+    latents = torch.randn(1, 32, 2, 2)
+    model = to_model_space(latents, SD3)
+    torch.testing.assert_close(model[:, :16], (latents[:, :16] - 0.0609) * 1.5305)
+    assert torch.equal(model[:, 16:], latents[:, 16:])
+    torch.testing.assert_close(to_vae_space(model, SD3), latents)
+
+
+@pytest.mark.parametrize(
+    ("side", "tokens"), [(512, 256), (1024, 1024), (2048, 4096), (1040, 33 * 33)]
+)
+def test_token_count_is_a_quarter_of_the_plain_vaes(side, tokens):
+    assert token_count(side, side, SD3) == tokens
+
+
+def test_downscaling_is_the_published_four_tap_filter():
+    row = torch.zeros(1, 1, 8, 16)
+    row[..., 6] = 1.0
+    small = downscale_image(row, 2)
+    weights = torch.tensor([-0.09375, 0.59375, 0.59375, -0.09375])
+    expected = torch.zeros(8)
+    for cell in range(8):
+        for tap in range(4):
+            if 2 * cell - 1 + tap == 6:
+                expected[cell] += weights[tap]
+    torch.testing.assert_close(small[0, 0, 2], expected)
+
+
+def test_downscaling_clamps_before_and_after():
+    step = torch.full((1, 3, 16, 16), -1.0)
+    step[..., 8:] = 5.0
+    small = downscale_image(step, 2)
+    assert small.min() >= -1 and small.max() <= 1
+
+
+def test_crop_is_central_and_refuses_pictures_below_one_cell():
+    image = torch.arange(20.0).view(1, 1, 1, 20).expand(1, 3, 33, 20)
+    cropped = crop_to_multiple(image, 16)
+    assert cropped.shape == (1, 3, 32, 16)
+    assert cropped[0, 0, 0, 0] == 2
+    with pytest.raises(ValueError, match="20x8 pixels"):
+        crop_to_multiple(image[..., :8, :], 16)
+
+
+@pytest.mark.parametrize(
+    ("latents", "words"),
+    [
+        (torch.zeros(1, 16, 4, 4), "32"),
+        (torch.zeros(32, 4, 4), "shape"),
+        (torch.full((1, 32, 4, 4), float("nan")), "NaN"),
+    ],
+)
+def test_wrong_latents_are_named_in_one_sentence(latents, words):
+    with pytest.raises(ValueError, match=words):
+        check_latents(latents, SD3)
+
+
+def test_join_refuses_parts_of_another_layout():
+    with pytest.raises(ValueError, match="do not make one latent"):
+        join(torch.zeros(1, 16, 4, 4), torch.zeros(1, 32, 4, 4), SD3)
+
+
+@pytest.mark.parametrize(
+    "field", ["base_channels", "detail_channels", "base_factor", "ratio", "base_scale"]
+)
+def test_a_layout_without_meaning_is_refused(field):
+    with pytest.raises(ValueError, match=field):
+        LatentLayout(**{field: 0})
