@@ -71,7 +71,7 @@ class ResnetBlock(nn.Module):
         self.nin_shortcut = _conv1(ops, inputs, outputs) if inputs != outputs else None
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.conv1(F.silu(self.norm1(x)))
+        hidden: Tensor = self.conv1(F.silu(self.norm1(x)))
         hidden = self.conv2(F.silu(self.norm2(hidden)))
         shortcut: Tensor = x if self.nin_shortcut is None else self.nin_shortcut(x)
         return shortcut + hidden

@@ -125,10 +125,12 @@ def _config_from(path: str | Path, described: Mapping[str, Any]) -> CodecConfig:
 
 
 def _dataclass_from(kind: type[Config], values: Mapping[str, Any]) -> Config:
-    known = {field.name for field in fields(kind)}
-    return kind(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
-    )
+    arguments: dict[str, Any] = {
+        field.name: tuple(found) if isinstance(found, list) else found
+        for field in fields(kind)
+        if (found := values.get(field.name)) is not None
+    }
+    return kind(**arguments)
 
 
 def _check_keys(
@@ -354,8 +356,9 @@ def _codec_lines(
     size = 64 * layout.factor
     plain = (size // layout.base_factor // 2) ** 2
     return [
-        f"Latent: {layout.base_channels} base + {layout.detail_channels} detail channels, {layout.factor} pixels per cell "
-        f"({size}x{size} pixels: [{layout.channels}, 64, 64], {token_count(size, size, layout)} tokens where the plain "
+        f"Latent: {layout.base_channels} base + {layout.detail_channels} detail channels, "
+        f"{layout.factor} pixels per cell ({size}x{size} pixels: [{layout.channels}, 64, 64], "
+        f"{token_count(size, size, layout)} tokens where the plain "
         f"VAE needs {plain}).",
         "Drafts: "
         + (

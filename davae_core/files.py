@@ -30,7 +30,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
 
 
 def read_shapes(path: str | Path) -> tuple[dict[str, tuple[tuple[int, ...], str]], dict[str, str]]:
-    """Shape and dtype name (as safetensors writes it) of every tensor, and the metadata, without reading the weights."""
+    """Shape and dtype name of every tensor, and the metadata, without reading the weights."""
     with open_safetensors(path) as file:
         shapes = {}
         for name in file.keys():  # noqa: SIM118

@@ -64,7 +64,7 @@ def test_inspect_tells_layout_tokens_and_drafts(codec_file):
         (lambda d: d.update(kind="merged"), "a merged DA-VAE model, not a DA-VAE: pick"),
         (lambda d: d.pop("layout"), "damaged DA-VAE metadata"),
         (lambda d: d["layout"].update(base_factor=16), "damaged DA-VAE metadata"),
-        (lambda d: d["backbone"].update(widths=[8, 16, 32]), "where its metadata means"),
+        (lambda d: d["backbone"].update(widths=[16, 32, 32]), "where its metadata means"),
         (lambda d: d.pop("kind"), "damaged DA-VAE metadata"),
         (lambda d: d.update(shared_trunk=False), "lacks detail.trunk"),
     ],
