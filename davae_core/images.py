@@ -1,0 +1,94 @@
+"""Picture files: anything Pillow reads becomes RGB in [-1, 1]; PNG goes out, whole or not at all."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from davae_core.files import write_atomically
+
+
+class ImageError(ValueError):
+    """A picture that cannot be read or written; the message is one sentence that says what to do."""
+
+
+def read_image(path: str | Path) -> Tensor:
+    """Read a picture file.
+
+    Alpha is dropped, palettes and CMYK are converted, 16-bit and float grey are scaled to their
+    range, the camera's orientation is applied, and of an animation the first frame is taken.
+
+    Returns:
+        ``[1, 3, H, W]`` float32 in [-1, 1].
+
+    Raises:
+        ImageError: when the file is missing, is not a picture, or is cut short.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError(f"{path} does not exist or is not a file: check the name.")
+    if path.stat().st_size == 0:
+        raise ImageError(f"{path} is empty: download or copy it again.")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns from 89 megapixels on and refuses from 179 on; the refusal is enough.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                values = _to_rgb(ImageOps.exif_transpose(opened))
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{path} is not a picture that Pillow can read, whatever its name says: give a PNG, JPEG, WebP or TIFF."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path} has too many pixels to be read safely: make it smaller.") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"{path} is damaged or cut short: download or copy it again.") from error
+    return torch.from_numpy(values).permute(2, 0, 1)[None].contiguous() * 2 - 1
+
+
+def _to_rgb(picture: Image.Image) -> NDArray[np.float32]:
+    """``[H, W, 3]`` float32 in [0, 1]."""
+    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+        grey = np.asarray(picture, dtype=np.float32)
+        # 32-bit modes carry 16-bit PNG samples in "I"; a float picture is already in [0, 1] or 8-bit.
+        top = 65535.0 if picture.mode != "F" else (255.0 if grey.size and grey.max() > 1 else 1.0)
+        return np.repeat(np.clip(grey / top, 0, 1)[..., None], 3, axis=-1)
+    # Through RGBA, so that a palette's transparent entries keep their colour.
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    return np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+
+
+def to_bytes(image: Tensor) -> NDArray[np.uint8]:
+    """``[3, H, W]`` or ``[1, 3, H, W]`` in [-1, 1] (clamped) as ``[H, W, 3]`` bytes.
+
+    Raises:
+        ValueError: for another shape, or when a value is not a number.
+    """
+    single = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
+    if single.ndim != 3 or single.shape[0] != 3:
+        raise ValueError(f"One picture [3, H, W] is needed, not a tensor of shape {list(image.shape)}.")
+    if not torch.isfinite(single).all():
+        raise ValueError("The picture holds values that are not numbers: look at the latent it was decoded from.")
+    values = (single.detach().to("cpu", torch.float32).clamp(-1, 1) + 1) * 127.5
+    rounded: NDArray[np.uint8] = values.round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return rounded
+
+
+def write_image(path: str | Path, image: Tensor) -> None:
+    """Write one picture, ``[3, H, W]`` or ``[1, 3, H, W]`` in [-1, 1], as an 8-bit PNG.
+
+    The file appears whole or not at all, and an existing one stays until the new one is complete.
+
+    Raises:
+        ValueError: for a tensor that is not one picture.
+        CheckpointError: when the disk is full or the folder cannot be written.
+    """
+    picture = Image.fromarray(to_bytes(image))
+    write_atomically(path, lambda beside: picture.save(beside, format="PNG"))
