@@ -1,0 +1,58 @@
+"""Command line of the trainers: `python -m training vae CONFIG`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from davae_core.files import CheckpointError
+
+from .errors import TrainingError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; 0 done, 1 failed or stopped early with one sentence on stderr (argparse exits with 2)."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        return _train_vae(options)
+    except (TrainingError, CheckpointError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename or 'A file'} could not be read or written: {error.strerror or error}.")
+
+
+def _train_vae(options: argparse.Namespace) -> int:
+    # Imported here: help and configuration errors need no accelerate.
+    from .config import read_vae_config
+    from .vae import train_vae
+
+    config = read_vae_config(options.config, tuple(options.set))
+    written = train_vae(config, options.stop_at)
+    if written is None:
+        return _fail(f"Stopped before the end; a checkpoint lies in {config.output.folder}: run the same command to go on.")
+    sys.stdout.write(f"{written}\n")
+    return 0
+
+
+def _fail(sentence: str) -> int:
+    sys.stderr.write(sentence + "\n")
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description="Train DA-VAE models.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    vae = commands.add_parser("vae", help="stage 1: a base VAE or a detail-aligned codec")
+    vae.add_argument("config", type=Path, help="YAML file; training/configs/ holds commented ones")
+    vae.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change one key (may be repeated)"
+    )
+    vae.add_argument("--stop-at", type=int, metavar="STEP", help="stop after this many steps in all, with a checkpoint")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

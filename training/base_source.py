@@ -1,0 +1,51 @@
+"""Finding the pretrained VAE that a codec grows from: a local file or folder, or a Hugging Face id."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from davae_core.checkpoints import BaseVae, load_base_vae
+
+from .errors import TrainingError
+
+_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(:[\w./-]+)?$")
+_WANTED = ("config.json", "diffusion_pytorch_model.safetensors")
+
+
+def load_base_source(source: str, channels: int) -> BaseVae:
+    """The VAE at a path (single file, full checkpoint, diffusers folder, own base file) or a Hugging Face id.
+
+    An id may name a subfolder or a file after a colon: `owner/name:vae`, `owner/name:vae.safetensors`; without one the
+    subfolder `vae` is taken. Raises CheckpointError or TrainingError, one sentence.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        return load_base_vae(path, channels)
+    if path.suffix or path.is_absolute() or not _HUB_ID.match(source):
+        if not re.match(r"^[\w-]+/[\w.-]+:", source):
+            raise TrainingError(
+                f"model.base_vae names {source}, which does not exist: give a VAE file, a diffusers folder or a Hugging "
+                "Face id such as stabilityai/stable-diffusion-3.5-medium:vae."
+            )
+    return load_base_vae(_from_hub(source), channels)
+
+
+def _from_hub(source: str) -> Path:
+    # Imported here: a run on local files needs no hub client.
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repository, _, inside = source.partition(":")
+    inside = inside or "vae"
+    try:
+        if inside.endswith(".safetensors"):
+            return Path(hf_hub_download(repository, inside))
+        files = [Path(hf_hub_download(repository, f"{inside}/{name}")) for name in _WANTED]
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise TrainingError(
+            f"model.base_vae {source} could not be fetched from Hugging Face ({reason}): check the id, accept the "
+            "model's licence and log in, or give a local file."
+        ) from error
+    return files[0].parent

@@ -1,0 +1,159 @@
+"""Checkpoints of a run: written beside and renamed, kept to a limit, resumed exactly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from davae_core.files import CheckpointError, read_safetensors, write_safetensors
+
+from .ema import WeightAverage
+from .errors import TrainingError
+
+_STATE = "state.json"
+_DIGITS = 8
+
+
+@dataclass
+class RunState:
+    """What a run is besides its weights: how far it is, what it has used up, and what it was started with."""
+
+    step: int = 0
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    average_updates: int = 0
+    samples_per_step: int = 0
+    pictures: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    skipped_steps: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained module with its optimizer."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def names(self) -> dict[nn.Parameter, str]:
+        """Trainable parameters and their names."""
+        return {value: name for name, value in self.module.named_parameters() if value.requires_grad}
+
+    def weights(self) -> dict[str, Tensor]:
+        """Trainable parameters by name."""
+        return {name: value.detach() for value, name in self.names().items()}
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """The optimizer's state, one tensor per parameter name and state name."""
+        names = self.names()
+        return {
+            f"{names[value]}/{key}": tensor
+            for value, state in self.optimizer.state.items()
+            for key, tensor in state.items()
+        }
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, Tensor], optimizer_tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `weights` and `optimizer_tensors` gave. Raises KeyError for another model's."""
+        by_name = {name: value for value, name in self.names().items()}
+        for name, value in by_name.items():
+            value.copy_(weights[name])
+        for name, tensor in optimizer_tensors.items():
+            owner, _, key = name.rpartition("/")
+            value = by_name[owner]
+            place = torch.device("cpu") if tensor.ndim == 0 else value.device
+            self.optimizer.state[value][key] = tensor.to(place)
+
+
+class CheckpointFolder:
+    """The checkpoints of one run, `step_<n>` folders below `folder`, the newest `keep` of them."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+
+    def latest(self) -> Path | None:
+        """The newest complete checkpoint."""
+        found = self._complete()
+        return found[-1] if found else None
+
+    def save(self, state: RunState, average: WeightAverage, parts: Mapping[str, Trained]) -> Path:
+        """Write a checkpoint, then drop the oldest beyond the limit.
+
+        Raises TrainingError when it cannot be written; earlier checkpoints stay.
+        """
+        target = self.folder / f"step_{state.step:0{_DIGITS}d}"
+        beside = self.folder / f".{target.name}.part"
+        try:
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+            _write(beside, state, average, parts)
+            if target.exists():
+                shutil.rmtree(target)
+            beside.rename(target)
+        except (CheckpointError, OSError) as error:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise TrainingError(
+                f"The checkpoint {target} could not be written ({_reason(error)}); earlier checkpoints are untouched: "
+                "free some room and run the same command again."
+            ) from error
+        for old in self._complete()[: -self.keep]:
+            shutil.rmtree(old)
+        return target
+
+    def _complete(self) -> list[Path]:
+        found = self.folder.glob("step_" + "[0-9]" * _DIGITS)
+        return sorted(path for path in found if (path / _STATE).is_file())
+
+
+def read_state(checkpoint: Path) -> RunState:
+    """The state stored in a checkpoint. Raises TrainingError when it is damaged."""
+    try:
+        return RunState(**json.loads((checkpoint / _STATE).read_text(encoding="utf-8")))
+    except (ValueError, TypeError, OSError) as error:
+        raise TrainingError(
+            f"The checkpoint {checkpoint} has a damaged {_STATE}: remove that folder to resume from the one before."
+        ) from error
+
+
+def load_checkpoint(checkpoint: Path, average: WeightAverage, parts: Mapping[str, Trained]) -> RunState:
+    """Put a checkpoint's weights, averages and optimizer states back in place and return its state.
+
+    Raises CheckpointError or TrainingError, one sentence, when it is damaged or of another model.
+    """
+    state = read_state(checkpoint)
+    try:
+        for name, part in parts.items():
+            weights, _ = read_safetensors(checkpoint / f"{name}.safetensors")
+            moments, _ = read_safetensors(checkpoint / f"{name}_optimizer.safetensors")
+            part.load(weights, moments)
+        means, _ = read_safetensors(checkpoint / "average.safetensors")
+        for name, mean in average.means.items():
+            mean.copy_(means[name])
+    except (KeyError, RuntimeError) as error:
+        raise TrainingError(
+            f"The checkpoint {checkpoint} belongs to another model ({error}): choose another output.folder."
+        ) from error
+    average.updates = state.average_updates
+    return state
+
+
+def _write(folder: Path, state: RunState, average: WeightAverage, parts: Mapping[str, Trained]) -> None:
+    for name, part in parts.items():
+        write_safetensors(folder / f"{name}.safetensors", part.weights(), {})
+        write_safetensors(folder / f"{name}_optimizer.safetensors", part.optimizer_tensors(), {})
+    write_safetensors(folder / "average.safetensors", average.means, {})
+    (folder / _STATE).write_text(json.dumps(vars(state), indent=1), encoding="utf-8")
+
+
+def _reason(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return getattr(cause, "strerror", None) or str(cause)

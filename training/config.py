@@ -1,0 +1,270 @@
+"""The stage-1 configuration: one YAML file, one dataclass per section (every key is explained in configs/*.yaml)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from .errors import TrainingError
+from .yaml_config import read_config
+
+
+@dataclass(frozen=True)
+class SizesConfig:
+    """Deviations from the preset's sizes; None keeps the preset's."""
+
+    widths: tuple[int, ...] | None = None
+    res_blocks: int | None = None
+    norm_groups: int | None = None
+    base_channels: int | None = None
+    detail_channels: int | None = None
+    ratio: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is trained, from what, and which parts of it."""
+
+    kind: Literal["base_vae", "davae"] = "davae"
+    preset: Literal["sd3", "imagenet", "mini"] = "sd3"
+    sizes: SizesConfig = field(default_factory=SizesConfig)
+    init: Literal["good", "torch"] = "good"
+    base_vae: str | None = None
+    trunk: Literal["frozen", "trained"] = "frozen"
+    detail: Literal["learned", "zero"] = "learned"
+    detail_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind == "davae" and not self.base_vae:
+            raise TrainingError(
+                "model.base_vae is missing: a davae grows from a pretrained VAE, so name its file, folder or Hugging "
+                "Face id."
+            )
+        if self.kind == "base_vae" and self.base_vae:
+            raise TrainingError(
+                "model.base_vae is set, but a base_vae is trained from nothing: remove the key or set model.kind to davae."
+            )
+        if self.detail == "zero" and self.trunk == "trained":
+            raise TrainingError(
+                "model.trunk is trained while model.detail is zero: nothing reads the trunk then, so set model.trunk to "
+                "frozen."
+            )
+        _check_range("model.detail_dropout", self.detail_dropout, 0.0, 0.99)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the training pictures are and how crops are cut from them."""
+
+    train: tuple[str, ...] = ()
+    shares: tuple[float, ...] | None = None
+    crop: int = 256
+    window: Literal["pixels", "fraction"] = "fraction"
+    scale: tuple[float, ...] = (0.8, 1.0)
+    flip: bool = True
+    cache_mb: int = 0
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise TrainingError("data.train is missing: name at least one folder of training pictures.")
+        if self.shares is not None and (len(self.shares) != len(self.train) or min(self.shares) <= 0):
+            raise TrainingError(
+                f"data.shares has {len(self.shares)} numbers for {len(self.train)} folders in data.train: give one "
+                "positive number per folder, or leave it out."
+            )
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+            raise TrainingError(
+                f"data.scale is {list(self.scale)}, but it must be two positive numbers, smaller first."
+            )
+        if self.window == "fraction" and self.scale[1] > 1:
+            raise TrainingError(
+                f"data.scale reaches {self.scale[1]}, but a window cannot be larger than the picture: keep it at most 1 "
+                "or set data.window to pixels."
+            )
+        if self.cache_mb and self.workers:
+            raise TrainingError(
+                "data.cache_mb and data.workers are both set, but every worker would fill a cache of its own: use one "
+                "of them."
+            )
+        _check_least("data.crop", self.crop, 1)
+        _check_least("data.workers", self.workers, 0)
+
+
+@dataclass(frozen=True)
+class PerceptualConfig:
+    """The LPIPS term."""
+
+    kind: Literal["none", "lpips"] = "none"
+    net: Literal["vgg", "alex", "squeeze"] = "vgg"
+    weights: str | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class KLLossConfig:
+    """The pull of the trained posterior towards a standard normal."""
+
+    weight: float = 1e-6
+    per: Literal["value", "picture"] = "value"
+
+
+@dataclass(frozen=True)
+class AlignmentConfig:
+    """The pull of the projected detail towards the base latent."""
+
+    weight: float = 0.05
+    mode: Literal["fixed", "adaptive"] = "fixed"
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    """The hinge GAN; weight 0 switches it off."""
+
+    weight: float = 0.0
+    adaptive: bool = True
+    start_step: int = 0
+    learning_rate: float = 1e-4
+    channels: int = 64
+    layers: int = 3
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The terms of the training loss and their weights."""
+
+    target: Literal["picture", "base_reconstruction"] = "picture"
+    l1: float = 1.0
+    mse: float = 0.0
+    perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
+    kl: KLLossConfig = field(default_factory=KLLossConfig)
+    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
+    gan: GanConfig = field(default_factory=GanConfig)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Optimizer, learning-rate schedule, clipping and EMA."""
+
+    kind: Literal["muon", "adamw"] = "adamw"
+    learning_rate: float = 1e-4
+    adamw_ratio: float = 0.3
+    momentum: float = 0.95
+    betas: tuple[float, ...] = (0.9, 0.99)
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    final_ratio: float = 0.1
+    clip_norm: float = 1.0
+    ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        if len(self.betas) != 2:
+            raise TrainingError(f"optimizer.betas has {len(self.betas)} numbers, but AdamW takes two.")
+        _check_range("optimizer.ema", self.ema, 0.0, 0.999999)
+        _check_range("optimizer.final_ratio", self.final_ratio, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Length, batch, precision and speed."""
+
+    steps: int = 1000
+    batch_size: int = 4
+    accumulate: int = 1
+    seed: int = 0
+    device: Literal["auto", "cpu"] = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    statistics_samples: int = 512
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate", "statistics_samples"):
+            _check_least(f"train.{name}", getattr(self, name), 1)
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Held-out pictures and when they are looked at; no folder, no validation."""
+
+    folders: tuple[str, ...] = ()
+    every: int = 1000
+    pictures: int = 16
+    size: int = 512
+    side_by_side: int = 4
+
+    def __post_init__(self) -> None:
+        _check_least("validation.every", self.every, 1)
+        _check_least("validation.pictures", self.pictures, 1)
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """Where everything is written."""
+
+    folder: str = ""
+    name: str = "davae"
+    checkpoint_every: int = 1000
+    keep: int = 3
+    log_every: int = 10
+    tensorboard: bool = True
+    compact: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.folder:
+            raise TrainingError("output.folder is missing: name the folder for checkpoints, logs and the result.")
+        for name in ("checkpoint_every", "keep", "log_every"):
+            _check_least(f"output.{name}", getattr(self, name), 1)
+
+
+@dataclass(frozen=True)
+class VaeTrainingConfig:
+    """A whole stage-1 run."""
+
+    model: ModelConfig
+    data: DataConfig
+    output: OutputConfig
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+
+    def __post_init__(self) -> None:
+        if self.train.compile and self.uses_gradient_ratios:
+            raise TrainingError(
+                "train.compile cannot be combined with loss.gan.adaptive or an adaptive loss.alignment.mode, which "
+                "differentiate one graph several times: switch one of them off."
+            )
+        if self.model.kind == "base_vae" and self.loss.target != "picture":
+            raise TrainingError(
+                "loss.target is base_reconstruction, but a base_vae has no base to reconstruct with: set it to picture."
+            )
+        if not (self.loss.l1 or self.loss.mse or self.loss.perceptual.kind != "none"):
+            raise TrainingError(
+                "loss.l1, loss.mse and loss.perceptual are all off, so nothing would be learned: switch one of them on."
+            )
+
+    @property
+    def uses_gradient_ratios(self) -> bool:
+        """Whether a loss weight is found from gradient norms."""
+        gan, alignment = self.loss.gan, self.loss.alignment
+        return bool((gan.weight and gan.adaptive) or (alignment.weight and alignment.mode == "adaptive"))
+
+
+def read_vae_config(path: Path, overrides: tuple[str, ...] = ()) -> VaeTrainingConfig:
+    """The stage-1 configuration in a YAML file; `overrides` are `key.name=value` strings.
+
+    Raises TrainingError, one sentence, for anything that is not a valid configuration.
+    """
+    return read_config(VaeTrainingConfig, path, overrides)
+
+
+def _check_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise TrainingError(f"{name} is {value}, but it must be at least {least}.")
+
+
+def _check_range(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise TrainingError(f"{name} is {value}, but it must lie between {least} and {most}.")

@@ -1,0 +1,158 @@
+"""Training crops: which picture and which window sample n of the run is, and the batches of each process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from .config import DataConfig
+from .errors import TrainingError
+from .pictures import PictureFolder, PictureStore, Unreadable
+from .randomness import Stream, numpy_generator
+
+_MOST_SKIPS_IN_A_ROW = 100
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Sample `number` of the run: a crop, uint8 [3, crop, crop], and the unreadable files passed over to find it."""
+
+    number: int
+    crop: Tensor
+    skipped: tuple[Unreadable, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops [B, 3, crop, crop] in [-1, 1], their sample numbers, and the unreadable files met."""
+
+    numbers: tuple[int, ...]
+    images: Tensor
+    skipped: tuple[Unreadable, ...]
+
+
+class CropDataset(Dataset[Sample]):
+    """Sample n for any n >= 0: picture, window and flip are pure functions of the seed, n and the files.
+
+    Without shares every epoch is a new permutation of all pictures; with shares each sample draws its folder by share
+    and a picture in it uniformly. An unreadable file is passed over for the next picture of the same order.
+    """
+
+    def __init__(self, folders: Sequence[PictureFolder], config: DataConfig, seed: int) -> None:
+        self.folders, self.config, self.seed = tuple(folders), config, seed
+        self.paths = tuple(path for folder in folders for path in folder.paths)
+        self._store = PictureStore(config.cache_mb)
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def __getitem__(self, number: int) -> Sample:
+        random = numpy_generator(self.seed, Stream.CROP, number)
+        skipped: list[Unreadable] = []
+        for path in self._candidates(number, random):
+            found = self._store.read(path)
+            if isinstance(found, Tensor):
+                return Sample(number, self._crop(found, random), tuple(skipped))
+            skipped.append(found)
+        raise TrainingError(
+            f"{len(skipped)} pictures in a row could not be read, the last one {skipped[-1].path}: look at the files in "
+            f"data.train."
+        )
+
+    def _candidates(self, number: int, random: np.random.Generator) -> Iterator[Path]:
+        tries = min(_MOST_SKIPS_IN_A_ROW, len(self.paths))
+        if self.config.shares is None:
+            epoch, position = divmod(number, len(self.paths))
+            order = self._permutation(epoch)
+            for step in range(tries):
+                yield self.paths[order[(position + step) % len(order)]]
+            return
+        shares = np.asarray(self.config.shares) / sum(self.config.shares)
+        paths = self.folders[random.choice(len(self.folders), p=shares)].paths
+        start = int(random.integers(len(paths)))
+        for step in range(min(tries, len(paths))):
+            yield paths[(start + step) % len(paths)]
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if epoch != self._epoch:
+            self._order = numpy_generator(self.seed, Stream.ORDER, epoch).permutation(len(self.paths))
+            self._epoch = epoch
+        return self._order
+
+    def _crop(self, picture: Tensor, random: np.random.Generator) -> Tensor:
+        height, width = picture.shape[-2:]
+        unit = self.config.crop if self.config.window == "pixels" else min(height, width)
+        scale = random.uniform(*self.config.scale)
+        side = max(1, min(round(unit * scale), height, width))
+        top, left = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
+        window = picture[:, top : top + side, left : left + side]
+        if side != self.config.crop:
+            window = resize(window, self.config.crop)
+        if self.config.flip and random.random() < 0.5:
+            window = window.flip(-1)
+        return window
+
+
+def resize(picture: Tensor, side: int) -> Tensor:
+    """uint8 [3, H, W] -> uint8 [3, side, side], bicubic with antialiasing."""
+    scaled = F.interpolate(picture[None].float(), size=(side, side), mode="bicubic", antialias=True)
+    return scaled[0].round_().clamp_(0, 255).to(torch.uint8)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Samples -> a batch in float32."""
+    crops = torch.stack([sample.crop for sample in samples])
+    skipped = tuple(unreadable for sample in samples for unreadable in sample.skipped)
+    return Batch(tuple(sample.number for sample in samples), crops.float() / 127.5 - 1.0, skipped)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The batches one process sees: step s, micro-batch a take `size` consecutive samples at its own place.
+
+    Samples of one step are consecutive over all processes, so p processes with batch b see what one with p * b sees.
+    """
+
+    size: int
+    accumulate: int
+    rank: int
+    processes: int
+
+    @property
+    def per_step(self) -> int:
+        """Samples that one optimizer step takes in, over all processes."""
+        return self.size * self.accumulate * self.processes
+
+    def batches(self, first_step: int, steps: int) -> Iterator[list[int]]:
+        """Sample numbers of each micro-batch from `first_step` to before `steps`."""
+        for step in range(first_step, steps):
+            for micro in range(self.accumulate):
+                start = step * self.per_step + (micro * self.processes + self.rank) * self.size
+                yield list(range(start, start + self.size))
+
+
+def crop_loader(dataset: CropDataset, numbers: Iterator[list[int]], workers: int) -> DataLoader[Sample]:
+    """Batches of the given sample numbers; `workers` processes read ahead, 0 reads in this one."""
+    return DataLoader(
+        dataset,
+        batch_sampler=_Once(numbers),  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=collate,
+        # A generator of its own: the loader must not draw from the global one.
+        generator=torch.Generator(),
+    )
+
+
+class _Once:
+    """An iterator as the re-iterable that DataLoader asks for; it is walked through a single time."""
+
+    def __init__(self, numbers: Iterator[list[int]]) -> None:
+        self._numbers = numbers
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self._numbers

@@ -1,0 +1,70 @@
+"""The result of a training as a file, with what is measured over the training pictures stored in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from davae_core.checkpoints import save_base_vae
+from davae_core.files import CheckpointError
+
+from .config import VaeTrainingConfig
+from .data import CropDataset, Share, crop_loader
+from .errors import TrainingError
+from .statistics import ChannelStatistics
+from .trainees import BaseVaeTrainee, DetailTrainee, Trainee
+
+
+def export_trained(
+    trainee: Trainee, config: VaeTrainingConfig, dataset: CropDataset, target: Path, device: torch.device
+) -> dict[str, object]:
+    """Measure the latent over training crops and write the file; returns what was measured.
+
+    A base VAE gets the shift and scale that bring its latent to mean 0 and deviation 1 (all channels together); a codec
+    the mean and deviation of each detail channel. Raises TrainingError when the file cannot be written.
+    """
+    images = _crops(config, dataset, device)
+    try:
+        if isinstance(trainee, BaseVaeTrainee):
+            return _export_base(trainee, images, target)
+        assert isinstance(trainee, DetailTrainee)
+        return _export_codec(trainee, images, target, config.output.compact)
+    except CheckpointError as error:
+        raise TrainingError(f"{error} The checkpoints are untouched; run the same command again.") from error
+
+
+@torch.no_grad()
+def _export_base(trainee: BaseVaeTrainee, images: Iterator[Tensor], target: Path) -> dict[str, object]:
+    statistics = ChannelStatistics.empty(trainee.vae.latent_channels)
+    for batch in images:
+        statistics.add(trainee.vae.encode_moments(batch).mean)
+    shift, std = statistics.overall
+    save_base_vae(target, trainee.vae, shift, 1.0 / std)
+    return {"shift": shift, "scale": 1.0 / std, "channel_std": statistics.std.tolist()}
+
+
+@torch.no_grad()
+def _export_codec(
+    trainee: DetailTrainee, images: Iterator[Tensor], target: Path, compact: bool
+) -> dict[str, object]:
+    codec = trainee.codec
+    statistics = ChannelStatistics.empty(codec.layout.detail_channels)
+    for batch in images:
+        statistics.add(codec.encode_moments(batch).detail.mean)
+    # A channel that never moves must not be divided by zero.
+    std = statistics.std.clamp(min=1e-6)
+    codec.set_detail_statistics(statistics.mean.float(), std.float())
+    codec.save(target, compact=compact)
+    return {"detail_mean": statistics.mean.tolist(), "detail_std": std.tolist()}
+
+
+def _crops(config: VaeTrainingConfig, dataset: CropDataset, device: torch.device) -> Iterator[Tensor]:
+    """The first crops of the training order, whatever the number of processes."""
+    size = config.train.batch_size
+    share = Share(size, accumulate=1, rank=0, processes=1)
+    batches = share.batches(0, -(-config.train.statistics_samples // size))
+    for batch in crop_loader(dataset, batches, config.data.workers):
+        yield batch.images.to(device)

@@ -1,0 +1,82 @@
+"""Folders of pictures: which files they hold, and decoding with an optional cache in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from davae_core.images import read_image
+
+from .errors import TrainingError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+@dataclass(frozen=True)
+class PictureFolder:
+    """All pictures below one folder, sorted by path; other files (captions among them) are ignored."""
+
+    folder: Path
+    paths: tuple[Path, ...]
+
+
+def scan_folders(folders: Sequence[str], key: str) -> tuple[PictureFolder, ...]:
+    """The pictures below each folder. Raises TrainingError, naming the configuration key, for a missing or empty one."""
+    return tuple(_scan(Path(folder).expanduser(), key) for folder in folders)
+
+
+def _scan(folder: Path, key: str) -> PictureFolder:
+    if not folder.is_dir():
+        raise TrainingError(f"{key} names {folder}, which is not a folder: check the path.")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise TrainingError(
+            f"{key} names {folder}, which holds no picture ({', '.join(sorted(SUFFIXES))}): check the path."
+        )
+    return PictureFolder(folder, tuple(paths))
+
+
+def folders_digest(folders: Sequence[PictureFolder]) -> str:
+    """A short hash of the picture names, to notice on resuming that the pictures changed."""
+    names = "\n".join(str(path.relative_to(part.folder)) for part in folders for path in part.paths)
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that looked like a picture and could not be decoded."""
+
+    path: Path
+    reason: str
+
+
+class PictureStore:
+    """Decodes pictures to uint8 [3, H, W], keeping up to `cache_mb` of them in memory."""
+
+    def __init__(self, cache_mb: int) -> None:
+        self._room = cache_mb * 2**20
+        self._cache: dict[Path, Tensor | Unreadable] = {}
+
+    def read(self, path: Path) -> Tensor | Unreadable:
+        """The decoded picture, or why there is none."""
+        if path in self._cache:
+            return self._cache[path]
+        found = _decode(path)
+        size = found.numel() if isinstance(found, Tensor) else 0
+        if size <= self._room:
+            self._room -= size
+            self._cache[path] = found
+        return found
+
+
+def _decode(path: Path) -> Tensor | Unreadable:
+    try:
+        image = read_image(path)[0]
+    except (ValueError, OSError) as error:
+        return Unreadable(path, str(error))
+    return ((image + 1.0) * 127.5).round_().clamp_(0, 255).to(torch.uint8)

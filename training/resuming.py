@@ -1,0 +1,28 @@
+"""Whether a checkpoint may be continued under a configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .checkpointing import RunState
+from .errors import TrainingError
+
+_FREE_SECTIONS = ("output.", "validation.")
+_FREE_KEYS = frozenset({"data.workers", "data.cache_mb", "train.device", "train.statistics_samples"})
+
+
+def check_resumable(state: RunState, config: dict[str, Any], samples_per_step: int) -> None:
+    """Raise TrainingError, naming the first key, when a setting that shapes the training changed since the checkpoint."""
+    for name, value in config.items():
+        if name.startswith(_FREE_SECTIONS) or name in _FREE_KEYS or name not in state.config:
+            continue
+        if state.config[name] != value:
+            raise TrainingError(
+                f"{name} is {value!r}, but the checkpoint of step {state.step} was trained with {state.config[name]!r}: "
+                "put it back to go on, or choose another output.folder."
+            )
+    if state.samples_per_step != samples_per_step:
+        raise TrainingError(
+            f"This run takes {samples_per_step} samples per step, but the checkpoint of step {state.step} was trained "
+            f"with {state.samples_per_step}: start as many processes as before, or choose another output.folder."
+        )

@@ -1,0 +1,71 @@
+"""Curves of a run: a JSONL file, and tensorboard where it is wanted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from davae_core.files import write_atomically
+
+from .errors import TrainingError
+
+
+class Tracker:
+    """Appends one JSON object per record to `log.jsonl`; numbers also go to tensorboard.
+
+    A resumed run first forgets what was logged after the step it resumes from, so the file reads as one run.
+    """
+
+    def __init__(self, folder: Path, tensorboard: bool, first_step: int) -> None:
+        self._path = folder / "log.jsonl"
+        _forget_after(self._path, first_step)
+        self._writer = _summary_writer(folder, first_step) if tensorboard else None
+
+    def write(self, event: str, step: int, values: dict[str, Any]) -> None:
+        """Log `values` of an `event` (train, validation, ...) after `step` steps."""
+        record = {"event": event, "step": step, **values}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        if self._writer is not None:
+            for name, value in values.items():
+                if isinstance(value, (int, float)):
+                    self._writer.add_scalar(f"{event}/{name}", value, step)
+
+    def close(self) -> None:
+        """Flush and close."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def read_log(folder: Path, event: str) -> list[dict[str, Any]]:
+    """The records of one kind in a run's log, in order."""
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [record for record in map(json.loads, lines) if record["event"] == event]
+
+
+def _forget_after(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+    text = "".join(line + "\n" for line in kept)
+    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8") and None)
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError):
+        # A line cut short by a kill belongs to a step that is done again.
+        return float("inf")
+
+
+def _summary_writer(folder: Path, first_step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise TrainingError(
+            "output.tensorboard is true, but the package tensorboard is not installed: pip install tensorboard, or set "
+            "it to false."
+        ) from error
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)  # type: ignore[no-untyped-call]

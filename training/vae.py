@@ -1,0 +1,324 @@
+"""Stage 1: train a plain base VAE, or the detail-aligned codec over a pretrained one, from a configuration to a file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from tqdm import tqdm
+
+from davae_core.files import write_atomically
+
+from .checkpointing import CheckpointFolder, RunState, Trained, load_checkpoint, read_state
+from .config import VaeTrainingConfig
+from .data import Batch, CropDataset, Share, crop_loader
+from .discriminator import PatchDiscriminator
+from .ema import WeightAverage
+from .errors import TrainingError
+from .export import export_trained
+from .interruption import Interruption
+from .losses import Parts
+from .memory import checkpoint_blocks
+from .optimizers import build_discriminator_optimizer, build_optimizer
+from .perceptual import build_perceptual
+from .pictures import Unreadable, folders_digest, scan_folders
+from .resuming import check_resumable
+from .stepper import Stepper
+from .tracking import Tracker
+from .trainees import Trainee, build_trainee
+from .validation import ValidationSet, means, measure, read_validation_set, write_side_by_side
+from .yaml_config import flatten
+
+_LOG = logging.getLogger(__name__)
+_PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def train_vae(config: VaeTrainingConfig, stop_at: int | None = None) -> Path | None:
+    """Run or resume a stage-1 training; the written file, or None when it stopped early with a checkpoint.
+
+    `stop_at` ends the run after that many steps in all, as an interruption would. Raises TrainingError,
+    CheckpointError or ValueError, one sentence, for what the user can put right.
+    """
+    return VaeTraining(config).run(config.train.steps if stop_at is None else min(stop_at, config.train.steps))
+
+
+class VaeTraining:
+    """A stage-1 run: everything built from its configuration, and its latest checkpoint loaded when there is one."""
+
+    def __init__(self, config: VaeTrainingConfig) -> None:
+        self.config = config
+        self.folder = Path(config.output.folder).expanduser()
+        self.accelerator = _accelerator(config)
+        torch.manual_seed(config.train.seed)
+        self.folders = scan_folders(config.data.train, "data.train")
+        self.trainee = build_trainee(config.model, config.loss.target == "base_reconstruction")
+        _check_crop(config.data.crop, self.trainee.crop_multiple)
+        self.validation = self._validation_set()
+        self.dataset = CropDataset(self.folders, config.data, config.train.seed)
+        self.parts = self._build_parts()
+        self.share = Share(
+            config.train.batch_size,
+            config.train.accumulate,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+        self.average = WeightAverage(self.trainee, config.optimizer.ema)
+        self.checkpoints = CheckpointFolder(self.folder / "checkpoints", config.output.keep)
+        self.state = self._resumed_or_new()
+        self.stepper = Stepper(
+            self.accelerator,
+            config,
+            self.parts["model"],
+            self.parts.get("discriminator"),
+            build_perceptual(config.loss.perceptual, self.accelerator.device),
+        )
+        self._restore_scaler()
+
+    def run(self, stop_at: int) -> Path | None:
+        """Train up to `stop_at` steps; at the configured end measure, validate and export."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tracker = self._tracker()
+        with Interruption() as interruption:
+            try:
+                finished = self._train(stop_at, tracker, interruption)
+                return self._finish(tracker) if finished else None
+            finally:
+                if tracker is not None:
+                    tracker.close()
+
+    def _train(self, stop_at: int, tracker: Tracker | None, interruption: Interruption) -> bool:
+        batches = self._batches(stop_at)
+        window = _Window(self.state)
+        bar = self._bar(stop_at)
+        with bar:
+            for step in range(self.state.step, stop_at):
+                micro = [self._noted(next(batches)) for _ in range(self.config.train.accumulate)]
+                parts = self.stepper.step(step, micro)
+                self._after_step(parts, window)
+                if self.state.step % self.config.output.log_every == 0 or self.state.step == stop_at:
+                    bar.set_postfix(self._log(window, tracker), refresh=False)
+                bar.update()
+                self._validate_when_due(tracker)
+                stopping = self._any_process(interruption.requested)
+                if stopping or self.state.step == stop_at or self._checkpoint_due():
+                    window.charge_time(self.state)
+                    self._save()
+                if stopping:
+                    break
+        if self.state.step < self.config.train.steps:
+            _LOG.info("stopped after step %d; the same command goes on from there", self.state.step)
+            return False
+        return True
+
+    def _after_step(self, parts: Parts | None, window: _Window) -> None:
+        self.state.step += 1
+        if parts is None:
+            self.state.skipped_steps += 1
+            _LOG.warning("step %d left out: its gradients were not finite", self.state.step)
+            return
+        self.average.update()
+        window.add(parts)
+
+    def _log(self, window: _Window, tracker: Tracker | None) -> dict[str, str]:
+        window.charge_time(self.state)
+        parts = {name: self.accelerator.reduce(value, reduction="mean") for name, value in window.means().items()}
+        window.clear()
+        values = {name: float(value) for name, value in sorted(parts.items())}
+        if tracker is not None:
+            spent = {
+                "learning_rate": self.stepper.optimizer.param_groups[0]["lr"],
+                "samples": self.state.step * self.share.per_step,
+                "cpu_seconds": round(self.state.cpu_seconds, 3),
+                "wall_seconds": round(self.state.wall_seconds, 3),
+                "unreadable_pictures": len(self.state.unreadable),
+                "skipped_steps": self.state.skipped_steps,
+            }
+            tracker.write("train", self.state.step, {**values, **spent})
+        return {name: f"{values[name]:.4f}" for name in ("loss", "l1") if name in values}
+
+    def _validate_when_due(self, tracker: Tracker | None) -> None:
+        due = self.state.step % self.config.validation.every == 0 or self.state.step == self.config.train.steps
+        if not due or self.validation is None:
+            return
+        started = time.process_time()
+        device, rank = self.accelerator.device, self.accelerator.process_index
+        own = self.validation.pictures[rank :: self.accelerator.num_processes]
+        self.trainee.eval()
+        with self.average.applied():
+            rows = measure(self.trainee, own, device)
+            if tracker is not None:
+                shown = self.validation.pictures[: self.config.validation.side_by_side]
+                folder = self.folder / "pictures" / f"step_{self.state.step:08d}"
+                write_side_by_side(self.trainee, shown, device, folder)
+        self.trainee.train()
+        rows = gather_object(rows) if self.accelerator.num_processes > 1 else rows
+        if tracker is not None:
+            spent = {"pictures": len(rows), "cpu_seconds": round(time.process_time() - started, 3)}
+            tracker.write("validation", self.state.step, {**means(rows), **spent})
+
+    def _finish(self, tracker: Tracker | None) -> Path:
+        target = self.folder / f"{self.config.output.name}.safetensors"
+        if self.accelerator.is_main_process:
+            self.trainee.eval()
+            with self.average.applied():
+                measured = export_trained(self.trainee, self.config, self.dataset, target, self.accelerator.device)
+            self._write_summary(measured)
+            if tracker is not None:
+                tracker.write("export", self.state.step, measured)
+            _LOG.info("wrote %s", target)
+        self.accelerator.wait_for_everyone()
+        return target
+
+    def _write_summary(self, measured: dict[str, object]) -> None:
+        summary = {"config": flatten(self.config), "measured": measured, "state": asdict(self.state)}
+        summary["state"].pop("config")
+        text = json.dumps(summary, indent=1)
+        path = self.folder / f"{self.config.output.name}.json"
+        write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8") and None)
+
+    def _save(self) -> None:
+        self.state.average_updates = self.average.updates
+        if self.accelerator.scaler is not None:
+            self.state.scaler = self.accelerator.scaler.state_dict()
+        if self.accelerator.is_main_process:
+            self.checkpoints.save(self.state, self.average, self.parts)
+            self._write_unreadable()
+        self.accelerator.wait_for_everyone()
+
+    def _write_unreadable(self) -> None:
+        if not self.state.unreadable:
+            return
+        text = "".join(f"{path}\t{reason}\n" for path, reason in sorted(self.state.unreadable.items()))
+        path = self.folder / "unreadable_pictures.tsv"
+        write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8") and None)
+
+    def _checkpoint_due(self) -> bool:
+        return self.state.step % self.config.output.checkpoint_every == 0
+
+    def _any_process(self, wish: bool) -> bool:
+        if self.accelerator.num_processes == 1:
+            return wish
+        wishes = torch.tensor(float(wish), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(wishes, reduction="sum") > 0)
+
+    def _batches(self, stop_at: int) -> Iterator[Batch]:
+        numbers = self.share.batches(self.state.step, stop_at)
+        return iter(crop_loader(self.dataset, numbers, self.config.data.workers))
+
+    def _noted(self, batch: Batch) -> Batch:
+        for unreadable in batch.skipped:
+            self._note_unreadable(unreadable)
+        return batch
+
+    def _note_unreadable(self, unreadable: Unreadable) -> None:
+        path = str(unreadable.path)
+        if path not in self.state.unreadable:
+            self.state.unreadable[path] = unreadable.reason
+            _LOG.warning("passing over %s", unreadable.reason)
+
+    def _validation_set(self) -> ValidationSet | None:
+        if not self.config.validation.folders:
+            return None
+        found = read_validation_set(self.config.validation, self.trainee.crop_multiple)
+        for unreadable in found.unreadable:
+            _LOG.warning("validation passes over %s: %s", unreadable.path, unreadable.reason)
+        if not found.pictures:
+            raise TrainingError("validation.folders hold no picture that can be used: check the folders.")
+        return found
+
+    def _build_parts(self) -> dict[str, Trained]:
+        config = self.config
+        if config.train.gradient_checkpointing:
+            checkpoint_blocks(self.trainee)
+        self.trainee.to(self.accelerator.device)
+        parts = {"model": Trained(self.trainee, build_optimizer(self.trainee, config.optimizer))}
+        if config.loss.gan.weight:
+            critic = PatchDiscriminator(config.loss.gan).to(self.accelerator.device)
+            optimizer = build_discriminator_optimizer(critic, config.loss.gan.learning_rate)
+            parts["discriminator"] = Trained(critic, optimizer)
+        if config.train.compile:
+            self.trainee.compile()
+        return parts
+
+    def _resumed_or_new(self) -> RunState:
+        digest, settings = folders_digest(self.folders), flatten(self.config)
+        latest = self.checkpoints.latest()
+        if latest is None:
+            return RunState(samples_per_step=self.share.per_step, pictures=digest, config=settings)
+        check_resumable(read_state(latest), settings, self.share.per_step)
+        state = load_checkpoint(latest, self.average, self.parts)
+        if state.pictures != digest:
+            _LOG.warning("the pictures in data.train changed since %s: the run goes on with the new ones", latest)
+        _LOG.info("resuming from %s", latest)
+        state.config, state.pictures = settings, digest
+        return state
+
+    def _restore_scaler(self) -> None:
+        if self.accelerator.scaler is not None and self.state.scaler:
+            self.accelerator.scaler.load_state_dict(self.state.scaler)
+
+    def _tracker(self) -> Tracker | None:
+        if not self.accelerator.is_main_process:
+            return None
+        return Tracker(self.folder, self.config.output.tensorboard, self.state.step)
+
+    def _bar(self, stop_at: int) -> tqdm[None]:
+        return tqdm(
+            total=stop_at,
+            initial=self.state.step,
+            desc=self.config.output.name,
+            unit="step",
+            dynamic_ncols=True,
+            # Into a file, a line now and then is enough.
+            mininterval=0.5 if sys.stderr.isatty() else 30.0,
+            disable=not self.accelerator.is_main_process,
+        )
+
+
+class _Window:
+    """Loss terms and time since the last log line."""
+
+    def __init__(self, state: RunState) -> None:
+        self._parts: list[Parts] = []
+        self._cpu, self._wall = time.process_time(), time.monotonic()
+
+    def add(self, parts: Parts) -> None:
+        self._parts.append(parts)
+
+    def means(self) -> Parts:
+        """Mean of each term over the steps that had it."""
+        names = {name for parts in self._parts for name in parts}
+        return {
+            name: torch.stack([parts[name] for parts in self._parts if name in parts]).mean()
+            for name in sorted(names)
+        }
+
+    def clear(self) -> None:
+        self._parts = []
+
+    def charge_time(self, state: RunState) -> None:
+        """Add the processor and wall time since the last call to the run's."""
+        cpu, wall = time.process_time(), time.monotonic()
+        state.cpu_seconds += cpu - self._cpu
+        state.wall_seconds += wall - self._wall
+        self._cpu, self._wall = cpu, wall
+
+
+def _accelerator(config: VaeTrainingConfig) -> Accelerator:
+    on_cpu = config.train.device == "cpu" or not torch.cuda.is_available()
+    if config.train.precision == "fp16" and on_cpu:
+        raise TrainingError("train.precision is fp16, which needs a GPU: set it to bf16 or fp32.")
+    return Accelerator(mixed_precision=_PRECISIONS[config.train.precision], cpu=config.train.device == "cpu")
+
+
+def _check_crop(crop: int, multiple: int) -> None:
+    if crop % multiple:
+        raise TrainingError(f"data.crop is {crop}, but it must be a multiple of {multiple} for this model.")
