@@ -1,0 +1,320 @@
+"""The command line: `davae demo | inspect | encode | decode | reconstruct | convert` (`davae COMMAND --help`).
+
+Exit codes: 0 done, 1 failed with one sentence on stderr, 2 wrong usage. Everything is computed in float32.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from . import demo, mini
+from .autoencoder import DetailAlignedVAE
+from .checkpoints import inspect_file, load_base_vae, write_codec_file
+from .comparison import DAVAE, compare
+from .comparison_report import report, table, write_report
+from .contact_sheet import write_contact_sheet
+from .images import ImageError, read_image, write_image
+from .latent_files import load_latents, save_latents
+from .latents import crop_to_multiple, token_count
+from .official import convert_codec
+
+Item = TypeVar("Item")
+MINIATURE = "mini"
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+
+class CommandError(ValueError):
+    """A command that cannot be carried out; the message is one sentence."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; wrong usage leaves through argparse with code 2."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], None] = options.command
+    try:
+        command(options)
+    except torch.cuda.OutOfMemoryError:
+        return _fail("The GPU has too little free memory: add --tiled, or --device cpu.")
+    except OSError as error:
+        return _fail(
+            f"{error.filename or 'A file'} cannot be used ({error.strerror}): check the path."
+        )
+    except ValueError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        _note("interrupted")
+        return INTERRUPTED
+    return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="davae", description="The detail-aligned VAE on the command line, without ComfyUI."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    add = commands.add_parser("demo", help="rebuild six photographs with the bundled miniature")
+    add.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("davae-demo"),
+        metavar="DIR",
+        help="folder for contact_sheet.png and report.json (default: davae-demo)",
+    )
+    add.set_defaults(command=run_demo)
+
+    add = commands.add_parser("inspect", help="what a file is and what it needs")
+    add.add_argument("file", type=Path, metavar="FILE")
+    add.add_argument("--json", action="store_true", help="the same as JSON")
+    add.set_defaults(command=run_inspect)
+
+    add = commands.add_parser("encode", help="a picture to a latent file")
+    add.add_argument("image", type=Path, metavar="IMAGE")
+    add.add_argument(
+        "-o", "--output", type=_safetensors, required=True, metavar="LATENT.safetensors"
+    )
+    _add_codec_options(add)
+    add.set_defaults(command=run_encode)
+
+    add = commands.add_parser("decode", help="a latent file to a picture")
+    add.add_argument("latent", type=Path, metavar="LATENT.safetensors")
+    add.add_argument("-o", "--output", type=_png, required=True, metavar="IMAGE.png")
+    add.add_argument(
+        "--draft",
+        action="store_true",
+        help="only the base channels: half the size, no joint decoder",
+    )
+    _add_codec_options(add)
+    add.set_defaults(command=run_decode)
+
+    add = commands.add_parser(
+        "reconstruct", help="pictures through the codec and back, side by side, with scores"
+    )
+    add.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    add.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    _add_codec_options(add)
+    add.set_defaults(command=run_reconstruct)
+
+    add = commands.add_parser("convert", help="a published DA-VAE checkpoint to our file")
+    add.add_argument(
+        "source", type=Path, metavar="SRC", help="pytorch_model.bin of the published stage 1"
+    )
+    add.add_argument("-o", "--output", type=_safetensors, required=True, metavar="DST.safetensors")
+    add.add_argument(
+        "--stats",
+        type=Path,
+        metavar="JSON",
+        help="the detail's mean and std (default: latent_norm_stats.json beside SRC, else 0 and 1)",
+    )
+    add.add_argument(
+        "--base", type=Path, metavar="VAE", help="the pretrained VAE, if SRC does not hold it"
+    )
+    add.add_argument(
+        "--compact",
+        action="store_true",
+        help="leave the base decoder out; drafts then need the stock VAE",
+    )
+    add.set_defaults(command=run_convert)
+    return parser
+
+
+def _add_codec_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--vae",
+        required=True,
+        metavar="FILE",
+        help=f"a DA-VAE file, or `{MINIATURE}`, the bundled one",
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--tiled",
+        action="store_true",
+        help="work in overlapping tiles: less memory for large pictures",
+    )
+
+
+def run_demo(options: argparse.Namespace) -> None:
+    """`davae demo`."""
+    folder = _folder(options.output)
+    _write(demo.run(folder, _bar))
+    _note(f"{folder / demo.SHEET} and {folder / demo.REPORT} are written.")
+
+
+def run_inspect(options: argparse.Namespace) -> None:
+    """`davae inspect`."""
+    found = inspect_file(options.file)
+    _write(
+        json.dumps(found.data, indent=2) + "\n" if options.json else "\n".join(found.lines) + "\n"
+    )
+
+
+@torch.inference_mode()
+def run_encode(options: argparse.Namespace) -> None:
+    """`davae encode`."""
+    _refuse_same(options.image, options.output)
+    codec = _codec(options)
+    picture = _picture(options.image, codec)
+    with _tiles_bar() as progress:
+        latents = (
+            codec.encode_tiled(picture, progress=progress)
+            if options.tiled
+            else codec.encode(picture)
+        )
+    save_latents(options.output, latents, codec)
+    height, width = picture.shape[-2:]
+    _write(
+        f"{options.output}: latent {list(latents.shape[1:])} of {width}x{height} pixels, "
+        f"{token_count(width, height, codec.layout)} tokens at patch size 2.\n"
+    )
+
+
+@torch.inference_mode()
+def run_decode(options: argparse.Namespace) -> None:
+    """`davae decode`."""
+    codec = _codec(options)
+    latents = load_latents(options.latent, codec, options.vae)
+    if latents.shape[0] != 1:
+        raise CommandError(
+            f"{options.latent} holds {latents.shape[0]} latents: give a file with one."
+        )
+    if options.draft:
+        picture = codec.decode_base(latents)
+    else:
+        with _tiles_bar() as progress:
+            picture = (
+                codec.decode_tiled(latents, progress=progress)
+                if options.tiled
+                else codec.decode(latents)
+            )
+    write_image(options.output, picture)
+    _write(f"{options.output}: {picture.shape[-1]}x{picture.shape[-2]} pixels.\n")
+
+
+def run_reconstruct(options: argparse.Namespace) -> None:
+    """`davae reconstruct`."""
+    _refuse_same_stems(options.images)
+    codec = _codec(options)
+    folder = _folder(options.output)
+    found = []
+    for path in _bar(options.images):
+        comparison = compare(path.stem, _picture(path, codec), codec, tiled=options.tiled)
+        write_image(folder / f"{path.stem}_davae.png", comparison.rebuilt[DAVAE])
+        write_contact_sheet(
+            folder / f"{path.stem}_comparison.png", [comparison], path.name, f"codec: {options.vae}"
+        )
+        found.append(comparison.scores)
+    write_report(folder / "report.json", report(found, {"davae": str(options.vae)}))
+    _write(table(found))
+
+
+def run_convert(options: argparse.Namespace) -> None:
+    """`davae convert`."""
+    _refuse_same(options.source, options.output)
+    base = load_base_vae(options.base) if options.base is not None else None
+    converted = convert_codec(options.source, options.stats, base)
+    write_codec_file(options.output, converted.config, converted.tensors, options.compact)
+    _write("\n".join(inspect_file(options.output).lines) + "\n")
+
+
+def _codec(options: argparse.Namespace) -> DetailAlignedVAE:
+    path = Path(options.vae)
+    if options.vae == MINIATURE and not path.exists():
+        path = mini.davae_path()
+    return DetailAlignedVAE.from_file(path, _device(options.device), torch.float32)
+
+
+def _device(name: str) -> str:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise CommandError(
+            "PyTorch finds no CUDA GPU here: leave --device out, or use --device cpu."
+        )
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _picture(path: Path, codec: DetailAlignedVAE) -> Tensor:
+    """The picture at `path`, cropped centrally to what the codec takes, as ComfyUI does; says so when it cuts."""
+    picture = read_image(path)
+    try:
+        cropped = crop_to_multiple(picture, codec.layout.factor)
+    except ValueError as error:
+        raise ImageError(f"{path} is too small for this DA-VAE: {error}") from error
+    if cropped.shape != picture.shape:
+        height, width = picture.shape[-2:]
+        _note(
+            f"{path}: cropped from {width}x{height} to {cropped.shape[-1]}x{cropped.shape[-2]} pixels."
+        )
+    weight: Tensor = next(codec.parameters())
+    return cropped.to(weight.device)
+
+
+def _folder(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise CommandError(f"{path} is a file, but a folder is needed: name another one with -o.")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _refuse_same(source: Path, output: Path) -> None:
+    if source.exists() and output.exists() and source.samefile(output):
+        raise CommandError(f"{output} is the file that is read: name another one with -o.")
+
+
+def _refuse_same_stems(paths: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in seen:
+            raise CommandError(
+                f"{seen[path.stem]} and {path} would be written under one name: rename one, or use two calls."
+            )
+        seen[path.stem] = path
+
+
+def _safetensors(text: str) -> Path:
+    return _with_suffix(text, ".safetensors")
+
+
+def _png(text: str) -> Path:
+    return _with_suffix(text, ".png")
+
+
+def _with_suffix(text: str, suffix: str) -> Path:
+    if Path(text).suffix.lower() != suffix:
+        raise argparse.ArgumentTypeError(f"{text} must end in {suffix}")
+    return Path(text)
+
+
+def _bar(pictures: Sequence[Item]) -> Iterable[Item]:
+    return tqdm(pictures, unit="picture", disable=None, leave=False)
+
+
+@contextmanager
+def _tiles_bar() -> Iterator[Callable[[int, int], None]]:
+    with tqdm(unit="tile", disable=None, leave=False) as bar:
+
+        def update(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield update
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _fail(sentence: str) -> int:
+    sys.stderr.write(f"davae: {sentence}\n")
+    return FAILED
