@@ -1,0 +1,174 @@
+"""What holds for the repository as a whole: the arrows between its packages, and what it looks like from outside."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+COMFYUI = Path(os.environ.get("COMFYUI_PATH", ROOT / ".comfyui"))
+COMFYUI_PYTHON = os.environ.get("COMFYUI_PYTHON", sys.executable)
+
+COMFYUI_INTERNALS = {
+    "app", "comfy", "comfy_config", "comfy_execution", "comfy_extras", "execution", "folder_paths", "latent_preview",
+    "node_helpers", "nodes", "server",
+}  # fmt: skip
+HEAVY = {
+    "accelerate",
+    "comfy",
+    "diffusers",
+    "lpips",
+    "peft",
+    "skimage",
+    "sklearn",
+    "transformers",
+    "yaml",
+}
+
+
+def python_files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Level (0 for absolute) and dotted name of every import in a file, wherever it stands."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.level, node.module
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.level, alias.name) for alias in node.names)
+
+
+def absolute(path: Path) -> set[str]:
+    return {name.partition(".")[0] for level, name in imports(path) if level == 0}
+
+
+def run(*command: str, cwd: Path = ROOT) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", python_files("davae_core"), ids=lambda path: path.stem)
+def test_the_core_knows_nothing_of_nodes_training_comfyui_or_data_sets(path):
+    allowed = {"skimage", "sklearn"} if path.name == "demo_photographs.py" else set()
+    forbidden = (HEAVY | COMFYUI_INTERNALS | {"comfy_api", "training"}) - allowed
+    assert not absolute(path) & forbidden
+    inside = path.relative_to(ROOT / "davae_core").parts
+    assert all(level <= len(inside) for level, _ in imports(path)), (
+        "imports from outside davae_core"
+    )
+
+
+@pytest.mark.parametrize("package", ["davae_core", "nodes"])
+def test_the_pack_imports_its_own_files_relatively(package):
+    for path in [*python_files(package), ROOT / "__init__.py"]:
+        assert "davae_core" not in absolute(path), f"{path} would take another installed davae_core"
+
+
+def test_only_compat_touches_comfyui_internals():
+    for path in python_files("nodes"):
+        if path != ROOT / "nodes" / "compat.py":
+            assert not absolute(path) & COMFYUI_INTERNALS, path
+
+
+def test_nodes_and_training_know_nothing_of_each_other():
+    for path in python_files("nodes"):
+        assert not any(name.partition(".")[0] == "training" for _, name in imports(path)), path
+    for path in python_files("training"):
+        assert not absolute(path) & (COMFYUI_INTERNALS | {"comfy_api"}), path
+
+
+def test_importing_the_core_needs_torch_only():
+    loaded = json.loads(
+        run(
+            sys.executable,
+            "-c",
+            "import davae_core, json, sys; print(json.dumps(sorted(sys.modules)))",
+        )
+    )
+    assert "torch" in loaded
+    assert not set(loaded) & (HEAVY | {"PIL", "safetensors"})
+
+
+def test_importing_the_front_door_outside_comfyui_is_harmless(tmp_path):
+    outside = (
+        "import importlib.util, sys\n"
+        f"spec = importlib.util.spec_from_file_location('pack', {str(ROOT / '__init__.py')!r})\n"
+        "module = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(module)\n"
+        "print(sorted(name for name in vars(module) if not name.startswith('_')))\n"
+    )
+    assert "comfy_entrypoint" in run(sys.executable, "-c", outside, cwd=tmp_path)
+
+
+def test_the_front_door_says_where_the_web_files_are_and_nothing_twice():
+    text = (ROOT / "__init__.py").read_text(encoding="utf-8")
+    assert "comfy_entrypoint" in text and "WEB_DIRECTORY" in text
+    assert "NODE_CLASS_MAPPINGS" not in text, "ComfyUI would never call comfy_entrypoint"
+
+
+def test_the_wheel_installs_the_core_and_the_training_and_no_nodes(tmp_path):
+    source = tmp_path / "source"
+    left_out = ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "runs", "shared")
+    copytree(ROOT, source, ignore=left_out)
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
+    run(*pip, "--wheel-dir", str(tmp_path), ".", cwd=source)
+    (wheel,) = tmp_path.glob("davae-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
+    assert tops == {"davae_core", "training"}
+    weights = {path.name for path in (ROOT / "davae_core" / "mini").glob("*.safetensors")}
+    assert {Path(name).name for name in names if name.endswith(".safetensors")} == weights
+    configs = {path.name for path in (ROOT / "training" / "configs").glob("*.yaml")}
+    assert {Path(name).name for name in names if name.endswith(".yaml")} == configs
+
+
+def test_comfyui_reads_our_registry_entry():
+    script = (
+        "import json, sys\n"
+        "from comfy_config.config_parser import extract_node_configuration\n"
+        "print(extract_node_configuration(sys.argv[1]).model_dump_json())\n"
+    )
+    found = json.loads(run(COMFYUI_PYTHON, "-c", script, str(ROOT), cwd=COMFYUI).splitlines()[-1])
+    project, comfy = found["project"], found["tool_comfy"]
+    assert "comfyui" not in project["name"].lower()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", project["version"])
+    assert project["license"]["text"] == "Apache-2.0"
+    assert (
+        project["urls"]["repository"]
+        and project["urls"]["documentation"]
+        and project["urls"]["issues"]
+    )
+    assert project["supported_os"] and project["supported_accelerators"]
+    assert comfy["publisher_id"] and comfy["display_name"]
+    # ComfyUI would serve the folder twice, once under the project's name.
+    assert not comfy["web"]
+
+
+def test_the_changelog_describes_the_version_in_pyproject():
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version and f"## {version[1]}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))],
+)
+def test_links_inside_the_repository_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", text) + re.findall(
+        r'src="(?!https?://)([^"]+)"', text
+    )
+    missing = [target for target in targets if not (ROOT / page).parent.joinpath(target).exists()]
+    assert not missing
