@@ -21,7 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (TrainingError, CheckpointError) as error:
         return _fail(str(error))
     except OSError as error:
-        return _fail(f"{error.filename or 'A file'} could not be read or written: {error.strerror or error}.")
+        return _fail(
+            f"{error.filename or 'A file'} could not be read or written: {error.strerror or error}."
+        )
 
 
 def _train_vae(options: argparse.Namespace) -> int:
@@ -32,7 +34,10 @@ def _train_vae(options: argparse.Namespace) -> int:
     config = read_vae_config(options.config, tuple(options.set))
     written = train_vae(config, options.stop_at)
     if written is None:
-        return _fail(f"Stopped before the end; a checkpoint lies in {config.output.folder}: run the same command to go on.")
+        return _fail(
+            f"Stopped before the end with a checkpoint in {config.output.folder}: run the same command "
+            "to go on."
+        )
     sys.stdout.write(f"{written}\n")
     return 0
 
@@ -48,9 +53,18 @@ def _parser() -> argparse.ArgumentParser:
     vae = commands.add_parser("vae", help="stage 1: a base VAE or a detail-aligned codec")
     vae.add_argument("config", type=Path, help="YAML file; training/configs/ holds commented ones")
     vae.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change one key (may be repeated)"
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="change one key (may be repeated)",
     )
-    vae.add_argument("--stop-at", type=int, metavar="STEP", help="stop after this many steps in all, with a checkpoint")
+    vae.add_argument(
+        "--stop-at",
+        type=int,
+        metavar="STEP",
+        help="stop after this many steps in all, with a checkpoint",
+    )
     return parser
 
 

@@ -9,7 +9,7 @@ from davae_core.checkpoints import BaseVae, load_base_vae
 
 from .errors import TrainingError
 
-_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(:[\w./-]+)?$")
+_HUB_ID = re.compile(r"^\w[\w.-]*/[\w.-]+(:[\w./-]+)?$")
 _WANTED = ("config.json", "diffusion_pytorch_model.safetensors")
 
 
@@ -22,12 +22,11 @@ def load_base_source(source: str, channels: int) -> BaseVae:
     path = Path(source).expanduser()
     if path.exists():
         return load_base_vae(path, channels)
-    if path.suffix or path.is_absolute() or not _HUB_ID.match(source):
-        if not re.match(r"^[\w-]+/[\w.-]+:", source):
-            raise TrainingError(
-                f"model.base_vae names {source}, which does not exist: give a VAE file, a diffusers folder or a Hugging "
-                "Face id such as stabilityai/stable-diffusion-3.5-medium:vae."
-            )
+    if not _HUB_ID.match(source) or (path.suffix == ".safetensors" and ":" not in source):
+        raise TrainingError(
+            f"model.base_vae names {source}, which does not exist: give a VAE file, a diffusers folder "
+            "or a Hugging Face id such as stabilityai/stable-diffusion-3.5-medium:vae."
+        )
     return load_base_vae(_from_hub(source), channels)
 
 

@@ -46,7 +46,9 @@ class Trained:
 
     def names(self) -> dict[nn.Parameter, str]:
         """Trainable parameters and their names."""
-        return {value: name for name, value in self.module.named_parameters() if value.requires_grad}
+        return {
+            value: name for name, value in self.module.named_parameters() if value.requires_grad
+        }
 
     def weights(self) -> dict[str, Tensor]:
         """Trainable parameters by name."""
@@ -58,6 +60,7 @@ class Trained:
         return {
             f"{names[value]}/{key}": tensor
             for value, state in self.optimizer.state.items()
+            if isinstance(value, nn.Parameter)
             for key, tensor in state.items()
         }
 
@@ -124,7 +127,9 @@ def read_state(checkpoint: Path) -> RunState:
         ) from error
 
 
-def load_checkpoint(checkpoint: Path, average: WeightAverage, parts: Mapping[str, Trained]) -> RunState:
+def load_checkpoint(
+    checkpoint: Path, average: WeightAverage, parts: Mapping[str, Trained]
+) -> RunState:
     """Put a checkpoint's weights, averages and optimizer states back in place and return its state.
 
     Raises CheckpointError or TrainingError, one sentence, when it is damaged or of another model.
@@ -146,7 +151,9 @@ def load_checkpoint(checkpoint: Path, average: WeightAverage, parts: Mapping[str
     return state
 
 
-def _write(folder: Path, state: RunState, average: WeightAverage, parts: Mapping[str, Trained]) -> None:
+def _write(
+    folder: Path, state: RunState, average: WeightAverage, parts: Mapping[str, Trained]
+) -> None:
     for name, part in parts.items():
         write_safetensors(folder / f"{name}.safetensors", part.weights(), {})
         write_safetensors(folder / f"{name}_optimizer.safetensors", part.optimizer_tensors(), {})

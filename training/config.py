@@ -43,12 +43,13 @@ class ModelConfig:
             )
         if self.kind == "base_vae" and self.base_vae:
             raise TrainingError(
-                "model.base_vae is set, but a base_vae is trained from nothing: remove the key or set model.kind to davae."
+                "model.base_vae is set, but a base_vae is trained from nothing: remove the key or set "
+                "model.kind to davae."
             )
         if self.detail == "zero" and self.trunk == "trained":
             raise TrainingError(
-                "model.trunk is trained while model.detail is zero: nothing reads the trunk then, so set model.trunk to "
-                "frozen."
+                "model.trunk is trained while model.detail is zero: nothing reads the trunk then, so set "
+                "model.trunk to frozen."
             )
         _check_range("model.detail_dropout", self.detail_dropout, 0.0, 0.99)
 
@@ -68,8 +69,12 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         if not self.train:
-            raise TrainingError("data.train is missing: name at least one folder of training pictures.")
-        if self.shares is not None and (len(self.shares) != len(self.train) or min(self.shares) <= 0):
+            raise TrainingError(
+                "data.train is missing: name at least one folder of training pictures."
+            )
+        if self.shares is not None and (
+            len(self.shares) != len(self.train) or min(self.shares) <= 0
+        ):
             raise TrainingError(
                 f"data.shares has {len(self.shares)} numbers for {len(self.train)} folders in data.train: give one "
                 "positive number per folder, or leave it out."
@@ -80,8 +85,8 @@ class DataConfig:
             )
         if self.window == "fraction" and self.scale[1] > 1:
             raise TrainingError(
-                f"data.scale reaches {self.scale[1]}, but a window cannot be larger than the picture: keep it at most 1 "
-                "or set data.window to pixels."
+                f"data.scale reaches {self.scale[1]}, but a window cannot be larger than the picture: "
+                "keep it at most 1 or set data.window to pixels."
             )
         if self.cache_mb and self.workers:
             raise TrainingError(
@@ -160,7 +165,9 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         if len(self.betas) != 2:
-            raise TrainingError(f"optimizer.betas has {len(self.betas)} numbers, but AdamW takes two.")
+            raise TrainingError(
+                f"optimizer.betas has {len(self.betas)} numbers, but AdamW takes two."
+            )
         _check_range("optimizer.ema", self.ema, 0.0, 0.999999)
         _check_range("optimizer.final_ratio", self.final_ratio, 0.0, 1.0)
 
@@ -213,7 +220,9 @@ class OutputConfig:
 
     def __post_init__(self) -> None:
         if not self.folder:
-            raise TrainingError("output.folder is missing: name the folder for checkpoints, logs and the result.")
+            raise TrainingError(
+                "output.folder is missing: name the folder for checkpoints, logs and the result."
+            )
         for name in ("checkpoint_every", "keep", "log_every"):
             _check_least(f"output.{name}", getattr(self, name), 1)
 
@@ -249,7 +258,9 @@ class VaeTrainingConfig:
     def uses_gradient_ratios(self) -> bool:
         """Whether a loss weight is found from gradient norms."""
         gan, alignment = self.loss.gan, self.loss.alignment
-        return bool((gan.weight and gan.adaptive) or (alignment.weight and alignment.mode == "adaptive"))
+        return bool(
+            (gan.weight and gan.adaptive) or (alignment.weight and alignment.mode == "adaptive")
+        )
 
 
 def read_vae_config(path: Path, overrides: tuple[str, ...] = ()) -> VaeTrainingConfig:

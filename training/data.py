@@ -60,8 +60,8 @@ class CropDataset(Dataset[Sample]):
                 return Sample(number, self._crop(found, random), tuple(skipped))
             skipped.append(found)
         raise TrainingError(
-            f"{len(skipped)} pictures in a row could not be read, the last one {skipped[-1].path}: look at the files in "
-            f"data.train."
+            f"{len(skipped)} pictures in a row could not be read, the last one {skipped[-1].path}: look "
+            "at the files in data.train."
         )
 
     def _candidates(self, number: int, random: np.random.Generator) -> Iterator[Path]:
@@ -80,14 +80,16 @@ class CropDataset(Dataset[Sample]):
 
     def _permutation(self, epoch: int) -> np.ndarray:
         if epoch != self._epoch:
-            self._order = numpy_generator(self.seed, Stream.ORDER, epoch).permutation(len(self.paths))
+            self._order = numpy_generator(self.seed, Stream.ORDER, epoch).permutation(
+                len(self.paths)
+            )
             self._epoch = epoch
         return self._order
 
     def _crop(self, picture: Tensor, random: np.random.Generator) -> Tensor:
         height, width = picture.shape[-2:]
         unit = self.config.crop if self.config.window == "pixels" else min(height, width)
-        scale = random.uniform(*self.config.scale)
+        scale = random.uniform(self.config.scale[0], self.config.scale[1])
         side = max(1, min(round(unit * scale), height, width))
         top, left = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
         window = picture[:, top : top + side, left : left + side]
@@ -136,11 +138,13 @@ class Share:
                 yield list(range(start, start + self.size))
 
 
-def crop_loader(dataset: CropDataset, numbers: Iterator[list[int]], workers: int) -> DataLoader[Sample]:
+def crop_loader(
+    dataset: CropDataset, numbers: Iterator[list[int]], workers: int
+) -> DataLoader[Sample]:
     """Batches of the given sample numbers; `workers` processes read ahead, 0 reads in this one."""
     return DataLoader(
         dataset,
-        batch_sampler=_Once(numbers),  # type: ignore[arg-type]
+        batch_sampler=_Once(numbers),
         num_workers=workers,
         collate_fn=collate,
         # A generator of its own: the loader must not draw from the global one.

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 class WeightAverage:
     """A float32 running mean of a module's trainable parameters: mean = decay * mean + (1 - decay) * weight.
 
-    The decay starts low, min(decay, (1 + n) / (10 + n)) after n updates, so that the initial weights are soon forgotten.
+    The decay starts low, min(decay, (1 + n) / (10 + n)) after n updates, so that the initial weights
+    are soon forgotten.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:

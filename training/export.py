@@ -19,7 +19,11 @@ from .trainees import BaseVaeTrainee, DetailTrainee, Trainee
 
 
 def export_trained(
-    trainee: Trainee, config: VaeTrainingConfig, dataset: CropDataset, target: Path, device: torch.device
+    trainee: Trainee,
+    config: VaeTrainingConfig,
+    dataset: CropDataset,
+    target: Path,
+    device: torch.device,
 ) -> dict[str, object]:
     """Measure the latent over training crops and write the file; returns what was measured.
 
@@ -33,11 +37,15 @@ def export_trained(
         assert isinstance(trainee, DetailTrainee)
         return _export_codec(trainee, images, target, config.output.compact)
     except CheckpointError as error:
-        raise TrainingError(f"{error} The checkpoints are untouched; run the same command again.") from error
+        raise TrainingError(
+            f"{error} The checkpoints are untouched; run the same command again."
+        ) from error
 
 
 @torch.no_grad()
-def _export_base(trainee: BaseVaeTrainee, images: Iterator[Tensor], target: Path) -> dict[str, object]:
+def _export_base(
+    trainee: BaseVaeTrainee, images: Iterator[Tensor], target: Path
+) -> dict[str, object]:
     statistics = ChannelStatistics.empty(trainee.vae.latent_channels)
     for batch in images:
         statistics.add(trainee.vae.encode_moments(batch).mean)
@@ -61,7 +69,9 @@ def _export_codec(
     return {"detail_mean": statistics.mean.tolist(), "detail_std": std.tolist()}
 
 
-def _crops(config: VaeTrainingConfig, dataset: CropDataset, device: torch.device) -> Iterator[Tensor]:
+def _crops(
+    config: VaeTrainingConfig, dataset: CropDataset, device: torch.device
+) -> Iterator[Tensor]:
     """The first crops of the training order, whatever the number of processes."""
     size = config.train.batch_size
     share = Share(size, accumulate=1, rank=0, processes=1)

@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from davae_core.autoencoder import KLAutoencoder
-from davae_core.blocks import AttnBlock, Decoder, Encoder, ResnetBlock
+from davae_core.autoencoder import DetailAlignedVAE, KLAutoencoder
+from davae_core.blocks import AttnBlock, Decoder, Encoder, Level, ResnetBlock
 
 _OFFSET = 1.5
 _INITIAL_LOGVAR = -6.0
@@ -33,6 +33,13 @@ def initialise_base_vae(vae: KLAutoencoder) -> None:
     _initialise_output(vae.decoder.conv_out)
 
 
+@torch.no_grad()
+def initialise_detail(codec: DetailAlignedVAE) -> None:
+    """Let a fresh detail head's log-variance start low (its share of the bias at -6): the decoder hears it at once."""
+    bias = _bias(_conv(codec.detail.down.conv))
+    bias[bias.numel() // 2 :] = _INITIAL_LOGVAR
+
+
 def _initialise_branch(block: ResnetBlock) -> None:
     conv1 = _conv(block.conv1)
     nn.init.normal_(conv1.weight, std=1.0 / math.sqrt(_fan_in(conv1)))
@@ -41,19 +48,21 @@ def _initialise_branch(block: ResnetBlock) -> None:
 
 
 def _straight_encoder(encoder: Encoder) -> list[nn.Conv2d]:
-    path = [_conv(encoder.conv_in)]
-    for level in encoder.down:
-        path += [_conv(block.nin_shortcut) for block in level.block if block.nin_shortcut is not None]
-        path += [_conv(level.downsample.conv)] if level.downsample is not None else []
-    return path
+    levels = [conv for level in encoder.down for conv in _straight_level(level)]
+    return [_conv(encoder.conv_in), *levels]
 
 
 def _straight_decoder(decoder: Decoder) -> list[nn.Conv2d]:
-    path = [] if decoder.conv_in is None else [_conv(decoder.conv_in)]
-    for level in reversed(decoder.up):
-        path += [_conv(block.nin_shortcut) for block in level.block if block.nin_shortcut is not None]
-        path += [_conv(level.upsample.conv)] if level.upsample is not None else []
-    return path
+    levels = [conv for level in reversed(decoder.up) for conv in _straight_level(level)]
+    return levels if decoder.conv_in is None else [_conv(decoder.conv_in), *levels]
+
+
+def _straight_level(level: nn.Module) -> list[nn.Conv2d]:
+    assert isinstance(level, Level)
+    blocks = (block for block in level.block if isinstance(block, ResnetBlock))
+    path = [_conv(block.nin_shortcut) for block in blocks if block.nin_shortcut is not None]
+    resizes = (part for part in (level.downsample, level.upsample) if part is not None)
+    return path + [_conv(part.conv) for part in resizes]
 
 
 def _initialise_straight_path(path: list[nn.Conv2d]) -> None:
@@ -101,6 +110,6 @@ def _bias(conv: nn.Conv2d) -> Tensor:
     return conv.bias
 
 
-def _conv(module: nn.Module | None) -> nn.Conv2d:
+def _conv(module: object) -> nn.Conv2d:
     assert isinstance(module, nn.Conv2d)
     return module

@@ -59,4 +59,5 @@ def gradient_ratio(
     for value in (reference, loss):
         (gradient,) = torch.autograd.grad(value, layer, retain_graph=True)
         norms.append(average(gradient.float()).norm())
-    return (norms[0] / (norms[1] + 1e-4)).clamp(0.0, most).detach()
+    ratio: Tensor = norms[0] / (norms[1] + 1e-4)
+    return ratio.clamp(0.0, most).detach()

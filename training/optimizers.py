@@ -39,7 +39,8 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 class MuonAdamW(torch.optim.Optimizer):
     """One optimizer whose parameter groups name their rule: `muon` (kernels, flattened to matrices) or `adamw`.
 
-    Each group has `rule`, `lr`, `initial_lr`, `weight_decay` and, by rule, `momentum` or `betas`. Weight decay is decoupled.
+    Each group has `rule`, `lr`, `initial_lr`, `weight_decay` and, by rule, `momentum` or `betas`.
+    Weight decay is decoupled.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
@@ -92,7 +93,8 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> MuonAdamW:
     """The optimizer of the generator side; frozen parameters are left out.
 
     With `muon`, convolution kernels (and linear weights) go to Muon at `learning_rate`, everything else to AdamW at
-    `learning_rate * adamw_ratio`; with `adamw` everything goes to AdamW at `learning_rate`. Biases and norms never decay.
+    `learning_rate * adamw_ratio`; with `adamw` everything goes to AdamW at `learning_rate`. Biases and
+    norms never decay.
     """
     trainable = [value for value in module.parameters() if value.requires_grad]
     kernels = [value for value in trainable if value.ndim >= 2]
@@ -113,7 +115,9 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> MuonAdamW:
 
 def build_discriminator_optimizer(module: nn.Module, learning_rate: float) -> MuonAdamW:
     """AdamW with the betas usual for patch discriminators (0.5, 0.9)."""
-    return MuonAdamW([_group("adamw", list(module.parameters()), learning_rate, 0.0, betas=(0.5, 0.9))])
+    return MuonAdamW(
+        [_group("adamw", list(module.parameters()), learning_rate, 0.0, betas=(0.5, 0.9))]
+    )
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

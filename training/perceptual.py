@@ -63,7 +63,9 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path} holds no weights that can be read: download it again.") from error
+        raise CheckpointError(
+            f"{path} holds no weights that can be read: download it again."
+        ) from error
     if not isinstance(weights, dict):
         raise CheckpointError(f"{path} holds no weights by name: give torchvision's file.")
     return weights
@@ -74,7 +76,9 @@ def _load_backbone(backbone: nn.Module, weights: dict[str, Tensor], path: Path) 
     wanted = backbone.state_dict()
     found = {name: weights.get("features." + name.partition(".")[2]) for name in wanted}
     fitting = {
-        name: tensor for name, tensor in found.items() if tensor is not None and tensor.shape == wanted[name].shape
+        name: tensor
+        for name, tensor in found.items()
+        if tensor is not None and tensor.shape == wanted[name].shape
     }
     if len(fitting) < len(wanted):
         raise TrainingError(

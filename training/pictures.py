@@ -26,14 +26,19 @@ class PictureFolder:
 
 
 def scan_folders(folders: Sequence[str], key: str) -> tuple[PictureFolder, ...]:
-    """The pictures below each folder. Raises TrainingError, naming the configuration key, for a missing or empty one."""
+    """The pictures below each folder.
+
+    Raises TrainingError, naming the configuration key, for a missing or empty one.
+    """
     return tuple(_scan(Path(folder).expanduser(), key) for folder in folders)
 
 
 def _scan(folder: Path, key: str) -> PictureFolder:
     if not folder.is_dir():
         raise TrainingError(f"{key} names {folder}, which is not a folder: check the path.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
     if not paths:
         raise TrainingError(
             f"{key} names {folder}, which holds no picture ({', '.join(sorted(SUFFIXES))}): check the path."

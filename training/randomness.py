@@ -33,7 +33,9 @@ def sample_noise(seed: int, numbers: Sequence[int], shape: tuple[int, ...]) -> T
     """Standard normal noise [len(numbers), *shape] in float32, row i a function of the seed and numbers[i] only."""
     rows = []
     for number in numbers:
-        state = np.random.SeedSequence((seed, int(Stream.NOISE), number)).generate_state(1, np.uint64)
+        state = np.random.SeedSequence((seed, int(Stream.NOISE), number)).generate_state(
+            1, np.uint64
+        )
         generator = torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
         rows.append(torch.randn(shape, generator=generator))
     return torch.stack(rows)

@@ -8,18 +8,20 @@ from .checkpointing import RunState
 from .errors import TrainingError
 
 _FREE_SECTIONS = ("output.", "validation.")
-_FREE_KEYS = frozenset({"data.workers", "data.cache_mb", "train.device", "train.statistics_samples"})
+_FREE_KEYS = frozenset(
+    {"data.workers", "data.cache_mb", "train.device", "train.statistics_samples"}
+)
 
 
 def check_resumable(state: RunState, config: dict[str, Any], samples_per_step: int) -> None:
-    """Raise TrainingError, naming the first key, when a setting that shapes the training changed since the checkpoint."""
+    """Raise TrainingError, naming the first setting that shapes the training and is not the checkpoint's."""
     for name, value in config.items():
         if name.startswith(_FREE_SECTIONS) or name in _FREE_KEYS or name not in state.config:
             continue
         if state.config[name] != value:
             raise TrainingError(
-                f"{name} is {value!r}, but the checkpoint of step {state.step} was trained with {state.config[name]!r}: "
-                "put it back to go on, or choose another output.folder."
+                f"{name} is {value!r}, but the checkpoint of step {state.step} was trained with "
+                f"{state.config[name]!r}: put it back to go on, or choose another output.folder."
             )
     if state.samples_per_step != samples_per_step:
         raise TrainingError(

@@ -20,7 +20,9 @@ class ChannelStatistics:
     @classmethod
     def empty(cls, channels: int) -> ChannelStatistics:
         """No latents yet."""
-        return cls(torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64))
+        return cls(
+            torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
+        )
 
     def add(self, latents: Tensor) -> None:
         """Take in a batch."""
@@ -45,4 +47,3 @@ class ChannelStatistics:
         mean = self.total.sum() / (self.count * len(self.total))
         square = self.squares.sum() / (self.count * len(self.total))
         return float(mean), float((square - mean.square()).clamp(min=0.0).sqrt())
-

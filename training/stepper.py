@@ -14,7 +14,14 @@ from .config import VaeTrainingConfig
 from .data import Batch
 from .discriminator import discriminator_loss, generator_loss
 from .errors import TrainingError
-from .losses import Parts, Perceptual, detail_alignment, gradient_ratio, kl_loss, reconstruction_loss
+from .losses import (
+    Parts,
+    Perceptual,
+    detail_alignment,
+    gradient_ratio,
+    kl_loss,
+    reconstruction_loss,
+)
 from .optimizers import set_learning_rates
 from .randomness import keep_mask, sample_noise
 from .schedule import cosine_factor
@@ -43,7 +50,9 @@ class Stepper:
         self.critic_optimizer = None
         self._raw_critic = None if discriminator is None else discriminator.module
         if discriminator is not None:
-            self.critic, self.critic_optimizer = accelerator.prepare(discriminator.module, discriminator.optimizer)
+            self.critic, self.critic_optimizer = accelerator.prepare(
+                discriminator.module, discriminator.optimizer
+            )
         self._bad_steps = 0
 
     def step(self, step: int, batches: Sequence[Batch]) -> Parts | None:
@@ -53,7 +62,9 @@ class Stepper:
         """
         self._set_rates(step)
         collected = [self._backward(step, batch, last=batch is batches[-1]) for batch in batches]
-        parts = {name: torch.stack([part[name] for part in collected]).mean() for name in collected[0]}
+        parts = {
+            name: torch.stack([part[name] for part in collected]).mean() for name in collected[0]
+        }
         norm = self.accelerator.clip_grad_norm_(self.trainee.parameters(), self._clip_norm)
         parts["gradient_norm"] = norm.detach() if isinstance(norm, Tensor) else torch.tensor(norm)
         finite = bool(torch.isfinite(parts["gradient_norm"]))
@@ -142,7 +153,9 @@ class Stepper:
         critic.requires_grad_(True)
         weight: Tensor | float = config.weight
         if config.adaptive:
-            ratio = gradient_ratio(rebuilt, parts["generator"], self.trainee.last_layer, self._averaged)
+            ratio = gradient_ratio(
+                rebuilt, parts["generator"], self.trainee.last_layer, self._averaged
+            )
             parts["generator_weight"] = config.weight * ratio
             weight = parts["generator_weight"]
         return weight * parts["generator"]

@@ -44,12 +44,23 @@ def read_log(folder: Path, event: str) -> list[dict[str, Any]]:
     return [record for record in map(json.loads, lines) if record["event"] == event]
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all. Raises CheckpointError."""
+
+    def write(beside: Path) -> None:
+        beside.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
+
+
 def _forget_after(path: Path, step: int) -> None:
     if not path.exists():
         return
-    kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+    kept = [
+        line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step
+    ]
     text = "".join(line + "\n" for line in kept)
-    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8") and None)
+    write_text(path, text)
 
 
 def _step_of(line: str) -> float:
@@ -68,4 +79,4 @@ def _summary_writer(folder: Path, first_step: int) -> Any:
             "output.tensorboard is true, but the package tensorboard is not installed: pip install tensorboard, or set "
             "it to false."
         ) from error
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,8 @@ from davae_core.latents import base_to_model_space, join
 from davae_core.presets import PRESETS
 
 from .base_source import load_base_source
-from .config import ModelConfig
-from .initialisation import initialise_base_vae
+from .config import ModelConfig, SizesConfig
+from .initialisation import initialise_base_vae, initialise_detail
 
 
 class Forward(NamedTuple):
@@ -93,7 +93,9 @@ class BaseVaeTrainee(Trainee):
     def forward(self, images: Tensor, noise: Tensor, keep: Tensor) -> Forward:
         posterior = self.vae.encode_moments(images)
         latent = posterior.mean + torch.exp(0.5 * posterior.logvar) * noise
-        return Forward(self.vae.decode(latent), images, posterior.mean, posterior.logvar, None, None)
+        return Forward(
+            self.vae.decode(latent), images, posterior.mean, posterior.logvar, None, None
+        )
 
     def noise_shape(self, crop: int) -> tuple[int, int, int]:
         side = crop // self.vae.backbone.factor
@@ -140,7 +142,9 @@ class DetailTrainee(Trainee):
             return Forward(reconstruction, target, None, None, None, None)
         detail = moments.detail.mean + torch.exp(0.5 * moments.detail.logvar) * noise
         reconstruction = self.codec.decode_joint(base, detail * keep)
-        return Forward(reconstruction, target, moments.detail.mean, moments.detail.logvar, detail, base)
+        return Forward(
+            reconstruction, target, moments.detail.mean, moments.detail.logvar, detail, base
+        )
 
     @torch.no_grad()
     def _target(self, images: Tensor) -> Tensor:
@@ -161,7 +165,9 @@ class DetailTrainee(Trainee):
             made = self.codec.decode_joint(scaled, torch.zeros_like(detail)).clamp(-1, 1)
             return Evaluation(made, draft)
         made = self.codec.decode_joint(scaled, detail).clamp(-1, 1)
-        return Evaluation(made, draft, _nats_per_value(moments.detail), alignment_loss(detail, scaled))
+        return Evaluation(
+            made, draft, _nats_per_value(moments.detail), alignment_loss(detail, scaled)
+        )
 
     @property
     def last_layer(self) -> nn.Parameter:
@@ -191,7 +197,11 @@ def build_trainee(config: ModelConfig, base_target: bool) -> Trainee:
     base = load_base_source(config.base_vae, sizes.layout.base_channels)
     layout = replace(sizes.layout, base_shift=base.shift, base_scale=base.scale)
     codec = DetailAlignedVAE.from_base(base.vae.float(), replace(sizes, layout=layout))
-    return DetailTrainee(codec.train(), config.detail == "learned", base.vae if base_target else None)
+    if config.init == "good":
+        initialise_detail(codec)
+    return DetailTrainee(
+        codec.train(), config.detail == "learned", base.vae if base_target else None
+    )
 
 
 def codec_sizes(config: ModelConfig) -> CodecConfig:
@@ -206,7 +216,7 @@ def codec_sizes(config: ModelConfig) -> CodecConfig:
     return replace(preset, backbone=backbone, layout=layout, shared_trunk=config.trunk == "frozen")
 
 
-def _given(sizes: object, names: tuple[str, ...]) -> dict[str, object]:
+def _given(sizes: SizesConfig, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(sizes, name) for name in names if getattr(sizes, name) is not None}
 
 

@@ -1,4 +1,4 @@
-"""Stage 1: train a plain base VAE, or the detail-aligned codec over a pretrained one, from a configuration to a file."""
+"""Stage 1: train a plain base VAE, or a detail-aligned codec over a pretrained one, to a file."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from tqdm import tqdm
-
-from davae_core.files import write_atomically
 
 from .checkpointing import CheckpointFolder, RunState, Trained, load_checkpoint, read_state
 from .config import VaeTrainingConfig
@@ -32,8 +31,8 @@ from .perceptual import build_perceptual
 from .pictures import Unreadable, folders_digest, scan_folders
 from .resuming import check_resumable
 from .stepper import Stepper
-from .tracking import Tracker
-from .trainees import Trainee, build_trainee
+from .tracking import Tracker, write_text
+from .trainees import build_trainee
 from .validation import ValidationSet, means, measure, read_validation_set, write_side_by_side
 from .yaml_config import flatten
 
@@ -47,7 +46,9 @@ def train_vae(config: VaeTrainingConfig, stop_at: int | None = None) -> Path | N
     `stop_at` ends the run after that many steps in all, as an interruption would. Raises TrainingError,
     CheckpointError or ValueError, one sentence, for what the user can put right.
     """
-    return VaeTraining(config).run(config.train.steps if stop_at is None else min(stop_at, config.train.steps))
+    return VaeTraining(config).run(
+        config.train.steps if stop_at is None else min(stop_at, config.train.steps)
+    )
 
 
 class VaeTraining:
@@ -103,7 +104,10 @@ class VaeTraining:
                 micro = [self._noted(next(batches)) for _ in range(self.config.train.accumulate)]
                 parts = self.stepper.step(step, micro)
                 self._after_step(parts, window)
-                if self.state.step % self.config.output.log_every == 0 or self.state.step == stop_at:
+                if (
+                    self.state.step % self.config.output.log_every == 0
+                    or self.state.step == stop_at
+                ):
                     bar.set_postfix(self._log(window, tracker), refresh=False)
                 bar.update()
                 self._validate_when_due(tracker)
@@ -129,7 +133,10 @@ class VaeTraining:
 
     def _log(self, window: _Window, tracker: Tracker | None) -> dict[str, str]:
         window.charge_time(self.state)
-        parts = {name: self.accelerator.reduce(value, reduction="mean") for name, value in window.means().items()}
+        parts = {
+            name: self.accelerator.reduce(value, reduction="mean")
+            for name, value in window.means().items()
+        }
         window.clear()
         values = {name: float(value) for name, value in sorted(parts.items())}
         if tracker is not None:
@@ -145,7 +152,10 @@ class VaeTraining:
         return {name: f"{values[name]:.4f}" for name in ("loss", "l1") if name in values}
 
     def _validate_when_due(self, tracker: Tracker | None) -> None:
-        due = self.state.step % self.config.validation.every == 0 or self.state.step == self.config.train.steps
+        due = (
+            self.state.step % self.config.validation.every == 0
+            or self.state.step == self.config.train.steps
+        )
         if not due or self.validation is None:
             return
         started = time.process_time()
@@ -169,7 +179,9 @@ class VaeTraining:
         if self.accelerator.is_main_process:
             self.trainee.eval()
             with self.average.applied():
-                measured = export_trained(self.trainee, self.config, self.dataset, target, self.accelerator.device)
+                measured = export_trained(
+                    self.trainee, self.config, self.dataset, target, self.accelerator.device
+                )
             self._write_summary(measured)
             if tracker is not None:
                 tracker.write("export", self.state.step, measured)
@@ -178,11 +190,15 @@ class VaeTraining:
         return target
 
     def _write_summary(self, measured: dict[str, object]) -> None:
-        summary = {"config": flatten(self.config), "measured": measured, "state": asdict(self.state)}
+        summary = {
+            "config": flatten(self.config),
+            "measured": measured,
+            "state": asdict(self.state),
+        }
         summary["state"].pop("config")
         text = json.dumps(summary, indent=1)
         path = self.folder / f"{self.config.output.name}.json"
-        write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8") and None)
+        write_text(path, text)
 
     def _save(self) -> None:
         self.state.average_updates = self.average.updates
@@ -196,9 +212,11 @@ class VaeTraining:
     def _write_unreadable(self) -> None:
         if not self.state.unreadable:
             return
-        text = "".join(f"{path}\t{reason}\n" for path, reason in sorted(self.state.unreadable.items()))
+        text = "".join(
+            f"{path}\t{reason}\n" for path, reason in sorted(self.state.unreadable.items())
+        )
         path = self.folder / "unreadable_pictures.tsv"
-        write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8") and None)
+        write_text(path, text)
 
     def _checkpoint_due(self) -> bool:
         return self.state.step % self.config.output.checkpoint_every == 0
@@ -207,7 +225,7 @@ class VaeTraining:
         if self.accelerator.num_processes == 1:
             return wish
         wishes = torch.tensor(float(wish), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(wishes, reduction="sum") > 0)
+        return float(self.accelerator.reduce(wishes, reduction="sum")) > 0
 
     def _batches(self, stop_at: int) -> Iterator[Batch]:
         numbers = self.share.batches(self.state.step, stop_at)
@@ -231,7 +249,9 @@ class VaeTraining:
         for unreadable in found.unreadable:
             _LOG.warning("validation passes over %s: %s", unreadable.path, unreadable.reason)
         if not found.pictures:
-            raise TrainingError("validation.folders hold no picture that can be used: check the folders.")
+            raise TrainingError(
+                "validation.folders hold no picture that can be used: check the folders."
+            )
         return found
 
     def _build_parts(self) -> dict[str, Trained]:
@@ -256,7 +276,10 @@ class VaeTraining:
         check_resumable(read_state(latest), settings, self.share.per_step)
         state = load_checkpoint(latest, self.average, self.parts)
         if state.pictures != digest:
-            _LOG.warning("the pictures in data.train changed since %s: the run goes on with the new ones", latest)
+            _LOG.warning(
+                "the pictures in data.train changed since %s: the run goes on with the new ones",
+                latest,
+            )
         _LOG.info("resuming from %s", latest)
         state.config, state.pictures = settings, digest
         return state
@@ -270,7 +293,7 @@ class VaeTraining:
             return None
         return Tracker(self.folder, self.config.output.tensorboard, self.state.step)
 
-    def _bar(self, stop_at: int) -> tqdm[None]:
+    def _bar(self, stop_at: int) -> tqdm[NoReturn]:
         return tqdm(
             total=stop_at,
             initial=self.state.step,
@@ -316,9 +339,13 @@ def _accelerator(config: VaeTrainingConfig) -> Accelerator:
     on_cpu = config.train.device == "cpu" or not torch.cuda.is_available()
     if config.train.precision == "fp16" and on_cpu:
         raise TrainingError("train.precision is fp16, which needs a GPU: set it to bf16 or fp32.")
-    return Accelerator(mixed_precision=_PRECISIONS[config.train.precision], cpu=config.train.device == "cpu")
+    return Accelerator(
+        mixed_precision=_PRECISIONS[config.train.precision], cpu=config.train.device == "cpu"
+    )
 
 
 def _check_crop(crop: int, multiple: int) -> None:
     if crop % multiple:
-        raise TrainingError(f"data.crop is {crop}, but it must be a multiple of {multiple} for this model.")
+        raise TrainingError(
+            f"data.crop is {crop}, but it must be a multiple of {multiple} for this model."
+        )

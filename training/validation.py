@@ -45,7 +45,9 @@ def read_validation_set(config: ValidationConfig, multiple: int) -> ValidationSe
     store = PictureStore(cache_mb=0)
     pictures: list[HeldOut] = []
     unreadable: list[Unreadable] = []
-    paths = [path for part in scan_folders(config.folders, "validation.folders") for path in part.paths]
+    paths = [
+        path for part in scan_folders(config.folders, "validation.folders") for path in part.paths
+    ]
     for path in paths:
         if len(pictures) == config.pictures:
             break
@@ -69,7 +71,9 @@ def _central_crop(picture: Tensor, size: int, multiple: int) -> Tensor:
 
 
 @torch.no_grad()
-def measure(trainee: Trainee, pictures: Sequence[HeldOut], device: torch.device) -> list[dict[str, float]]:
+def measure(
+    trainee: Trainee, pictures: Sequence[HeldOut], device: torch.device
+) -> list[dict[str, float]]:
     """The numbers of each picture: psnr, ssim, and where they exist kl (nats per value), alignment, base_psnr."""
     return [_measure_one(trainee, held.image.to(device)) for held in pictures]
 
@@ -102,7 +106,9 @@ def write_side_by_side(
     folder.mkdir(parents=True, exist_ok=True)
     for index, held in enumerate(pictures):
         image = held.image.to(device)
-        write_image(folder / f"{index:02d}_{held.path.stem}.png", _row(trainee.evaluate(image), image).cpu())
+        write_image(
+            folder / f"{index:02d}_{held.path.stem}.png", _row(trainee.evaluate(image), image).cpu()
+        )
 
 
 def _row(found: Evaluation, image: Tensor) -> Tensor:

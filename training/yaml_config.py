@@ -49,7 +49,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             if key_node.value in seen:
                 line = key_node.start_mark.line + 1
-                raise TrainingError(f"the key {key_node.value} stands twice (again in line {line}): remove one of them.")
+                raise TrainingError(
+                    f"the key {key_node.value} stands twice (again in line {line}): remove one."
+                )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
@@ -58,9 +60,9 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         # _UniqueKeyLoader is a SafeLoader: it builds plain values only.
-        mapping = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506
+        mapping = yaml.load(text, Loader=_UniqueKeyLoader)
     except OSError as error:
-        raise TrainingError(f"{path} cannot be read ({error.strerror}): check the path of the configuration.") from error
+        raise TrainingError(f"{path} cannot be read ({error.strerror}): check the name.") from error
     except UnicodeDecodeError as error:
         raise TrainingError(f"{path} is no text file: a configuration is YAML in UTF-8.") from error
     except yaml.YAMLError as error:
@@ -69,7 +71,9 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     except TrainingError as error:
         raise TrainingError(f"{path}: {error}") from error
     if not isinstance(mapping, dict):
-        raise TrainingError(f"{path} holds no settings: a configuration is a YAML mapping of sections and keys.")
+        raise TrainingError(
+            f"{path} holds no settings: a configuration is a YAML mapping of sections and keys."
+        )
     return mapping
 
 
@@ -81,7 +85,9 @@ def _apply_override(mapping: dict[str, Any], override: str) -> None:
     for section in sections:
         inner = mapping.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise TrainingError(f"The override {override!r} goes into {section}, which is a value and no section.")
+            raise TrainingError(
+                f"The override {override!r} goes into {section}, which is a value and no section."
+            )
         mapping = inner
     try:
         mapping[key] = yaml.safe_load(text)
@@ -112,7 +118,9 @@ def _unknown_key(name: str, root: type) -> str:
 
 def _likeness(name: str, candidate: str) -> float:
     whole = difflib.SequenceMatcher(None, name, candidate).ratio()
-    last = difflib.SequenceMatcher(None, name.rpartition(".")[2], candidate.rpartition(".")[2]).ratio()
+    last = difflib.SequenceMatcher(
+        None, name.rpartition(".")[2], candidate.rpartition(".")[2]
+    ).ratio()
     return whole + last
 
 
