@@ -31,6 +31,8 @@ class ModelConfig:
     sizes: SizesConfig = field(default_factory=SizesConfig)
     init: Literal["good", "torch"] = "good"
     base_vae: str | None = None
+    base_shift: float | None = None
+    base_scale: float | None = None
     trunk: Literal["frozen", "trained"] = "frozen"
     detail: Literal["learned", "zero"] = "learned"
     detail_dropout: float = 0.0

@@ -195,7 +195,11 @@ def build_trainee(config: ModelConfig, base_target: bool) -> Trainee:
         return BaseVaeTrainee(vae.train())
     assert config.base_vae is not None
     base = load_base_source(config.base_vae, sizes.layout.base_channels)
-    layout = replace(sizes.layout, base_shift=base.shift, base_scale=base.scale)
+    layout = replace(
+        sizes.layout,
+        base_shift=base.shift if config.base_shift is None else config.base_shift,
+        base_scale=base.scale if config.base_scale is None else config.base_scale,
+    )
     codec = DetailAlignedVAE.from_base(base.vae.float(), replace(sizes, layout=layout))
     if config.init == "good":
         initialise_detail(codec)
