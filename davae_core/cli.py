@@ -25,6 +25,7 @@ from .images import ImageError, read_image, write_image
 from .latent_files import load_latents, save_latents
 from .latents import crop_to_multiple, token_count
 from .official import convert_codec
+from .presets import SD3
 
 Item = TypeVar("Item")
 MINIATURE = "mini"
@@ -219,7 +220,8 @@ def run_reconstruct(options: argparse.Namespace) -> None:
 def run_convert(options: argparse.Namespace) -> None:
     """`davae convert`."""
     _refuse_same(options.source, options.output)
-    base = load_base_vae(options.base) if options.base is not None else None
+    channels = SD3.layout.base_channels
+    base = load_base_vae(options.base, channels) if options.base is not None else None
     converted = convert_codec(options.source, options.stats, base)
     write_codec_file(options.output, converted.config, converted.tensors, options.compact)
     _write("\n".join(inspect_file(options.output).lines) + "\n")
