@@ -61,9 +61,7 @@ def run(*command: str, cwd: Path = ROOT) -> str:
 
 @pytest.mark.parametrize("path", python_files("davae_core"), ids=lambda path: path.stem)
 def test_the_core_knows_nothing_of_nodes_training_comfyui_or_data_sets(path):
-    allowed = {"skimage", "sklearn"} if path.name == "demo_photographs.py" else set()
-    forbidden = (HEAVY | COMFYUI_INTERNALS | {"comfy_api", "training"}) - allowed
-    assert not absolute(path) & forbidden
+    assert not absolute(path) & (HEAVY | COMFYUI_INTERNALS | {"comfy_api", "training"})
     inside = path.relative_to(ROOT / "davae_core").parts
     assert all(level <= len(inside) for level, _ in imports(path)), (
         "imports from outside davae_core"
