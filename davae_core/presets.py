@@ -43,7 +43,7 @@ MINI = CodecConfig(
     layout=LatentLayout(
         base_channels=16, detail_channels=16, base_factor=8, ratio=2, base_shift=0.0, base_scale=1.0
     ),
-    backbone=KLConfig(widths=(32, 64, 64, 64), res_blocks=1, norm_groups=8),
+    backbone=KLConfig(widths=(16, 32, 64, 64), res_blocks=1, norm_groups=4),
     stem_order="detail_first",
 )
 """The miniature's sizes; shift and scale are measured when its base VAE is trained and stand in its file."""
