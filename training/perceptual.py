@@ -39,8 +39,10 @@ def build_perceptual(config: PerceptualConfig, device: torch.device) -> Perceptu
             "loss.perceptual is lpips, but the package lpips is not installed: pip install lpips, or set "
             "loss.perceptual.kind to none."
         ) from error
+    path = _weights_file(config)
+    weights = _read_weights(path)
     distance = lpips.LPIPS(net=config.net, pnet_rand=True, verbose=False)
-    _load_backbone(distance.net, _read_weights(_weights_file(config)), _weights_file(config))
+    _load_backbone(distance.net, weights, path)
     distance.requires_grad_(False)
     return distance.to(device).eval()  # type: ignore[no-any-return]
 

@@ -106,7 +106,7 @@ def _build(cls: type[T], mapping: dict[str, Any], prefix: str, root: type) -> T:
         if name in mapping:
             values[name] = _convert(hints[name], mapping[name], prefix + name, root)
         elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
-            raise TrainingError(f"the section {prefix}{name} is missing.")
+            raise TrainingError(f"{prefix}{name} is missing: add it.")
     return cls(**values)
 
 

@@ -1,0 +1,83 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from training.config import read_vae_config
+from training.errors import TrainingError
+from training.yaml_config import flatten
+
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+PRESETS = ("mini_base", "mini_davae", "paper", "published_sd3", "published_imagenet")
+
+
+def leaves(mapping: dict[str, Any], prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for key, value in mapping.items():
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
+    return found
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_reads_and_names_every_key(name: str) -> None:
+    path = CONFIGS / f"{name}.yaml"
+    config = read_vae_config(path)
+    assert leaves(yaml.safe_load(path.read_text(encoding="utf-8"))) == set(flatten(config))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_key_of_a_preset_has_a_comment(name: str) -> None:
+    lines = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if re.match(r"^ +\w+: +[^#]*\S|^ +\w+: +#", line):
+            assert "#" in line or following.strip().startswith("#"), line
+
+
+def test_the_published_sd3_preset_holds_the_published_numbers() -> None:
+    config = read_vae_config(CONFIGS / "published_sd3.yaml")
+    assert (config.model.trunk, config.loss.target) == ("frozen", "base_reconstruction")
+    assert (config.loss.l1, config.loss.kl.weight, config.loss.kl.per) == (2.0, 1e-7, "picture")
+    assert (config.loss.alignment.weight, config.loss.alignment.mode) == (0.2, "fixed")
+    assert (config.optimizer.learning_rate, config.optimizer.betas) == (1e-4, (0.9, 0.99))
+    assert config.train.steps == 650_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"model__base_vae": None}, "model.base_vae is missing"),
+        ({"model__kind": "base_vae"}, "model.base_vae is set"),
+        ({"model__detail": "zero", "model__trunk": "trained"}, "model.trunk is trained while"),
+        ({"model__detail_dropout": 1.0}, "model.detail_dropout is 1.0"),
+        ({"data__train": []}, "data.train is missing"),
+        ({"data__shares": [1.0, 2.0]}, "data.shares has 2 numbers for 1 folders"),
+        ({"data__scale": [1.0]}, "data.scale is [1.0]"),
+        ({"data__scale": [1.0, 0.5]}, "data.scale is [1.0, 0.5]"),
+        ({"data__window": "fraction", "data__scale": [0.5, 2]}, "data.scale reaches 2.0"),
+        ({"data__cache_mb": 10, "data__workers": 2}, "data.cache_mb and data.workers"),
+        ({"optimizer__betas": [0.9]}, "optimizer.betas has 1 numbers"),
+        ({"optimizer__ema": 1.0}, "optimizer.ema is 1.0"),
+        ({"train__steps": 0}, "train.steps is 0"),
+        ({"output__folder": ""}, "output.folder is missing"),
+        ({"output__keep": 0}, "output.keep is 0"),
+        ({"train__compile": True, "loss__gan__weight": 0.1}, "train.compile cannot be combined"),
+        ({"loss__l1": 0, "loss__mse": 0}, "nothing would be learned"),
+        (
+            {
+                "model__kind": "base_vae",
+                "model__base_vae": None,
+                "loss__target": "base_reconstruction",
+            },
+            "loss.target is base_reconstruction",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_by_name(
+    write_config: Any, changes: dict[str, Any], wanted: str
+) -> None:
+    with pytest.raises(TrainingError) as error:
+        read_vae_config(write_config(**changes))
+    assert wanted in str(error.value)
+    assert "config.yaml" in str(error.value)

@@ -1,0 +1,39 @@
+import json
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from training.tracking import Tracker, read_log
+
+
+def test_records_are_json_lines_in_order(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path, tensorboard=False, first_step=0)
+    tracker.write("train", 1, {"loss": 0.5})
+    tracker.write("validation", 1, {"psnr": 20.0})
+    tracker.write("train", 2, {"loss": 0.25})
+    assert read_log(tmp_path, "train") == [
+        {"event": "train", "step": 1, "loss": 0.5},
+        {"event": "train", "step": 2, "loss": 0.25},
+    ]
+
+
+def test_a_resumed_run_forgets_what_came_after_its_checkpoint(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path, tensorboard=False, first_step=0)
+    for step in range(1, 6):
+        tracker.write("train", step, {"loss": 1.0})
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"event": "train", "st')
+    tracker = Tracker(tmp_path, tensorboard=False, first_step=3)
+    tracker.write("train", 4, {"loss": 2.0})
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").open()]
+    assert steps == [1, 2, 3, 4]
+
+
+def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path, tensorboard=True, first_step=0)
+    tracker.write("validation", 7, {"psnr": 20.0, "note": "text"})
+    tracker.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert events.Tags()["scalars"] == ["validation/psnr"]
+    assert [(event.step, event.value) for event in events.Scalars("validation/psnr")] == [(7, 20.0)]
