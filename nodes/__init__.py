@@ -1,0 +1,1 @@
+"""The ComfyUI nodes: thin wrappers around davae_core."""

@@ -1,0 +1,241 @@
+"""The only file that touches ComfyUI's internals, from 0.3.64 to today.
+
+It looks for features, never for version numbers. `problems()` is its self-test: what the installed ComfyUI lacks.
+"""
+
+import inspect
+import logging
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.sd
+import folder_paths
+import torch
+from torch import Tensor, nn
+
+from ..davae_core.autoencoder import DetailAlignedVAE
+from ..davae_core.checkpoints import CheckpointError, read_codec_file
+from ..davae_core.latents import LatentLayout, crop_to_multiple
+
+LOG = logging.getLogger(__name__)
+
+ENCODE_ELEMENTS_PER_PIXEL = 1767
+"""ComfyUI's own estimate for a KL encoder, in elements per picture pixel."""
+DECODE_ELEMENTS_PER_PIXEL = 2178
+"""The same for a KL decoder."""
+FALLBACK_TILE, FALLBACK_OVERLAP = 32, 8
+"""Latent cells. ComfyUI's own fallback tile of 64 cells is 1024 pixels here: as large as what did not fit."""
+
+
+def supported(target: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `options` that the installed ComfyUI's schema or input class takes."""
+    if is_dataclass(target):
+        known = {field.name for field in fields(target)}
+    else:
+        known = set(inspect.signature(target.__init__).parameters)  # type: ignore[misc]
+    return {name: value for name, value in options.items() if name in known}
+
+
+def problems() -> list[str]:
+    """Which of ComfyUI's names and parameters we build on are missing; empty when all is well."""
+    wanted: tuple[tuple[object, str], ...] = (
+        (comfy.sd, "VAE"),
+        (comfy.ops, "disable_weight_init"),
+        (comfy.model_management, "intermediate_device"),
+        (comfy.model_management, "load_models_gpu"),
+        (comfy.model_management, "throw_exception_if_processing_interrupted"),
+        (comfy.model_management, "vae_offload_device"),
+        (comfy.model_patcher, "ModelPatcher"),
+        (comfy.sd.VAE, "decode_tiled_"),
+        (comfy.sd.VAE, "vae_encode_crop_pixels"),
+        (folder_paths, "get_full_path_or_raise"),
+    )
+    missing = [
+        f"{getattr(owner, '__name__', owner)}.{name}"
+        for owner, name in wanted
+        if not hasattr(owner, name)
+    ]
+    parameters = inspect.signature(comfy.sd.VAE.__init__).parameters
+    missing += [
+        f"comfy.sd.VAE({name}=)" for name in ("sd", "device", "dtype") if name not in parameters
+    ]
+    return missing
+
+
+def log_self_test() -> None:
+    """One clear line in ComfyUI's log: ready, or what this ComfyUI lacks."""
+    missing = problems()
+    if missing:
+        LOG.warning(
+            "DA-VAE: this ComfyUI lacks %s, so its nodes may fail: update DA-VAE.",
+            ", ".join(missing),
+        )
+    else:
+        LOG.info("DA-VAE: nodes ready.")
+
+
+class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
+    """ComfyUI's VAE object around a DetailAlignedVAE; every stock VAE node takes it.
+
+    Pictures are [B, H, W, 3] in [0, 1], latents [B, C + D, H / factor, W / factor] in VAE space. `file` is the name
+    of the file it was read from.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        disable_dynamic: bool = False,
+    ) -> None:
+        config, tensors = read_codec_file(path)
+        # ComfyUI's smallest VAE: its constructor then sets every attribute that this version of ComfyUI wants.
+        super().__init__(sd={"pixel_space_vae": torch.tensor(1.0)}, device=device, dtype=dtype)
+        self.file = Path(path).name
+        self.layout = config.layout
+        self._describe(config.layout)
+        codec = DetailAlignedVAE(
+            config,
+            ops=comfy.ops.disable_weight_init,
+            base_decoder="decoder.conv_in.weight" in tensors,
+        )
+        self.first_stage_model = codec.eval().to(self.vae_dtype)
+        self._remember_dtypes(codec)
+        self.patcher = self._patcher(codec, disable_dynamic)
+        assign = {"assign": True} if self._is_dynamic_patcher() else {}
+        codec.load_state_dict(tensors, **assign)
+        self.patcher.cached_patcher_init = (reload_patcher, (path, device, dtype))
+        self._measure()
+
+    def decode_draft(self, samples: Tensor) -> Tensor:
+        """The base channels alone, decoded at half size: latents -> [B, H / ratio, W / ratio, 3] in [0, 1].
+
+        Raises ValueError for a compact file or a latent of another layout.
+        """
+        device = self.device
+        needed = self.memory_used_draft(samples.shape, self.vae_dtype)
+        with self._device_context():
+            comfy.model_management.load_models_gpu([self.patcher], memory_required=needed)
+            drafts = []
+            for sample in samples.split(1):
+                comfy.model_management.throw_exception_if_processing_interrupted()
+                draft = self.first_stage_model.decode_base(
+                    sample.to(device=device, dtype=self.vae_dtype)
+                )
+                drafts.append(draft.to(self.output_device).float())
+        images = torch.cat(drafts).add(1).div(2).clamp(0, 1)
+        return images.to(intermediate_dtype()).movedim(1, -1)
+
+    def decode_tiled_(
+        self,
+        samples: Tensor,
+        tile_x: int = FALLBACK_TILE,
+        tile_y: int = FALLBACK_TILE,
+        overlap: int = FALLBACK_OVERLAP,
+    ) -> Tensor:
+        """ComfyUI's tiled decode, also its fallback when memory runs out, with tiles that really are smaller."""
+        return super().decode_tiled_(samples, tile_x=tile_x, tile_y=tile_y, overlap=overlap)  # type: ignore[no-any-return]
+
+    def vae_encode_crop_pixels(self, pixels: Tensor) -> Tensor:
+        """Central crop of [B, H, W, channels] to multiples of the factor, alpha dropped.
+
+        Raises ValueError when a side is below one multiple.
+        """
+        channels_first = pixels[..., :3].movedim(-1, 1)
+        return crop_to_multiple(channels_first, self.layout.factor).movedim(1, -1)
+
+    def memory_used_draft(self, shape: torch.Size, dtype: torch.dtype) -> int:
+        """Bytes a draft of a latent of this shape is estimated to need, one picture at a time."""
+        cells = shape[-2] * shape[-1] * self.layout.base_factor**2
+        return int(DECODE_ELEMENTS_PER_PIXEL * cells * comfy.model_management.dtype_size(dtype))
+
+    def _describe(self, layout: LatentLayout) -> None:
+        """The numbers stock nodes and ComfyUI's memory management ask a VAE for."""
+        self.downscale_ratio = self.upscale_ratio = layout.factor
+        self.latent_channels, self.latent_dim, self.output_channels = layout.channels, 2, 3
+        self.disable_offload = False
+        size_of = comfy.model_management.dtype_size
+        self.memory_used_encode = lambda shape, dtype: (
+            ENCODE_ELEMENTS_PER_PIXEL * shape[2] * shape[3] * size_of(dtype)
+        )
+        self.memory_used_decode = lambda shape, dtype: (
+            DECODE_ELEMENTS_PER_PIXEL * shape[2] * shape[3] * layout.factor**2 * size_of(dtype)
+        )
+
+    def _patcher(self, codec: nn.Module, disable_dynamic: bool) -> Any:
+        """ComfyUI >= 0.12 has a patcher of its own for what it loads itself."""
+        patchers = comfy.model_patcher
+        plain = patchers.ModelPatcher
+        kind = plain if disable_dynamic else getattr(patchers, "CoreModelPatcher", plain)
+        offload = comfy.model_management.vae_offload_device()
+        return kind(codec, load_device=self.device, offload_device=offload)
+
+    def _is_dynamic_patcher(self) -> bool:
+        return bool(getattr(self.patcher, "is_dynamic", lambda: False)())
+
+    def _remember_dtypes(self, codec: nn.Module) -> None:
+        """ComfyUI >= 0.12 casts back to these when it moves weights."""
+        remember = getattr(comfy.model_management, "archive_model_dtypes", None)
+        if remember is not None:
+            remember(codec)
+
+    def _measure(self) -> None:
+        """ComfyUI >= 0.3.70 keeps the module's size beside it."""
+        if hasattr(self, "model_size"):
+            self.size = None
+            self.model_size()
+
+    def _device_context(self) -> AbstractContextManager[Any]:
+        """ComfyUI >= 0.23 makes the VAE's GPU the current one while it works."""
+        context = getattr(comfy.model_management, "cuda_device_context", None)
+        return nullcontext() if context is None else context(self.device)
+
+
+def reload_patcher(
+    path: str | Path,
+    device: torch.device | None,
+    dtype: torch.dtype | None,
+    disable_dynamic: bool = False,
+) -> Any:
+    """Read the file once more and return its patcher; ComfyUI >= 0.15 asks for this to copy a model."""
+    return DetailAlignedComfyVAE(path, device, dtype, disable_dynamic).patcher
+
+
+def describe_vae(vae: object) -> str:
+    """A few words for a VAE input, used in error sentences."""
+    if isinstance(vae, DetailAlignedComfyVAE):
+        return f"the DA-VAE {vae.file}"
+    channels = getattr(vae, "latent_channels", None)
+    return "no VAE" if channels is None else f"an ordinary VAE of {channels} latent channels"
+
+
+def file_names(folder: str) -> list[str]:
+    """Names in one of ComfyUI's model folders, extra model paths included."""
+    return list(folder_paths.get_filename_list(folder))
+
+
+def file_path(folder: str, name: str) -> Path:
+    """The file of that name in one of ComfyUI's model folders. Raises CheckpointError when it is not there."""
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        raise CheckpointError(
+            f"{name} is not in ComfyUI's models/{folder} folders: pick another file, or put it there and refresh."
+        )
+    return Path(path)
+
+
+def intermediate_device() -> torch.device:
+    """Where ComfyUI keeps pictures and latents between nodes."""
+    return comfy.model_management.intermediate_device()  # type: ignore[no-any-return]
+
+
+def intermediate_dtype() -> torch.dtype:
+    """In what type ComfyUI keeps pictures and latents between nodes (float32 before 0.18)."""
+    asked = getattr(comfy.model_management, "intermediate_dtype", None)
+    return torch.float32 if asked is None else asked()

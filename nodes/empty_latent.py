@@ -1,0 +1,70 @@
+"""Empty DA-VAE Latent: where sampling starts."""
+
+import torch
+from comfy_api.latest import io
+
+from ..davae_core.presets import PRESETS
+from . import compat
+
+NAME = "Empty DA-VAE Latent"
+LAYOUT = PRESETS["sd3"].layout
+LARGEST_SIDE = 384 * 2 * LAYOUT.factor
+"""Stable Diffusion 3.5's table of positions ends at 384 tokens a side, two latent cells each."""
+
+
+class EmptyLatent(io.ComfyNode):  # type: ignore[misc]
+    """Zeros [B, 32, height / 16, width / 16]."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        search = {"search_aliases": ["empty latent", "new latent", "da-vae", "sd3.5 2k"]}
+        sides = {"default": 1024, "min": 64, "max": LARGEST_SIDE, "step": 32}
+        return io.Schema(
+            node_id="DAVAE_EmptyLatent",
+            display_name=NAME,
+            category="DA-VAE",
+            description="An empty latent for Stable Diffusion 3.5 with DA-VAE: 32 channels, 16 x 16 pixels per cell. "
+            "1024 x 1024 pixels are 32 x 32 tokens.",
+            inputs=[
+                io.Int.Input(
+                    "width",
+                    tooltip="Width of the picture in pixels, a multiple of 16; multiples of 32 fill whole tokens.",
+                    **sides,
+                ),
+                io.Int.Input(
+                    "height",
+                    tooltip="Height of the picture in pixels, a multiple of 16; multiples of 32 fill whole tokens.",
+                    **sides,
+                ),
+                io.Int.Input(
+                    "batch_size",
+                    default=1,
+                    min=1,
+                    max=4096,
+                    tooltip="How many pictures to make at once.",
+                ),
+            ],
+            outputs=[io.Latent.Output(tooltip="The empty latent.")],
+            **compat.supported(io.Schema, search),
+        )
+
+    @classmethod
+    def execute(cls, width: int, height: int, batch_size: int) -> io.NodeOutput:
+        for side, pixels in (("width", width), ("height", height)):
+            check_side(side, pixels)
+        shape = (batch_size, LAYOUT.channels, height // LAYOUT.factor, width // LAYOUT.factor)
+        samples = torch.zeros(
+            shape, device=compat.intermediate_device(), dtype=compat.intermediate_dtype()
+        )
+        # ComfyUI >= 0.11 resizes an empty latent to the model's scale and asks this key for the latent's own.
+        return io.NodeOutput({"samples": samples, "downscale_ratio_spacial": LAYOUT.factor})
+
+
+def check_side(side: str, pixels: int) -> None:
+    """Raise ValueError unless `pixels` is a multiple of the factor, naming the nearest sizes that are."""
+    below = pixels - pixels % LAYOUT.factor
+    if below != pixels:
+        raise ValueError(
+            f"{NAME} cannot make a {side} of {pixels} pixels, because a latent cell is {LAYOUT.factor} pixels: "
+            f"use {below} or {below + LAYOUT.factor}."
+        )

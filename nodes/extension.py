@@ -1,0 +1,23 @@
+"""All nodes, as ComfyUI asks for them."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import compat
+from .decode import Decode
+from .empty_latent import EmptyLatent
+from .encode import Encode
+from .inspect_file import InspectFile
+from .load_vae import LoadVAE
+
+NODES: tuple[type[io.ComfyNode], ...] = (LoadVAE, Encode, Decode, EmptyLatent, InspectFile)
+
+
+class DetailAlignedExtension(ComfyExtension):  # type: ignore[misc]
+    """The pack as ComfyUI sees it."""
+
+    def __init__(self) -> None:
+        # Not in on_load, which ComfyUI before 0.14 never calls.
+        compat.log_self_test()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return list(NODES)

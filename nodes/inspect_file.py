@@ -1,0 +1,43 @@
+"""DA-VAE File Info: what a file is and what it needs."""
+
+from comfy_api.latest import io, ui
+
+from ..davae_core.checkpoints import inspect_file
+from . import compat, files
+
+
+class InspectFile(io.ComfyNode):  # type: ignore[misc]
+    """One of our files -> text, shown on the node and given on."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        search = {"search_aliases": ["inspect", "metadata", "file info", "da-vae"]}
+        return io.Schema(
+            node_id="DAVAE_Inspect",
+            display_name="DA-VAE File Info",
+            category="DA-VAE",
+            description="Says what a file is, what it holds and what it needs, without loading its weights.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=files.inspected_names(),
+                    default=files.BUNDLED,
+                    tooltip="A safetensors file in models/vae, models/loras or models/diffusion_models, "
+                    "or the bundled miniature.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(display_name="text", tooltip="The same text as shown on the node.")
+            ],
+            is_output_node=True,
+            **compat.supported(io.Schema, search),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> str:
+        return files.fingerprint(files.inspected_path(file))
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        text = "\n".join(inspect_file(files.inspected_path(file)).lines)
+        return io.NodeOutput(text, ui=ui.PreviewText(text))
