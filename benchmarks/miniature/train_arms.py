@@ -1,0 +1,116 @@
+"""Train every arm of the comparison: ``python -m benchmarks.miniature.train_arms OUT``.
+
+All arms share training/configs/mini_davae.yaml and differ in the trunk, the alignment weight and
+whether there is a detail at all. Each is resumable: run the same command again after a stop.
+Writes OUT/arms.json for ``python -m benchmarks.miniature.report``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.config import read_vae_config
+
+CONFIG = Path("training/configs/mini_davae.yaml")
+CODEC, CONTROL, UNALIGNED = "frozen_0.5", "control", "frozen_0"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What sets one arm apart from mini_davae.yaml."""
+
+    name: str
+    trunk: str
+    weight: float
+    detail: str = "learned"
+
+    def settings(self, folder: Path) -> list[str]:
+        """The overrides for ``python -m training vae``."""
+        return [
+            f"model.trunk={self.trunk}",
+            f"model.detail={self.detail}",
+            f"loss.alignment.weight={self.weight}",
+            f"output.folder={folder}",
+            f"output.name={self.name}",
+        ]
+
+
+ARMS = (
+    Recipe("frozen_0.5", "frozen", 0.5),
+    Recipe("control", "frozen", 0.0, detail="zero"),
+    Recipe("frozen_0", "frozen", 0.0),
+    Recipe("trained_0.02", "trained", 0.02),
+    Recipe("trained_0", "trained", 0.0),
+    Recipe("frozen_0.1", "frozen", 0.1),
+    Recipe("trained_0.5", "trained", 0.5),
+    Recipe("trained_0.1", "trained", 0.1),
+)
+
+
+def train(recipe: Recipe, out: Path, extra: list[str]) -> int:
+    """Train one arm in its own process, one thread; its exit code."""
+    folder = out / recipe.name
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "training", "vae", str(CONFIG)]
+    for setting in [*recipe.settings(folder), *extra]:
+        command += ["--set", setting]
+    with (folder / "output.txt").open("a") as output:
+        return subprocess.run(
+            command,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ).returncode
+
+
+def write_arms(out: Path, base: Path, steps: int) -> None:
+    """The list that the report reads."""
+    arms = {
+        recipe.name: {
+            "file": f"{recipe.name}/{recipe.name}.safetensors",
+            "trunk": recipe.trunk,
+            "weight": recipe.weight,
+            "detail": recipe.detail,
+            "steps": steps,
+        }
+        for recipe in ARMS
+        if (out / recipe.name / f"{recipe.name}.safetensors").is_file()
+    }
+    listed = {
+        "base": str(base.resolve()),
+        "codec": CODEC,
+        "control": CONTROL,
+        "aligned": CODEC,
+        "unaligned": UNALIGNED,
+        "arms": arms,
+    }
+    (out / "arms.json").write_text(json.dumps(listed, indent=1))
+
+
+def main() -> None:
+    """Train what is missing, then list the arms."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="folder for the runs")
+    parser.add_argument("--jobs", type=int, default=2, help="arms trained at the same time")
+    parser.add_argument("--set", action="append", default=[], help="an override for every arm")
+    arguments = parser.parse_args()
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        codes = list(pool.map(lambda arm: train(arm, arguments.out, arguments.set), ARMS))
+    failed = [arm.name for arm, code in zip(ARMS, codes, strict=True) if code]
+    if failed:
+        sys.exit(
+            f"These arms did not finish: {', '.join(failed)}; see output.txt in their folders."
+        )
+    config = read_vae_config(CONFIG, tuple(arguments.set))
+    write_arms(arguments.out, Path(str(config.model.base_vae)), config.train.steps)
+
+
+if __name__ == "__main__":
+    main()
