@@ -138,8 +138,7 @@ def load_checkpoint(
     try:
         for name, part in parts.items():
             weights, _ = read_safetensors(checkpoint / f"{name}.safetensors")
-            moments, _ = read_safetensors(checkpoint / f"{name}_optimizer.safetensors")
-            part.load(weights, moments)
+            part.load(weights, _read_optimizer(checkpoint / f"{name}_optimizer.safetensors"))
         means, _ = read_safetensors(checkpoint / "average.safetensors")
         for name, mean in average.means.items():
             mean.copy_(means[name])
@@ -151,12 +150,18 @@ def load_checkpoint(
     return state
 
 
+def _read_optimizer(path: Path) -> dict[str, Tensor]:
+    return read_safetensors(path)[0] if path.is_file() else {}
+
+
 def _write(
     folder: Path, state: RunState, average: WeightAverage, parts: Mapping[str, Trained]
 ) -> None:
     for name, part in parts.items():
         write_safetensors(folder / f"{name}.safetensors", part.weights(), {})
-        write_safetensors(folder / f"{name}_optimizer.safetensors", part.optimizer_tensors(), {})
+        # A discriminator that has not started has no optimizer state, and safetensors no empty file.
+        if moments := part.optimizer_tensors():
+            write_safetensors(folder / f"{name}_optimizer.safetensors", moments, {})
     write_safetensors(folder / "average.safetensors", average.means, {})
     (folder / _STATE).write_text(json.dumps(vars(state), indent=1), encoding="utf-8")
 

@@ -19,6 +19,8 @@ from .pictures import PictureStore, Unreadable, scan_folders
 from .trainees import Evaluation, Trainee
 
 _DIFFERENCE_GAIN = 4.0
+# SSIM looks through a window of 11 pixels.
+_LEAST_SIDE = 11
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ def _central_crop(picture: Tensor, size: int, multiple: int) -> Tensor:
     rows, columns = min(height, size), min(width, size)
     top, left = (height - rows) // 2, (width - columns) // 2
     image = picture[None, :, top : top + rows, left : left + columns].float() / 127.5 - 1.0
-    return crop_to_multiple(image, multiple)
+    cropped = crop_to_multiple(image, multiple)
+    if min(cropped.shape[-2:]) < _LEAST_SIDE:
+        raise ValueError(f"The picture is {width}x{height} pixels, too small to be validated on.")
+    return cropped
 
 
 @torch.no_grad()

@@ -1,0 +1,238 @@
+"""Whole runs of the stage-1 trainer on tiny models."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+
+from davae_core.autoencoder import DetailAlignedVAE
+from davae_core.checkpoints import load_base_vae
+from training.config import VaeTrainingConfig
+from training.errors import TrainingError
+from training.tracking import read_log
+from training.vae import train_vae
+
+EVERYTHING: dict[str, Any] = {
+    "model__trunk": "trained",
+    "model__detail_dropout": 0.3,
+    "loss__alignment__mode": "adaptive",
+    "loss__alignment__weight": 0.5,
+    "loss__gan__weight": 0.1,
+    "loss__gan__start_step": 2,
+    "train__accumulate": 2,
+    "optimizer__warmup_steps": 2,
+}
+TIMES = ("cpu_seconds", "wall_seconds")
+
+
+def run(config: VaeTrainingConfig, stop_at: int | None = None) -> Path | None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    torch.manual_seed(int.from_bytes(config.output.folder.encode()[-4:], "big"))
+    return train_vae(config, stop_at)
+
+
+def curve(config: VaeTrainingConfig, event: str = "train") -> list[dict[str, Any]]:
+    records = read_log(Path(config.output.folder), event)
+    return [{k: v for k, v in record.items() if k not in TIMES} for record in records]
+
+
+def final_state(config: VaeTrainingConfig) -> dict[str, dict[str, torch.Tensor]]:
+    """Every tensor of the last checkpoint and of the result, by file."""
+    folder = Path(config.output.folder)
+    last = max((folder / "checkpoints").iterdir())
+    files = [*sorted(last.glob("*.safetensors")), folder / "result.safetensors"]
+    return {path.name: load_file(path) for path in files}
+
+
+def assert_same(first: VaeTrainingConfig, second: VaeTrainingConfig) -> None:
+    """Both runs ended in the same bits and logged the same curves."""
+    ours, theirs = final_state(first), final_state(second)
+    assert ours.keys() == theirs.keys()
+    for name, tensors in ours.items():
+        assert tensors.keys() == theirs[name].keys()
+        for key, tensor in tensors.items():
+            assert torch.equal(tensor, theirs[name][key]), f"{name}: {key}"
+    assert curve(first) == curve(second)
+    assert curve(first, "validation") == curve(second, "validation")
+
+
+def test_a_codec_is_trained_and_written_with_its_statistics(make_config: Any) -> None:
+    config = make_config(train__steps=3)
+    path = run(config)
+    assert path is not None
+    codec = DetailAlignedVAE.from_file(path)
+    assert (codec.layout.base_shift, codec.layout.base_scale) == (0.25, 2.0)
+    assert not torch.equal(codec.detail.std, torch.ones(4))
+    (measured,) = read_log(Path(config.output.folder), "export")
+    torch.testing.assert_close(codec.detail.mean, torch.tensor(measured["detail_mean"]))
+    torch.testing.assert_close(codec.detail.std, torch.tensor(measured["detail_std"]))
+    summary = json.loads(path.with_suffix(".json").read_text())
+    assert summary["config"]["train.steps"] == 3
+
+
+def test_the_base_of_a_trained_codec_is_untouched(make_config: Any, base_file: Path) -> None:
+    path = run(make_config(train__steps=2, model__trunk="trained"))
+    assert path is not None
+    codec, base = load_file(path), load_file(base_file)
+    assert all(torch.equal(codec[name], tensor) for name, tensor in base.items())
+    assert not torch.equal(
+        codec["detail.trunk.conv_in.weight"], codec["encoder.conv_in.weight"]
+    )
+
+
+def test_a_base_vae_is_trained_and_written_with_its_own_shift_and_scale(
+    make_config: Any, base_vae_changes: dict[str, Any]
+) -> None:
+    config = make_config(**base_vae_changes, train__steps=2)
+    path = run(config)
+    assert path is not None
+    base = load_base_vae(path)
+    (measured,) = read_log(Path(config.output.folder), "export")
+    assert (base.shift, base.scale) == (measured["shift"], measured["scale"])
+    assert (base.shift, base.scale) != (0.0609, 1.5305)
+
+
+def test_a_codec_grows_from_a_base_vae_of_the_same_trainer(
+    make_config: Any, base_vae_changes: dict[str, Any]
+) -> None:
+    base = run(make_config("base", **base_vae_changes, train__steps=1))
+    codec = run(make_config("codec", model__base_vae=str(base), train__steps=1))
+    assert codec is not None
+    assert DetailAlignedVAE.from_file(codec).layout.base_scale == load_base_vae(str(base)).scale
+
+
+def test_the_loss_falls(make_config: Any, base_vae_changes: dict[str, Any]) -> None:
+    config = make_config(
+        **base_vae_changes,
+        train__steps=40,
+        optimizer__kind="adamw",
+        optimizer__learning_rate=1e-2,
+        validation__folders=[],
+        output__log_every=10,
+        output__checkpoint_every=40,
+    )
+    run(config)
+    first, *_, last = curve(config)
+    assert last["l1"] < 0.85 * first["l1"]
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(make_config: Any) -> None:
+    whole = make_config("whole", **EVERYTHING)
+    parted = make_config("parted", **EVERYTHING)
+    assert run(whole) is not None
+    assert run(parted, stop_at=1) is None
+    assert run(parted, stop_at=4) is None
+    assert run(parted) is not None
+    assert "discriminator_optimizer.safetensors" in final_state(whole)
+    assert_same(whole, parted)
+
+
+def test_a_stopped_base_vae_goes_on_bit_for_bit(
+    make_config: Any, base_vae_changes: dict[str, Any]
+) -> None:
+    whole, parted = (make_config(name, **base_vae_changes) for name in ("whole", "parted"))
+    run(whole)
+    run(parted, stop_at=3)
+    run(parted)
+    assert_same(whole, parted)
+
+
+def test_a_finished_run_is_only_written_again(make_config: Any) -> None:
+    config = make_config(train__steps=2)
+    first = run(config)
+    assert first is not None
+    before = load_file(first)
+    again = run(config)
+    assert again == first
+    assert all(torch.equal(tensor, before[name]) for name, tensor in load_file(first).items())
+    assert [record["step"] for record in curve(config)] == [1, 2]
+
+
+def test_validation_reports_and_shows_the_averaged_weights(make_config: Any) -> None:
+    config = make_config()
+    run(config)
+    first, last = curve(config, "validation")
+    assert (first["step"], last["step"]) == (3, 6)
+    assert {"psnr", "ssim", "kl", "alignment", "base_psnr"} <= set(last)
+    assert first["base_psnr"] == last["base_psnr"]
+    shown = Path(config.output.folder) / "pictures"
+    assert sorted(path.relative_to(shown).as_posix() for path in shown.rglob("*.png")) == [
+        "step_00000003/00_00.png",
+        "step_00000006/00_00.png",
+    ]
+
+
+def test_damaged_pictures_are_counted_and_listed(make_config: Any, pictures: Path) -> None:
+    (pictures / "train" / "bad.png").write_bytes(b"no picture")
+    config = make_config(train__steps=5)
+    run(config)
+    assert curve(config)[-1]["unreadable_pictures"] == 1
+    listed = (Path(config.output.folder) / "unreadable_pictures.tsv").read_text()
+    assert listed.startswith(str(pictures / "train" / "bad.png") + "\t")
+
+
+def test_a_changed_setting_is_refused_on_resuming(make_config: Any) -> None:
+    run(make_config(train__steps=4), stop_at=2)
+    with pytest.raises(TrainingError, match=r"loss\.l1 is 3\.0.*step 2 was trained with 1\.0"):
+        run(make_config(train__steps=4, loss__l1=3.0))
+
+
+def test_bf16_keeps_float32_weights(make_config: Any) -> None:
+    config = make_config(train__steps=2, train__precision="bf16")
+    assert run(config) is not None
+    state = final_state(config)
+    assert {tensor.dtype for tensor in state["model.safetensors"].values()} == {torch.float32}
+    exact = make_config("exact", train__steps=2)
+    run(exact)
+    assert curve(config)[0]["l1"] == pytest.approx(curve(exact)[0]["l1"], rel=0.02)
+    assert curve(config)[0]["l1"] != curve(exact)[0]["l1"]
+
+
+def test_fp16_on_a_cpu_is_refused(make_config: Any) -> None:
+    with pytest.raises(TrainingError, match=r"train\.precision is fp16, which needs a GPU"):
+        run(make_config(train__precision="fp16"))
+
+
+def test_gradient_checkpointing_changes_nothing(make_config: Any) -> None:
+    plain = make_config("plain", train__steps=2)
+    thrifty = make_config("thrifty", train__steps=2, train__gradient_checkpointing=True)
+    run(plain), run(thrifty)
+    for first, second in zip(curve(plain), curve(thrifty), strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
+
+
+def test_accumulating_micro_batches_equals_one_batch(make_config: Any) -> None:
+    whole = make_config("whole", train__batch_size=4, train__steps=3)
+    parted = make_config("parted", train__batch_size=2, train__accumulate=2, train__steps=3)
+    run(whole), run(parted)
+    for first, second in zip(curve(whole), curve(parted), strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], abs=1e-5)
+
+
+def test_steps_without_finite_gradients_are_left_out_and_end_the_run(make_config: Any) -> None:
+    config = make_config(loss__l1=1e38, loss__mse=1e38, train__steps=20, output__checkpoint_every=5)
+    with pytest.raises(TrainingError, match="not finite 10 steps in a row"):
+        run(config)
+    assert (Path(config.output.folder) / "checkpoints" / "step_00000005").is_dir()
+
+
+def test_a_crop_that_does_not_fit_the_codec_is_refused(make_config: Any) -> None:
+    with pytest.raises(TrainingError, match=r"data\.crop is 18, but it must be a multiple of 4"):
+        run(make_config(data__crop=18))
+
+
+def test_a_compact_result_has_no_base_decoder(make_config: Any) -> None:
+    path = run(make_config(train__steps=1, output__compact=True))
+    assert path is not None
+    assert not any(name.startswith("decoder.") for name in load_file(path))
+
+
+def test_workers_change_nothing(make_config: Any) -> None:
+    alone = make_config("alone", train__steps=2)
+    helped = make_config("helped", train__steps=2, data__workers=1)
+    run(alone), run(helped)
+    assert curve(alone) == curve(helped)
