@@ -79,6 +79,13 @@ def read_metadata(path: str | Path, metadata: Mapping[str, str]) -> dict[str, An
     return found
 
 
+def write_described(
+    path: str | Path, tensors: Mapping[str, Tensor], described: Mapping[str, Any]
+) -> None:
+    """Write tensors with our JSON in the metadata. Raises CheckpointError when it cannot."""
+    write_safetensors(path, tensors, {METADATA_KEY: json.dumps(described)})
+
+
 def read_codec_file(path: str | Path) -> tuple[CodecConfig, dict[str, Tensor]]:
     """Configuration and tensors of a codec file, keys and shapes checked against each other.
 
@@ -180,7 +187,7 @@ def write_codec_file(
         "shared_trunk": config.shared_trunk,
         "parents": {"base_encoder": tensor_hash(base), **(parents or {})},
     }
-    write_safetensors(path, kept, {METADATA_KEY: json.dumps(described)})
+    write_described(path, kept, described)
 
 
 def save_base_vae(path: str | Path, vae: KLAutoencoder, shift: float, scale: float) -> None:
@@ -194,7 +201,7 @@ def save_base_vae(path: str | Path, vae: KLAutoencoder, shift: float, scale: flo
         "scale": scale,
         "parents": {},
     }
-    write_safetensors(path, vae.state_dict(), {METADATA_KEY: json.dumps(described)})
+    write_described(path, vae.state_dict(), described)
 
 
 def load_base_vae(path: str | Path, channels: int | None = None) -> BaseVae:

@@ -1,0 +1,140 @@
+"""The published stage-2 files -> an adapter (docs/method.md, "Published checkpoints").
+
+`step_N.pt` holds live heads, and EMA heads with an EMA LoRA; `pytorch_lora_weights.safetensors` the live LoRA. Both
+are detail first and keep the base's and the detail's edge layers apart; an adapter is base first and fused.
+"""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .adapter import Adapter, Advice, base_hash, widened_edges
+from .files import CheckpointError, read_safetensors
+from .presets import SD3
+
+Weights = Literal["live", "ema"]
+_LIVE = ("tokenizer_patch_embed.proj.", "project_out.")
+_EMA = ("transformer.transformer.pos_embed.proj.", "transformer.transformer.proj_out.")
+_EMA_LORA = "transformer.transformer."
+
+
+def convert_adapter(
+    source: str | Path,
+    base: Mapping[str, Tensor],
+    weights: Weights,
+    lora: str | Path | None = None,
+    advice: Advice = Advice(),  # noqa: B008
+) -> Adapter:
+    """An adapter of published stage-2 files.
+
+    `base`: the pretrained transformer under Stability's names, which the differences are taken from. `live` needs the
+    `lora` file, `ema` takes everything from `source`. Raises CheckpointError.
+    """
+    source = Path(source)
+    state = _read_state(source)
+    prefixes = _LIVE if weights == "live" else _EMA
+    heads = state.get("model_state_dict" if weights == "live" else "ema_state_dict")
+    if not isinstance(heads, dict):
+        raise CheckpointError(
+            f"{source} holds no EMA weights: use --weights live with its LoRA file."
+            if weights == "ema"
+            else f"{source} holds no heads (model_state_dict): give a step_N.pt of the published stage 2."
+        )
+    try:
+        fused = _fused_edges(heads, *prefixes)
+        wide = widened_edges(base, SD3.layout)
+        edges = {name: fused[name] - wide[name] for name in wide}
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{source} does not fit this base ({error}): give the base it was trained on."
+        ) from error
+    found = _live_lora(source, lora) if weights == "live" else _ema_lora(heads)
+    return Adapter(SD3.layout, found, edges, advice, {"base": base_hash(base)})
+
+
+def _read_state(source: Path) -> dict[str, Any]:
+    if not source.is_file():
+        raise CheckpointError(f"{source} does not exist or is not a file: check the name.")
+    try:
+        state = torch.load(source, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(
+            f"{source} cannot be read as plain weights (damaged, or it holds code, which is never run): "
+            "give the published step_N.pt."
+        ) from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{source} holds no weights by name: give the published step_N.pt.")
+    return state
+
+
+def _fused_edges(heads: Mapping[str, Tensor], patch: str, head: str) -> dict[str, Tensor]:
+    """Base and detail layers of both edges as one each, base first, float32, under the keys of adapter.EDGES."""
+    base_conv, extra_conv = heads[f"{patch}base_conv.weight"], heads[f"{patch}extra_conv.weight"]
+    biases = heads[f"{patch}base_conv.bias"].float() + heads[f"{patch}extra_conv.bias"].float()
+    channels = base_conv.shape[1]
+    rows = {
+        kind: _interleaved(
+            heads[f"{head}base_linear.{kind}"], heads[f"{head}extra_linear.{kind}"], channels
+        )
+        for kind in ("weight", "bias")
+    }
+    return {
+        "pos_embed.proj.weight": torch.cat([base_conv.float(), extra_conv.float()], dim=1),
+        "pos_embed.proj.bias": biases,
+        "proj_out.weight": rows["weight"],
+        "proj_out.bias": rows["bias"],
+    }
+
+
+def _interleaved(base: Tensor, detail: Tensor, channels: int) -> Tensor:
+    """Rows of both heads, position by position: [p * p * C, ...] twice -> [p * p * (C + D), ...]."""
+    positions = base.shape[0] // channels
+    parts = [part.float().reshape(positions, -1, *part.shape[1:]) for part in (base, detail)]
+    return torch.cat(parts, dim=1).flatten(0, 1)
+
+
+def _live_lora(source: Path, lora: str | Path | None) -> dict[str, Tensor]:
+    if lora is None:
+        raise CheckpointError(
+            f"The live weights of {source} have their LoRA in a file of its own: name it with --lora."
+        )
+    tensors, metadata = read_safetensors(lora)
+    found = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+    if not any(name.endswith(".lora_A.weight") for name in found):
+        raise CheckpointError(
+            f"{lora} is not a LoRA: give the pytorch_lora_weights.safetensors beside the heads."
+        )
+    return _scaled(found, _scale(metadata))
+
+
+def _scale(metadata: Mapping[str, str]) -> float:
+    """alpha / r of the file; 1 where it does not say, as the published one is trained."""
+    settings = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+    if not settings.get("r"):
+        return 1.0
+    return float(settings.get("lora_alpha", settings["r"])) / float(settings["r"])
+
+
+def _scaled(lora: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    if scale == 1.0:
+        return lora
+    return {
+        name: tensor * scale if name.endswith(".lora_B.weight") else tensor
+        for name, tensor in lora.items()
+    }
+
+
+def _ema_lora(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    found = {
+        name.removeprefix(_EMA_LORA).replace(".default.weight", ".weight"): tensor
+        for name, tensor in state.items()
+        if ".lora_A." in name or ".lora_B." in name
+    }
+    if not found:
+        raise CheckpointError("The EMA state holds no LoRA: use --weights live with its LoRA file.")
+    return found

@@ -1,0 +1,128 @@
+"""Names of SD3's transformer: diffusers' to the Stability single-file names, and where a LoRA's delta belongs.
+
+Stability's file fuses q, k and v into one matrix and keeps the picture's and the text's half of a block apart
+(`x_block`, `context_block`); diffusers swaps shift and scale in the two-part modulations (docs/method.md, "Adapters").
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_OUTSIDE = {
+    "pos_embed.pos_embed": "pos_embed",
+    "pos_embed.proj": "x_embedder.proj",
+    "context_embedder": "context_embedder",
+    "time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
+    "time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2",
+    "time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0",
+    "time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2",
+    "norm_out.linear": "final_layer.adaLN_modulation.1",
+    "proj_out": "final_layer.linear",
+}
+_IN_BLOCK = {
+    "norm1.linear": "x_block.adaLN_modulation.1",
+    "norm1_context.linear": "context_block.adaLN_modulation.1",
+    "attn.to_out.0": "x_block.attn.proj",
+    "attn.to_add_out": "context_block.attn.proj",
+    "attn.norm_q": "x_block.attn.ln_q",
+    "attn.norm_k": "x_block.attn.ln_k",
+    "attn.norm_added_q": "context_block.attn.ln_q",
+    "attn.norm_added_k": "context_block.attn.ln_k",
+    "attn2.to_out.0": "x_block.attn2.proj",
+    "attn2.norm_q": "x_block.attn2.ln_q",
+    "attn2.norm_k": "x_block.attn2.ln_k",
+    "ff.net.0.proj": "x_block.mlp.fc1",
+    "ff.net.2": "x_block.mlp.fc2",
+    "ff_context.net.0.proj": "context_block.mlp.fc1",
+    "ff_context.net.2": "context_block.mlp.fc2",
+}
+_FUSED = {
+    "attn.to_q": ("x_block.attn.qkv", 0),
+    "attn.to_k": ("x_block.attn.qkv", 1),
+    "attn.to_v": ("x_block.attn.qkv", 2),
+    "attn.add_q_proj": ("context_block.attn.qkv", 0),
+    "attn.add_k_proj": ("context_block.attn.qkv", 1),
+    "attn.add_v_proj": ("context_block.attn.qkv", 2),
+    "attn2.to_q": ("x_block.attn2.qkv", 0),
+    "attn2.to_k": ("x_block.attn2.qkv", 1),
+    "attn2.to_v": ("x_block.attn2.qkv", 2),
+}
+_BLOCK = re.compile(r"^transformer_blocks\.(\d+)\.(.+)$")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer under its Stability name; `part` is the third of a fused q-k-v layer it is, None for a whole one.
+
+    `swapped`: diffusers keeps (scale, shift) where Stability keeps (shift, scale).
+    """
+
+    layer: str
+    part: int | None = None
+    swapped: bool = False
+
+
+def looks_like_diffusers_transformer(names: Mapping[str, object]) -> bool:
+    """True when the names are diffusers' (`transformer_blocks`)."""
+    return any(name.startswith("transformer_blocks.") for name in names)
+
+
+def place_of(layer: str, blocks: int) -> Place | None:
+    """Where diffusers' layer (its name without .weight or .bias) stands in Stability's file; None when unknown.
+
+    `blocks` is the number of blocks: the text's half of the last one ends in a two-part modulation.
+    """
+    if layer in _OUTSIDE:
+        return Place(_OUTSIDE[layer], swapped=layer == "norm_out.linear")
+    found = _BLOCK.match(layer)
+    if found is None:
+        return None
+    number, inner = int(found[1]), found[2]
+    prefix = f"joint_blocks.{number}."
+    if inner in _FUSED:
+        fused, part = _FUSED[inner]
+        return Place(prefix + fused, part)
+    if inner in _IN_BLOCK:
+        swapped = inner == "norm1_context.linear" and number == blocks - 1
+        return Place(prefix + _IN_BLOCK[inner], swapped=swapped)
+    return None
+
+
+def count_blocks(names: Mapping[str, object]) -> int:
+    """Number of blocks under either naming."""
+    numbers = (re.match(r"(?:transformer_blocks|joint_blocks)\.(\d+)\.", name) for name in names)
+    return 1 + max((int(found[1]) for found in numbers if found), default=-1)
+
+
+def diffusers_to_stability(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A whole SD3 transformer under Stability's names. Raises ValueError for a tensor SD3 does not have."""
+    blocks = count_blocks(tensors)
+    renamed: dict[str, Tensor] = {}
+    thirds: dict[str, dict[int, Tensor]] = {}
+    for name, tensor in tensors.items():
+        layer, _, kind = name.rpartition(".")
+        if name in _OUTSIDE:
+            renamed[_OUTSIDE[name]] = tensor
+            continue
+        place = place_of(layer, blocks)
+        if place is None:
+            raise ValueError(f"{name} does not belong to a Stable Diffusion 3 transformer")
+        target = f"{place.layer}.{kind}"
+        if place.part is not None:
+            thirds.setdefault(target, {})[place.part] = tensor
+        else:
+            renamed[target] = swap_halves(tensor) if place.swapped else tensor
+    for target, parts in thirds.items():
+        if len(parts) != 3:
+            raise ValueError(f"{target} lacks one of q, k and v")
+        renamed[target] = torch.cat([parts[0], parts[1], parts[2]])
+    return renamed
+
+
+def swap_halves(tensor: Tensor) -> Tensor:
+    """(scale, shift) rows to (shift, scale) rows, or back."""
+    first, second = tensor.chunk(2)
+    return torch.cat([second, first])
