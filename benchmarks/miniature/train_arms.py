@@ -44,13 +44,12 @@ class Recipe:
 
 ARMS = (
     Recipe("frozen_0.5", "frozen", 0.5),
+    Recipe("frozen_0.2", "frozen", 0.2),
     Recipe("control", "frozen", 0.0, detail="zero"),
     Recipe("frozen_0", "frozen", 0.0),
     Recipe("trained_0.02", "trained", 0.02),
-    Recipe("trained_0", "trained", 0.0),
-    Recipe("frozen_0.1", "frozen", 0.1),
     Recipe("trained_0.5", "trained", 0.5),
-    Recipe("trained_0.1", "trained", 0.1),
+    Recipe("trained_0", "trained", 0.0),
 )
 
 
