@@ -1,7 +1,8 @@
 """How exactly the codec agrees with others on the same weights: ``python -m benchmarks.parity``.
 
 * with the published DA-VAE code, on its golden numbers (tests/data/golden);
-* with diffusers' AutoencoderKL and with ComfyUI's VAE, on random weights of SD3's full size.
+* with diffusers' AutoencoderKL and with ComfyUI's VAE, on random weights of SD3's full size;
+* a published adapter merged into its base, in ComfyUI's own transformer, again on golden numbers.
 
 ComfyUI is the one in .comfyui (``make test`` puts it there) or at COMFYUI_PATH.
 """
@@ -19,12 +20,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from davae_core.adapter import merge
 from davae_core.autoencoder import DetailAlignedVAE, KLAutoencoder
 from davae_core.blocks import count_parameters
 from davae_core.checkpoints import write_codec_file
 from davae_core.latents import split, to_model_space
 from davae_core.official import convert_codec
+from davae_core.official_adapter import convert_adapter
 from davae_core.presets import SD3
+from davae_core.transformer_files import load_transformer
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "data" / "golden"
@@ -37,12 +41,12 @@ def main() -> None:
     with torch.inference_mode():
         print("Largest absolute difference, float32 on a CPU:")
         for what, value in (*golden(), *against_diffusers(), *against_comfyui()):
-            print(f"  {what:52} {value:.1e}")
+            print(f"  {what:58} {value:.1e}")
     print("Parameters at SD3's size, trunk shared (without the detail's mean and std):")
     for what, base_decoder in (("compact file", False), ("with the base decoder", True)):
         with torch.device("meta"):
             codec = DetailAlignedVAE(SD3, base_decoder=base_decoder)
-        print(f"  {what:52} {(count_parameters(codec) - STATISTICS) / 1e6:.1f} M")
+        print(f"  {what:58} {(count_parameters(codec) - STATISTICS) / 1e6:.1f} M")
 
 
 def golden() -> Iterator[tuple[str, float]]:
@@ -98,6 +102,50 @@ def against_comfyui() -> Iterator[tuple[str, float]]:
         mean = ours.encode_moments(images).mean
         yield "ComfyUI's VAE: latent", apart(mean, theirs.encode(images))
         yield "ComfyUI's VAE: picture", apart(ours.decode(latents), theirs.decode(latents))
+        yield from merged_velocity()
+
+
+def merged_velocity() -> Iterator[tuple[str, float]]:
+    """The published stage-2 files, converted and merged, in ComfyUI's MMDiT (imported already)."""
+    import comfy.ops
+    from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
+
+    folder = GOLDEN / "transformer"
+    base = load_transformer(folder / "base.safetensors")
+    lora = folder / "pytorch_lora_weights.safetensors"
+    merged = merge(base, convert_adapter(folder / "step_4321.pt", base, "live", lora))
+    expected = load_file(folder / "expected.safetensors")
+    detail, base_part = expected["latent_detail_first"].chunk(2, dim=1)
+    for what, weights, latent, wanted in (
+        ("untouched velocity", base, base_part, expected["base_velocity"]),
+        (
+            "adapted velocity",
+            merged,
+            torch.cat([base_part, detail], dim=1),
+            base_first(expected["adapted_velocity"]),
+        ),
+    ):
+        channels = latent.shape[1]
+        model = MMDiT(
+            input_size=None, patch_size=2, in_channels=channels, out_channels=channels, depth=2,
+            qk_norm="rms", adm_in_channels=48, pos_embed_max_size=40, num_patches=1600,
+            context_embedder_config={
+                "target": "torch.nn.Linear", "params": {"in_features": 64, "out_features": 128},
+            },
+            x_block_self_attn_layers=[0], pos_embed_scaling_factor=None, dtype=torch.float32,
+            device="cpu", operations=comfy.ops.disable_weight_init,
+        )  # fmt: skip
+        model.load_state_dict(weights)
+        velocity = model(
+            latent, expected["timestep"], context=expected["context"], y=expected["pooled"]
+        )
+        yield f"published code, in ComfyUI's transformer: {what}", apart(velocity, wanted)
+
+
+def base_first(latents: Tensor) -> Tensor:
+    """Detail first to base first."""
+    detail, base = latents.chunk(2, dim=1)
+    return torch.cat([base, detail], dim=1)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from davae_core.files import write_atomically
+from .files import write_atomically
 
 
 class ImageError(ValueError):
@@ -40,16 +40,23 @@ def read_image(path: str | Path) -> Tensor:
             # Pillow warns from 89 megapixels on and refuses from 179 on; the refusal is enough.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
-                values = _to_rgb(ImageOps.exif_transpose(opened))
+                image = image_from_pil(ImageOps.exif_transpose(opened))
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{path} is not a picture that Pillow can read, whatever its name says: give a PNG, JPEG, WebP or TIFF."
         ) from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path} has too many pixels to be read safely: make it smaller.") from error
+        raise ImageError(
+            f"{path} has too many pixels to be read safely: make it smaller."
+        ) from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError(f"{path} is damaged or cut short: download or copy it again.") from error
-    return torch.from_numpy(values).permute(2, 0, 1)[None].contiguous() * 2 - 1
+    return image
+
+
+def image_from_pil(picture: Image.Image) -> Tensor:
+    """A Pillow picture of any mode as ``[1, 3, H, W]`` float32 in [-1, 1]; alpha is dropped."""
+    return torch.from_numpy(_to_rgb(picture)).permute(2, 0, 1)[None].contiguous() * 2 - 1
 
 
 def _to_rgb(picture: Image.Image) -> NDArray[np.float32]:
@@ -62,7 +69,8 @@ def _to_rgb(picture: Image.Image) -> NDArray[np.float32]:
     # Through RGBA, so that a palette's transparent entries keep their colour.
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")
-    return np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+    colours = np.asarray(picture.convert("RGB"), dtype=np.float32)
+    return colours / np.float32(255)
 
 
 def to_bytes(image: Tensor) -> NDArray[np.uint8]:
@@ -73,9 +81,13 @@ def to_bytes(image: Tensor) -> NDArray[np.uint8]:
     """
     single = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
     if single.ndim != 3 or single.shape[0] != 3:
-        raise ValueError(f"One picture [3, H, W] is needed, not a tensor of shape {list(image.shape)}.")
+        raise ValueError(
+            f"One picture [3, H, W] is needed, not a tensor of shape {list(image.shape)}."
+        )
     if not torch.isfinite(single).all():
-        raise ValueError("The picture holds values that are not numbers: look at the latent it was decoded from.")
+        raise ValueError(
+            "The picture holds values that are not numbers: look at the latent it was decoded from."
+        )
     values = (single.detach().to("cpu", torch.float32).clamp(-1, 1) + 1) * 127.5
     rounded: NDArray[np.uint8] = values.round().to(torch.uint8).permute(1, 2, 0).numpy()
     return rounded

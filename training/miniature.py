@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,9 @@ CHOOSING_MULTIPLE = 32
 SMALLEST_SCALE, SHORTEST_SIDE = 0.3, 160
 
 
-def write_scenes(folder: Path, count: int, size: int, seed: int, backgrounds: tuple[str, ...]) -> None:
+def write_scenes(
+    folder: Path, count: int, size: int, seed: int, backgrounds: tuple[str, ...]
+) -> None:
     """Write scenes ``seed`` to ``seed + count - 1`` as PNG with their captions beside them."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in tqdm(range(seed, seed + count), desc="scenes", file=sys.stderr):
@@ -38,7 +41,7 @@ def write_scenes(folder: Path, count: int, size: int, seed: int, backgrounds: tu
         path = folder / f"scene_{number:07d}.png"
         save_png(path, Image.fromarray(picture))
         text = scenes.caption(scene)
-        write_atomically(path.with_suffix(".txt"), lambda beside, text=text: _write_text(beside, text))
+        write_atomically(path.with_suffix(".txt"), partial(_write_text, text))
 
 
 def write_photograph_crops(folder: Path, count: int, size: int, seed: int) -> None:
@@ -62,7 +65,10 @@ def write_choosing(folder: Path) -> None:
     """Write the pictures for choosing settings; their sides are multiples of 32."""
     folder.mkdir(parents=True, exist_ok=True)
     for photo in photographs.CHOOSING:
-        save_png(folder / f"{photo.name}.png", floor_to_multiple(photographs.load(photo), CHOOSING_MULTIPLE))
+        save_png(
+            folder / f"{photo.name}.png",
+            floor_to_multiple(photographs.load(photo), CHOOSING_MULTIPLE),
+        )
     for number in range(CHOOSING_SEED, CHOOSING_SEED + CHOOSING_SCENES):
         picture, _ = scenes.render(number, CHOOSING_SIZE)
         save_png(folder / f"scene_{number}.png", Image.fromarray(picture))
@@ -80,7 +86,7 @@ def save_png(path: Path, picture: Image.Image) -> None:
     write_atomically(path, lambda beside: picture.save(beside, format="PNG", compress_level=1))
 
 
-def _write_text(path: Path, text: str) -> None:
+def _write_text(text: str, path: Path) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
@@ -103,7 +109,7 @@ def _crop(random: np.random.Generator, picture: Image.Image, size: int) -> Image
 
 def _vary(random: np.random.Generator, crop: Image.Image) -> Image.Image:
     """Another exposure or tint, as another camera under another light would have had it."""
-    values = np.asarray(crop, dtype=np.float32) / 255
+    values: textures.Field = np.asarray(crop, dtype=np.float32) / 255
     grey = bool(np.ptp(values, axis=-1).max() < 0.02)
     if grey and random.random() < 0.7:
         dark, bright = sorted(textures.palette(random)[:2], key=sum)
@@ -123,14 +129,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.miniature", description=__doc__)
     parser.add_argument("out", type=Path, help="folder to write train/ and val/ into")
     parser.add_argument("--scenes", type=int, default=3000, help="procedural scenes (default 3000)")
-    parser.add_argument("--crops", type=int, default=3000, help="crops of photographs (default 3000)")
+    parser.add_argument(
+        "--crops", type=int, default=3000, help="crops of photographs (default 3000)"
+    )
     parser.add_argument("--size", type=int, default=256, help="their side in pixels (default 256)")
     parser.add_argument("--seed", type=int, default=0, help="of the first scene (default 0)")
     given = parser.parse_args(arguments)
     try:
         write_choosing(given.out / "val")
-        write_photograph_crops(given.out / "train" / "photographs", given.crops, given.size, given.seed)
-        write_scenes(given.out / "train" / "scenes", given.scenes, given.size, given.seed, CODEC_BACKGROUNDS)
+        write_photograph_crops(
+            given.out / "train" / "photographs", given.crops, given.size, given.seed
+        )
+        write_scenes(
+            given.out / "train" / "scenes", given.scenes, given.size, given.seed, CODEC_BACKGROUNDS
+        )
     except (CheckpointError, OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

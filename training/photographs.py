@@ -31,7 +31,9 @@ class Photograph:
     weight: float = 1.0
 
 
-def _skimage(name: str, file: str, licence: str, box: Box | None = None, weight: float = 1.0) -> Photograph:
+def _skimage(
+    name: str, file: str, licence: str, box: Box | None = None, weight: float = 1.0
+) -> Photograph:
     return Photograph(name, "skimage", f"data/{file}", licence, box, weight)
 
 
@@ -70,7 +72,9 @@ TRAINING: tuple[Photograph, ...] = (
     ),
     _skimage("motorcycle_left_end", "motorcycle_left.png", _MIDDLEBURY, (0, 0, 421, 500), weight=5),
     # The other eye sees the same scene up to 60 pixels further left.
-    _skimage("motorcycle_other_eye", "motorcycle_right.png", _MIDDLEBURY, (0, 0, 350, 500), weight=3),
+    _skimage(
+        "motorcycle_other_eye", "motorcycle_right.png", _MIDDLEBURY, (0, 0, 350, 500), weight=3
+    ),
     Photograph(
         "grace_hopper_upper",
         "matplotlib",

@@ -201,7 +201,9 @@ def _gradient(random: np.random.Generator, size: int, colours: list[textures.Col
     turn = random.uniform(0, 2 * np.pi)
     along = 0.5 + 0.7 * ((x - 0.5) * np.cos(turn) + (y - 0.5) * np.sin(turn))
     picture = textures.mix(colours[0], colours[1], along)
-    glow = np.exp(-((x - random.random()) ** 2 + (y - random.random()) ** 2) * random.uniform(3, 12))
+    glow = np.exp(
+        -((x - random.random()) ** 2 + (y - random.random()) ** 2) * random.uniform(3, 12)
+    )
     return picture + (np.asarray(colours[2], dtype=np.float32) - picture) * glow[..., None]
 
 
@@ -209,14 +211,16 @@ def _light(random: np.random.Generator, picture: Field, size: int) -> Field:
     """Uneven illumination: brighter towards one side, or a soft shadow."""
     x, y = textures.grid(size)
     turn, depth = random.uniform(0, 2 * np.pi), random.uniform(0, 0.45)
-    slope = 1 + depth * ((x - 0.5) * np.cos(turn) + (y - 0.5) * np.sin(turn))
+    slope: Field = 1 + depth * ((x - 0.5) * np.cos(turn) + (y - 0.5) * np.sin(turn))
     if random.random() < 0.3:
         slope *= 1 - 0.4 / (1 + np.exp(-8 * textures.noise(random, size, 2.2)))
     return picture * slope[..., None]
 
 
 def _mask(
-    size: int, box: tuple[int, int, int, int], draw_shape: Callable[[ImageDraw.ImageDraw, int], None]
+    size: int,
+    box: tuple[int, int, int, int],
+    draw_shape: Callable[[ImageDraw.ImageDraw, int], None],
 ) -> Field:
     """Coverage ``[height, width]`` in [0, 1] of what ``draw_shape`` paints at 4x inside ``box``."""
     zoom = 4
@@ -236,7 +240,12 @@ def _outline(shape: str) -> NDArray[np.float64]:
         points = np.stack(
             [
                 16 * np.sin(fine) ** 3,
-                -(13 * np.cos(fine) - 5 * np.cos(2 * fine) - 2 * np.cos(3 * fine) - np.cos(4 * fine)),
+                -(
+                    13 * np.cos(fine)
+                    - 5 * np.cos(2 * fine)
+                    - 2 * np.cos(3 * fine)
+                    - np.cos(4 * fine)
+                ),
             ],
             1,
         )
@@ -249,7 +258,8 @@ def _outline(shape: str) -> NDArray[np.float64]:
     start = -np.pi / 2 + (np.pi / 4 if shape == "square" else 0)
     angles = start + np.arange(corners) * 2 * np.pi / corners
     radii = np.where(np.arange(corners) % 2, 0.42, 1.0) if shape == "star" else np.ones(corners)
-    return np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None]
+    corner_points: NDArray[np.float64] = np.stack([np.cos(angles), np.sin(angles)], 1)
+    return corner_points * radii[:, None]
 
 
 def _quarter_turn(quarters: int) -> NDArray[np.float64]:
@@ -276,7 +286,9 @@ def _paint(random: np.random.Generator, picture: Field, thing: SceneObject, size
     cover = _mask(size, box, draw_shape)
     surface = _surface(random, thing, cover.shape[0])
     blur = ImageFilter.GaussianBlur(max(0.5, 0.02 * size))
-    soft = np.asarray(Image.fromarray((cover * 255).astype(np.uint8)).filter(blur), np.float32) / 255
+    soft = (
+        np.asarray(Image.fromarray((cover * 255).astype(np.uint8)).filter(blur), np.float32) / 255
+    )
     offset = max(1, int(0.012 * size))
     shadow = np.roll(soft, (offset, offset), (0, 1)) * random.uniform(0, 0.6)
 

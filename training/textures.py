@@ -1,18 +1,19 @@
 """Fields and surfaces with the statistics of photographs, drawn from a seeded generator.
 
-Every function takes a ``numpy.random.Generator`` and a side length and returns float32 arrays.
+Every function takes a ``numpy.random.Generator`` and a side length and returns float arrays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 Colour = tuple[float, float, float]
 
 #: Colours of things that cameras see, as RGB in [0, 1]; a picture draws from one family.
@@ -95,9 +96,10 @@ def clouds(random: np.random.Generator, side: int, colours: list[Colour]) -> Fie
 
 def wood(random: np.random.Generator, side: int) -> Field:
     """Growth rings cut lengthwise, with fine grain."""
-    dark, bright = [(0.30, 0.17, 0.09), (0.55, 0.35, 0.18), (0.45, 0.30, 0.18)][
-        random.integers(3)
-    ], [(0.62, 0.42, 0.24), (0.82, 0.62, 0.40), (0.72, 0.55, 0.36)][random.integers(3)]
+    dark, bright = (
+        [(0.30, 0.17, 0.09), (0.55, 0.35, 0.18), (0.45, 0.30, 0.18)][random.integers(3)],
+        [(0.62, 0.42, 0.24), (0.82, 0.62, 0.40), (0.72, 0.55, 0.36)][random.integers(3)],
+    )
     x, y = grid(side)
     turn = random.choice([0.0, np.pi / 2]) + random.normal(0, 0.06)
     across = x * np.sin(turn) + y * np.cos(turn)
@@ -145,7 +147,9 @@ def bricks(random: np.random.Generator, side: int) -> Field:
     rows = int(random.integers(5, 13))
     height = side / rows
     width = height * random.uniform(1.8, 2.6)
-    base = np.asarray([(0.55, 0.27, 0.20), (0.66, 0.48, 0.36), (0.50, 0.48, 0.46)][random.integers(3)])
+    base = np.asarray(
+        [(0.55, 0.27, 0.20), (0.66, 0.48, 0.36), (0.50, 0.48, 0.46)][random.integers(3)]
+    )
     mortar = tuple(int(255 * v) for v in base * 0.35 + 0.42)
     picture = Image.new("RGB", (2 * side, 2 * side), mortar)
     draw = ImageDraw.Draw(picture)
@@ -154,7 +158,12 @@ def bricks(random: np.random.Generator, side: int) -> Field:
         left = -random.uniform(0, 1) * 2 * width if row == 0 else -(row % 2) * width
         while left < 2 * side:
             tone = np.clip(base * random.uniform(0.7, 1.25) + random.normal(0, 0.02, 3), 0, 1)
-            box = (left + gap, 2 * row * height + gap, left + 2 * width - gap, 2 * (row + 1) * height - gap)
+            box = (
+                left + gap,
+                2 * row * height + gap,
+                left + 2 * width - gap,
+                2 * (row + 1) * height - gap,
+            )
             draw.rectangle(box, fill=tuple(int(255 * v) for v in tone))
             left += 2 * width
     rough = 1 + 0.10 * noise(random, side, 0.8)
@@ -163,16 +172,18 @@ def bricks(random: np.random.Generator, side: int) -> Field:
 
 def mountains(random: np.random.Generator, side: int) -> Field:
     """A sky, then ridges that darken towards the viewer, then rough ground."""
-    x, y = grid(side)
+    _, y = grid(side)
     top, horizon = [
         ((0.30, 0.50, 0.80), (0.85, 0.90, 0.95)),
         ((0.25, 0.22, 0.40), (0.95, 0.62, 0.35)),
         ((0.60, 0.64, 0.68), (0.88, 0.88, 0.87)),
     ][random.integers(3)]
-    picture = mix(top, horizon, y * 1.6)
+    picture: Field = mix(top, horizon, y * 1.6)
     cover = np.clip(noise(random, side, 1.5, stretch=0.5) * 0.35 + random.uniform(-0.3, 0.3), 0, 1)
     picture = picture + (np.float32(0.96) - picture) * (cover * (1 - y) ** 0.5)[..., None]
-    land = np.asarray([(0.16, 0.24, 0.12), (0.28, 0.22, 0.16), (0.14, 0.18, 0.24)][random.integers(3)])
+    land = np.asarray(
+        [(0.16, 0.24, 0.12), (0.28, 0.22, 0.16), (0.14, 0.18, 0.24)][random.integers(3)]
+    )
     layers = int(random.integers(2, 5))
     for layer in range(layers):
         near = (layer + 1) / layers
@@ -222,7 +233,7 @@ def leaves(random: np.random.Generator, side: int, colours: list[Colour]) -> Fie
         ],
         axis=-1,
     )
-    texture = (shrink(rough, side) * surfaces).sum(-1, keepdims=True)
+    texture: Field = (shrink(rough, side) * surfaces).sum(-1, keepdims=True)
     return shrink(paint, side) * (1 + texture)
 
 
@@ -248,10 +259,12 @@ def _outline(random: np.random.Generator, kind: int, radius: float) -> NDArray[n
         points = np.stack([np.cos(angles), np.sin(angles)], 1) * np.clip(bumps, 0.2, 2)[:, None]
     turn = random.uniform(0, 2 * np.pi)
     cos, sin = np.cos(turn), np.sin(turn)
-    return radius * points @ np.array([[cos, sin], [-sin, cos]])
+    turned: NDArray[np.float64] = radius * points @ np.array([[cos, sin], [-sin, cos]])
+    return turned
 
 
 def shrink(picture: Image.Image, side: int) -> Field:
     """A supersampled picture averaged down to ``side``, as floats in [0, 1]."""
     small = picture.resize((side, side), Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float32) / 255
+    values: Field = np.asarray(small, dtype=np.float32) / 255
+    return values

@@ -1,6 +1,9 @@
 """Every kind of picture file a user may hand over, and writing that leaves nothing half-done."""
 
-import errno
+import contextlib
+import resource
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -42,11 +45,10 @@ def test_sixteen_bit_grey_is_scaled_to_its_own_range(tmp_path):
 
 def test_sixteen_bit_colour_is_read(tmp_path):
     # Pillow cannot write 16-bit RGB, so the file is put together by hand.
-    import struct
-    import zlib
-
     def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     rows = b"".join(b"\0" + struct.pack(">6H", 0, 32768, 65535, 65535, 0, 32768) for _ in range(2))
     head = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
@@ -57,7 +59,9 @@ def test_sixteen_bit_colour_is_read(tmp_path):
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
-    expected = torch.tensor([[-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]]).T[None, :, None].expand(1, 3, 2, 2)
+    expected = (
+        torch.tensor([[-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]]).T[None, :, None].expand(1, 3, 2, 2)
+    )
     assert torch.allclose(read_image(path), expected, atol=1e-2)
 
 
@@ -139,17 +143,27 @@ def test_a_batch_is_refused():
         to_bytes(torch.zeros(2, 3, 4, 4))
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_leftover(tmp_path, monkeypatch):
+@contextlib.contextmanager
+def files_limited_to(size):
+    """The system refuses to let any file grow beyond ``size`` bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_leftover(tmp_path):
     path = tmp_path / "a.png"
     write_image(path, torch.zeros(3, 4, 4))
     before = path.read_bytes()
-
-    def full(*_args, **_keywords):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", full)
-    with pytest.raises(CheckpointError, match=r"a\.png could not be written"):
-        write_image(path, torch.ones(3, 4, 4))
+    noise = torch.rand(3, 200, 200, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with (
+        files_limited_to(5000),
+        pytest.raises(CheckpointError, match=r"a\.png could not be written"),
+    ):
+        write_image(path, noise)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
 

@@ -12,7 +12,9 @@ def pair():
     generator = torch.Generator().manual_seed(0)
     reference = torch.rand(2, 3, 40, 56, generator=generator) * 2 - 1
     # The second picture is much noisier, so that a mean over the batch would show.
-    noise = torch.randn(2, 3, 40, 56, generator=generator) * torch.tensor([0.05, 0.4]).view(2, 1, 1, 1)
+    noise = torch.randn(2, 3, 40, 56, generator=generator) * torch.tensor([0.05, 0.4]).view(
+        2, 1, 1, 1
+    )
     return (reference + noise).clamp(-1, 1), reference
 
 

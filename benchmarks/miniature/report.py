@@ -1,0 +1,175 @@
+"""Measure the miniature codec on the held-out photographs: ``python -m benchmarks.miniature.report``.
+
+Without ``--arms`` it measures the bundled files alone and prints. With ``--arms FILE`` (see
+``arms.read_arms``) it also measures every training named there, judges every requirement, and writes
+``results.json``, ``results.md`` and the comparison picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from davae_core import mini
+from davae_core.autoencoder import DetailAlignedVAE, KLAutoencoder
+from davae_core.checkpoints import load_base_vae
+from davae_core.files import write_atomically
+
+from .arms import Arm, Arms, read_arms
+from .linear_codes import LinearCode, fit_on_training_photographs
+from .measures import (
+    Correlation,
+    Fidelity,
+    base_at_full_size,
+    base_at_reduced_size,
+    correlation,
+    fidelity,
+    held_out_pictures,
+    rebuild_all,
+    through_codec,
+)
+from .sheet import write_sheet
+from .tables import ANTIALIASED, ArmResult, Report, as_data, as_markdown
+from .thresholds import (
+    ALIGNED,
+    CODEC,
+    CONTROL,
+    FULL,
+    HALF,
+    LINEAR_F8,
+    LINEAR_F16,
+    UNALIGNED,
+    thresholds,
+)
+
+Pictures = dict[str, Tensor]
+HERE = Path(__file__).parent
+PICTURE = HERE.parents[1] / "docs" / "images" / "miniature.png"
+MULTIPLE = 16
+"""The codec's factor; `davae demo` cuts the photographs to the same."""
+
+
+def rebuild_bundled(
+    pictures: Pictures,
+    base: KLAutoencoder,
+    codec: DetailAlignedVAE,
+    linear: dict[str, LinearCode],
+) -> dict[str, Pictures]:
+    """The pictures as (a), (b), (c) and the linear anchors give them back, by row of the table."""
+    ratio = codec.layout.ratio
+    ways = {
+        FULL: base_at_full_size(base),
+        HALF: base_at_reduced_size(base, ratio),
+        ANTIALIASED: base_at_reduced_size(base, ratio, antialias=True),
+        CODEC: through_codec(codec),
+        **{row: code.reconstruct for row, code in linear.items()},
+    }
+    return {row: rebuild_all(pictures, rebuild) for row, rebuild in ways.items()}
+
+
+def measure(
+    pictures: Pictures, rebuilt: dict[str, Pictures], codec: DetailAlignedVAE, arms: Arms | None
+) -> Report:
+    """Score what was rebuilt, then every arm, and judge the requirements."""
+    scores = {row: fidelity(pictures, made) for row, made in rebuilt.items()}
+    correlations = {CODEC: correlation(pictures, codec)}
+    rows: list[ArmResult] = []
+    roles = _roles(arms)
+    for arm in arms.arms.values() if arms else ():
+        score, found = _measure_arm(pictures, arm)
+        gain = score.mean_psnr - scores[HALF].mean_psnr
+        rows.append(
+            ArmResult(
+                arm.name, arm.trunk, arm.weight, arm.detail, arm.steps, score.mean_psnr, gain, found
+            )
+        )
+        for role in (role for role, name in roles.items() if name == arm.name):
+            scores[role] = score
+            if found is not None:
+                correlations[role] = found
+    rows.sort(key=lambda row: (row.detail == "learned", row.trunk, row.weight, row.steps))
+    sizes = {name: (picture.shape[-1], picture.shape[-2]) for name, picture in pictures.items()}
+    judged = tuple(thresholds(scores, correlations))
+    return Report(sizes, scores, correlations, tuple(rows), judged)
+
+
+def _roles(arms: Arms | None) -> dict[str, str | None]:
+    if arms is None:
+        return {}
+    return {CONTROL: arms.control, ALIGNED: arms.aligned or arms.codec, UNALIGNED: arms.unaligned}
+
+
+def _measure_arm(pictures: Pictures, arm: Arm) -> tuple[Fidelity, Correlation | None]:
+    codec = DetailAlignedVAE.from_file(arm.file, dtype=torch.float32)
+    learned = arm.detail == "learned"
+    score = fidelity(pictures, rebuild_all(pictures, through_codec(codec, learned)))
+    return score, correlation(pictures, codec) if learned else None
+
+
+def _draw(path: Path, pictures: Pictures, rebuilt: dict[str, Pictures], report: Report) -> None:
+    headings = {
+        HALF: "base VAE, half size",
+        CODEC: "DA-VAE, same tokens",
+        FULL: "base VAE, 4x tokens",
+    }
+    columns = {"original": pictures}
+    captions = {"original": {name: name for name in pictures}}
+    for row, heading in headings.items():
+        columns[heading] = rebuilt[row]
+        captions[heading] = {
+            name: f"{value:.2f} dB" for name, value in report.scores[row].psnr.items()
+        }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_sheet(path, columns, captions)
+
+
+def _write_text(path: Path, text: str) -> None:
+    def write(beside: Path) -> None:
+        beside.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns 0, or 1 with one sentence on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.miniature.report", description=__doc__
+    )
+    parser.add_argument("--arms", type=Path, help="JSON that names the trained files to compare")
+    parser.add_argument(
+        "--out", type=Path, default=HERE, help="folder for results.json and results.md"
+    )
+    parser.add_argument("--picture", type=Path, default=PICTURE, help="the comparison picture")
+    given = parser.parse_args(arguments)
+    try:
+        arms = read_arms(given.arms) if given.arms else None
+        base_file = arms.base if arms else mini.base_vae_path()
+        codec_file = arms.arms[arms.codec].file if arms else mini.davae_path()
+        base = load_base_vae(base_file).vae.float()
+        codec = DetailAlignedVAE.from_file(codec_file, dtype=torch.float32)
+        pictures = held_out_pictures(MULTIPLE)
+        linear = {
+            LINEAR_F8: fit_on_training_photographs(8, 16),
+            LINEAR_F16: fit_on_training_photographs(16, 32),
+        }
+        rebuilt = rebuild_bundled(pictures, base, codec, linear)
+        report = measure(pictures, rebuilt, codec, arms)
+        sys.stdout.write(as_markdown(report))
+        if arms:
+            given.out.mkdir(parents=True, exist_ok=True)
+            _write_text(given.out / "results.json", json.dumps(as_data(report), indent=1) + "\n")
+            _write_text(given.out / "results.md", as_markdown(report))
+            _draw(given.picture, pictures, rebuilt, report)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
