@@ -39,22 +39,26 @@ def _skimage(
 
 _NASA = "public domain (NASA)"
 _TEXTURES = "CC0 (cc0textures.com)"
-_MIDDLEBURY = "public domain (Middlebury stereo benchmark 2014, as dedicated to scikit-image)"
-_CC_BY = "CC BY 2.0 (danielbuechele, vultilion on Flickr)"
+_PACKAGE = "no licence of its own; distributed within scikit-image (BSD 3-clause)"
+_MIDDLEBURY = f"Middlebury stereo benchmark 2014 (Scharstein and others); {_PACKAGE}"
+_CHINA = "CC BY 2.0 (danielbuechele on Flickr)"
+_FLOWER = "CC BY 2.0 (vultilion on Flickr)"
 
 #: Reported on, and used for nothing else.
 HELD_OUT: tuple[Photograph, ...] = (
     _skimage("astronaut", "astronaut.png", _NASA),
     _skimage("coffee", "coffee.png", "CC0 (Rachel Michetti)"),
     _skimage("chelsea", "chelsea.png", "CC0 (Stefan van der Walt)"),
-    _skimage("rocket", "rocket.jpg", "CC0 (SpaceX)"),
+    _skimage("rocket", "rocket.jpg", "public domain (SpaceX)"),
     _skimage("camera", "camera.png", "CC0 (Lav Varshney)"),
-    Photograph("china", "sklearn", "datasets/images/china.jpg", _CC_BY),
+    Photograph("china", "sklearn", "datasets/images/china.jpg", _CHINA),
 )
 
 #: For choosing settings: parts that share no pixel with what is trained on.
 CHOOSING: tuple[Photograph, ...] = (
-    Photograph("flower_right", "sklearn", "datasets/images/flower.jpg", _CC_BY, (352, 0, 640, 416)),
+    Photograph(
+        "flower_right", "sklearn", "datasets/images/flower.jpg", _FLOWER, (352, 0, 640, 416)
+    ),
     _skimage("motorcycle_right_end", "motorcycle_left.png", _MIDDLEBURY, (421, 0, 741, 480)),
     Photograph(
         "grace_hopper_lower",
@@ -68,7 +72,7 @@ CHOOSING: tuple[Photograph, ...] = (
 
 TRAINING: tuple[Photograph, ...] = (
     Photograph(
-        "flower_left", "sklearn", "datasets/images/flower.jpg", _CC_BY, (0, 0, 352, 427), weight=3
+        "flower_left", "sklearn", "datasets/images/flower.jpg", _FLOWER, (0, 0, 352, 427), weight=3
     ),
     _skimage("motorcycle_left_end", "motorcycle_left.png", _MIDDLEBURY, (0, 0, 421, 500), weight=5),
     # The other eye sees the same scene up to 60 pixels further left.
@@ -87,13 +91,13 @@ TRAINING: tuple[Photograph, ...] = (
     _skimage("gravel", "gravel.png", _TEXTURES, weight=1.5),
     _skimage("brick", "brick.png", _TEXTURES, weight=1.5),
     _skimage("hubble", "hubble_deep_field.jpg", _NASA, weight=0.5),
-    _skimage("retina", "retina.jpg", "CC0 (Haggstrom 2014)", (240, 240, 1170, 1170)),
-    _skimage("ihc", "ihc.png", "CC0 (CDC, Human Protein Atlas)", weight=1.5),
-    _skimage("cell", "cell.png", "CC0 (Pitts lab)", weight=0.5),
-    _skimage("moon", "moon.png", _NASA),
-    _skimage("clock", "clock_motion.png", "CC0 (Stefan van der Walt)"),
-    _skimage("page", "page.png", "public domain", weight=0.3),
-    _skimage("text", "text.png", "CC0", weight=0.3),
+    _skimage("retina", "retina.jpg", "CC0 (Haeggstroem 2014)", (240, 240, 1170, 1170)),
+    _skimage("ihc", "ihc.png", "no known restrictions (CMMI)", weight=1.5),
+    _skimage("cell", "cell.png", "CC0 (Mueller and others 2018)", weight=0.5),
+    _skimage("moon", "moon.png", _PACKAGE),
+    _skimage("clock", "clock_motion.png", "public domain (Stefan van der Walt)"),
+    _skimage("page", "page.png", _PACKAGE, weight=0.3),
+    _skimage("text", "text.png", "public domain (Wikipedia)", weight=0.3),
 )
 
 

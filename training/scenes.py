@@ -85,7 +85,8 @@ def render(
     """Draw scene ``seed`` at ``size`` pixels.
 
     Args:
-        seed: any non-negative integer; the same seed gives the same picture everywhere.
+        seed: any non-negative integer; the same seed gives the same picture
+            (to the pixel with the same releases of NumPy and Pillow).
         size: side of the square picture, at least 16.
         backgrounds: the kinds to choose from, keys of ``BACKGROUNDS``.
 
