@@ -43,11 +43,6 @@ class ModelConfig:
                 "model.base_vae is missing: a davae grows from a pretrained VAE, so name its file, folder or Hugging "
                 "Face id."
             )
-        if self.kind == "base_vae" and self.base_vae:
-            raise TrainingError(
-                "model.base_vae is set, but a base_vae is trained from nothing: remove the key or set "
-                "model.kind to davae."
-            )
         if self.detail == "zero" and self.trunk == "trained":
             raise TrainingError(
                 "model.trunk is trained while model.detail is zero: nothing reads the trunk then, so set "

@@ -189,10 +189,7 @@ def build_trainee(config: ModelConfig, base_target: bool) -> Trainee:
     """
     sizes = codec_sizes(config)
     if config.kind == "base_vae":
-        vae = KLAutoencoder(sizes.backbone, sizes.layout.base_channels)
-        if config.init == "good":
-            initialise_base_vae(vae)
-        return BaseVaeTrainee(vae.train())
+        return BaseVaeTrainee(_plain_vae(config, sizes).train())
     assert config.base_vae is not None
     base = load_base_source(config.base_vae, sizes.layout.base_channels)
     layout = replace(
@@ -206,6 +203,16 @@ def build_trainee(config: ModelConfig, base_target: bool) -> Trainee:
     return DetailTrainee(
         codec.train(), config.detail == "learned", base.vae if base_target else None
     )
+
+
+def _plain_vae(config: ModelConfig, sizes: CodecConfig) -> KLAutoencoder:
+    """The VAE to train on, with the sizes of its file, or a fresh one with the configured sizes."""
+    if config.base_vae is not None:
+        return load_base_source(config.base_vae, sizes.layout.base_channels).vae.float()
+    vae = KLAutoencoder(sizes.backbone, sizes.layout.base_channels)
+    if config.init == "good":
+        initialise_base_vae(vae)
+    return vae
 
 
 def codec_sizes(config: ModelConfig) -> CodecConfig:

@@ -48,7 +48,6 @@ def test_the_published_sd3_preset_holds_the_published_numbers() -> None:
     ("changes", "wanted"),
     [
         ({"model__base_vae": None}, "model.base_vae is missing"),
-        ({"model__kind": "base_vae"}, "model.base_vae is set"),
         ({"model__detail": "zero", "model__trunk": "trained"}, "model.trunk is trained while"),
         ({"model__detail_dropout": 1.0}, "model.detail_dropout is 1.0"),
         ({"data__train": []}, "data.train is missing"),

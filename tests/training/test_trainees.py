@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from davae_core.checkpoints import load_base_vae
 from davae_core.latents import base_to_model_space, downscale_image
 from training.trainees import BaseVaeTrainee, DetailTrainee, Trainee, build_trainee, codec_sizes
 
@@ -119,7 +120,10 @@ def test_drafts_are_the_base_vae_at_a_fraction_of_the_size(make_config: Any) -> 
 
 
 def test_shift_and_scale_come_from_the_file_unless_given(make_config: Any) -> None:
-    own, given = build(make_config), build(make_config, model__base_shift=0.5, model__base_scale=3.0)
+    own, given = (
+        build(make_config),
+        build(make_config, model__base_shift=0.5, model__base_scale=3.0),
+    )
     assert isinstance(own, DetailTrainee)
     assert isinstance(given, DetailTrainee)
     assert (own.codec.layout.base_shift, own.codec.layout.base_scale) == (0.25, 2.0)
@@ -147,3 +151,13 @@ def test_the_initial_weights_follow_the_seed(
     assert isinstance(first, BaseVaeTrainee)
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name])
+
+
+def test_a_base_vae_can_be_trained_on_from_a_file(make_config: Any, base_file: Any) -> None:
+    trainee = build(make_config, model__kind="base_vae", model__base_vae=str(base_file))
+    assert isinstance(trainee, BaseVaeTrainee)
+    weights = load_base_vae(base_file).vae.state_dict()
+    assert all(
+        torch.equal(trainee.vae.state_dict()[name], value) for name, value in weights.items()
+    )
+    assert all(value.requires_grad for value in trainee.parameters())
