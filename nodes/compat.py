@@ -5,6 +5,7 @@ It looks for features, never for version numbers. `problems()` is its self-test:
 
 import inspect
 import logging
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, is_dataclass
@@ -54,7 +55,7 @@ def problems() -> list[str]:
         (comfy.model_patcher, "ModelPatcher"),
         (comfy.sd.VAE, "decode_tiled_"),
         (comfy.sd.VAE, "vae_encode_crop_pixels"),
-        (folder_paths, "get_full_path_or_raise"),
+        (folder_paths, "get_full_path"),
     )
     missing = [
         f"{getattr(owner, '__name__', owner)}.{name}"
@@ -228,6 +229,15 @@ def file_path(folder: str, name: str) -> Path:
             f"{name} is not in ComfyUI's models/{folder} folders: pick another file, or put it there and refresh."
         )
     return Path(path)
+
+
+def show_text(text: str, node_id: str) -> None:
+    """Show text on a node in the browser; there is none when ComfyUI's modules are used without its server."""
+    # Not imported here: only a running server has it, and importing it elsewhere has side effects.
+    server = getattr(sys.modules.get("server"), "PromptServer", None)
+    running = getattr(server, "instance", None)
+    if running is not None:
+        running.send_progress_text(text, node_id)
 
 
 def intermediate_device() -> torch.device:

@@ -68,6 +68,11 @@ class Decode(io.ComfyNode):  # type: ignore[misc]
     ) -> io.NodeOutput:
         latents = samples["samples"]
         pairing.check_latent_fits(NAME, latents, vae)
+        # ComfyUI 0.3 does not check the choices of a V3 combo that comes through its API.
+        if mode not in MODES:
+            raise ValueError(
+                f"{NAME} has no mode {mode!r}: pick {', '.join(MODES[:-1])} or {MODES[-1]}."
+            )
         if mode == DRAFT:
             return io.NodeOutput(vae.decode_draft(latents))
         if mode == FULL:

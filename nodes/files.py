@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..davae_core import mini
+from ..davae_core.checkpoints import CheckpointError
 from . import compat
 
 BUNDLED = "miniature (bundled)"
@@ -34,6 +35,10 @@ def inspected_path(choice: str) -> Path:
     if choice == BUNDLED:
         return mini.davae_path()
     folder, _, name = choice.partition("/")
+    if folder not in INSPECTED_FOLDERS:
+        raise CheckpointError(
+            f"{choice} is not in one of the folders {', '.join(INSPECTED_FOLDERS)}: pick a file from the list."
+        )
     return compat.file_path(folder, name)
 
 

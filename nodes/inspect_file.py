@@ -29,6 +29,7 @@ class InspectFile(io.ComfyNode):  # type: ignore[misc]
             outputs=[
                 io.String.Output(display_name="text", tooltip="The same text as shown on the node.")
             ],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
             **compat.supported(io.Schema, search),
         )
@@ -40,4 +41,5 @@ class InspectFile(io.ComfyNode):  # type: ignore[misc]
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         text = "\n".join(inspect_file(files.inspected_path(file)).lines)
+        compat.show_text(text, cls.hidden.unique_id)
         return io.NodeOutput(text, ui=ui.PreviewText(text))

@@ -1,0 +1,71 @@
+"""The folder a test server works in: the pack, models good and bad, and nothing else."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from davae_core import PRESETS, DetailAlignedVAE, KLAutoencoder, KLConfig
+from davae_core.checkpoints import save_base_vae
+
+from .server import PACK, ROOT
+
+TRUNCATED = "truncated.safetensors"
+EMPTY = "empty.safetensors"
+TEXT = "text.safetensors"
+FOREIGN = "foreign.safetensors"
+MISLABELLED = "mislabelled.safetensors"
+PICKLE = "pickle.pt"
+DISGUISED_PICKLE = "disguised_pickle.safetensors"
+SD1 = "sd1_vae_named_sd3.safetensors"
+BASE = "davae_base.safetensors"
+RANDOM = "davae_random.safetensors"
+COMPACT = "davae_compact.safetensors"
+
+
+def make_base_directory(base: Path) -> None:
+    """Fill `base` with what the server and its tests need."""
+    for folder in ("models/vae", "models/loras", "models/diffusion_models", "input", "output"):
+        (base / folder).mkdir(parents=True)
+    (base / "custom_nodes").mkdir()
+    (base / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
+    write_codecs(base / "models" / "vae")
+    write_bad_files(base / "models" / "vae")
+    shutil.copy(base / "models/vae" / RANDOM, base / "models/loras" / "misplaced.safetensors")
+
+
+def write_codecs(folder: Path) -> None:
+    """A codec with random weights and statistics, whole and compact, and a plain base VAE."""
+    torch.manual_seed(0)
+    codec = DetailAlignedVAE(PRESETS["mini"])
+    codec.set_detail_statistics(torch.linspace(-1, 1, 16), torch.linspace(0.5, 2, 16))
+    codec.save(folder / RANDOM)
+    codec.save(folder / COMPACT, compact=True)
+    base = KLAutoencoder(PRESETS["mini"].backbone, PRESETS["mini"].layout.base_channels)
+    save_base_vae(folder / BASE, base, shift=0.1, scale=1.2)
+
+
+def write_bad_files(folder: Path) -> None:
+    """Files that are not what they seem; RANDOM must already be there."""
+    whole = (folder / RANDOM).read_bytes()
+    (folder / TRUNCATED).write_bytes(whole[: len(whole) // 2])
+    (folder / EMPTY).write_bytes(b"")
+    (folder / TEXT).write_text("Not Found")
+    save_file({"something.weight": torch.zeros(2, 2)}, folder / FOREIGN)
+    DetailAlignedVAE(PRESETS["mini"]).save(folder / MISLABELLED)
+    put_other_weights_in(folder / MISLABELLED)
+    torch.save({"weight": torch.zeros(1)}, folder / PICKLE)
+    shutil.copy(folder / PICKLE, folder / DISGUISED_PICKLE)
+    with torch.device("meta"):
+        sd1 = KLAutoencoder(KLConfig(quant_conv=True), latent_channels=4).state_dict()
+    zeros = {name: torch.zeros(tensor.shape, dtype=torch.float16) for name, tensor in sd1.items()}
+    save_file(zeros, folder / SD1)
+
+
+def put_other_weights_in(path: Path) -> None:
+    """Keep a codec file's metadata and put other weights under it."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    save_file({"joint_blocks.0.weight": torch.zeros(4)}, path, metadata)

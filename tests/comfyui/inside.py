@@ -1,0 +1,230 @@
+"""Measurements inside a real ComfyUI process, started in ComfyUI's folder by ComfyUI's Python:
+
+python inside.py PACK MODELS PICTURE ANSWERS
+
+PACK is this repository, MODELS a folder of codec files, PICTURE a photograph; ANSWERS becomes a JSON file with one
+entry per function of EXPERIMENTS. Nothing here decides what is right: the tests do.
+"""
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+PACK, MODELS, PICTURE, ANSWERS = (Path(argument) for argument in sys.argv[1:])
+sys.argv = ["main.py", "--cpu"]
+sys.path.insert(0, os.getcwd())
+
+import comfy.options  # noqa: E402
+
+comfy.options.enable_args_parsing()
+
+import comfy.model_management as management  # noqa: E402
+import comfy.sd  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from comfy_api.latest import io  # noqa: E402
+from PIL import Image  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+
+
+def load_pack() -> ModuleType:
+    """Import the pack as ComfyUI does, under a name of its own."""
+    spec = importlib.util.spec_from_file_location("davae_pack", PACK / "__init__.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["davae_pack"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+load_pack()
+compat = importlib.import_module("davae_pack.nodes.compat")
+core = importlib.import_module("davae_pack.davae_core")
+mini = importlib.import_module("davae_pack.davae_core.mini")
+
+RANDOM = MODELS / "davae_random.safetensors"
+
+
+def photograph() -> torch.Tensor:
+    """The picture [1, H, W, 3] in [0, 1], as LoadImage gives it."""
+    return torch.from_numpy(np.asarray(Image.open(PICTURE).convert("RGB"), np.float32) / 255)[None]
+
+
+def largest(difference: torch.Tensor) -> float:
+    return float(difference.abs().max())
+
+
+def agreement_with_the_core() -> dict[str, Any]:
+    """The VAE object beside davae_core on torch.nn, on a picture whose sides are no multiples, with alpha."""
+    torch.manual_seed(1)
+    picture = torch.rand(2, 250, 330, 4)
+    vae = compat.DetailAlignedComfyVAE(RANDOM)
+    codec = core.DetailAlignedVAE.from_file(RANDOM)
+    cropped = picture[:, 5:245, 5:325, :3].movedim(-1, 1) * 2 - 1
+    expected = codec.encode(cropped)
+    latents = vae.encode(picture)
+    decoded = codec.decode(expected).movedim(1, -1) / 2 + 0.5
+    draft = codec.decode_base(expected).movedim(1, -1) / 2 + 0.5
+    return {
+        "latent_shape": list(latents.shape),
+        "encode": largest(latents - expected),
+        "decode": largest(vae.decode(latents) - decoded),
+        "draft": largest(vae.decode_draft(latents) - draft),
+        "draft_shape": list(draft.shape),
+        "keys": sorted(vae.get_sd()) == sorted(load_file(RANDOM)),
+        "statistics": largest(vae.get_sd()["detail.std"] - load_file(RANDOM)["detail.std"]),
+    }
+
+
+def agreement_with_comfyui() -> dict[str, Any]:
+    """Our base encoder and decoder beside ComfyUI's own, on the same random weights of a stock SD3 VAE's shape."""
+    torch.manual_seed(2)
+    ours = core.KLAutoencoder(core.KLConfig(), latent_channels=16).eval()
+    theirs = comfy.sd.VAE(sd=ours.state_dict(), dtype=torch.float32)
+    picture = torch.rand(1, 64, 96, 3)
+    latents = ours.encode_moments(picture.movedim(-1, 1) * 2 - 1).mean
+    images = (ours.decode(latents).clamp(-1, 1) / 2 + 0.5).movedim(1, -1)
+    return {
+        "encode": largest(theirs.encode(picture) - latents),
+        "decode": largest(theirs.decode(latents) - images),
+        "latent_size": largest(latents),
+    }
+
+
+def fallback_when_memory_runs_out() -> dict[str, Any]:
+    """The decoder refuses more than `limit` latent cells as a full GPU would: which tiles does ComfyUI then try?"""
+    vae = compat.DetailAlignedComfyVAE(RANDOM)
+    latents = torch.zeros(1, 32, 48, 40)
+    limit, tried = 32 * 32, []
+
+    def refuse(_: object, inputs: tuple[torch.Tensor]) -> None:
+        cells = inputs[0].shape[-2] * inputs[0].shape[-1]
+        tried.append(cells)
+        if cells > limit:
+            raise management.OOM_EXCEPTION("out of memory, says this test")
+
+    hook = vae.first_stage_model.joint.register_forward_pre_hook(refuse)
+    images = vae.decode(latents)
+    hook.remove()
+    return {"shape": list(images.shape), "first": tried[0], "largest_after": max(tried[1:])}
+
+
+def tiles_on_a_photograph() -> dict[str, Any]:
+    """The bundled miniature's whole decode beside tiles of 256 pixels sharing 64, as VAE Decode (Tiled) makes them."""
+    vae = compat.DetailAlignedComfyVAE(mini.davae_path())
+    latents = vae.encode(photograph())
+    whole = vae.decode(latents)
+    tiled = vae.decode_tiled(latents, tile_x=16, tile_y=16, overlap=4)
+    borders = tile_borders(whole.shape[2])
+    return {
+        "mean_difference": float((tiled - whole).abs().mean()),
+        "step_at_borders": steps(tiled - whole, borders),
+        "step_elsewhere": steps(tiled - whole, inner_columns(whole.shape[2], borders)),
+    }
+
+
+def tile_borders(width: int) -> list[int]:
+    """Columns where a tile begins or ends, in any of ComfyUI's three passes over tiles of 256 sharing 64 pixels."""
+    columns = set()
+    for tile in (128, 256, 512):
+        for start in range(0, width - 64, tile - 64):
+            columns |= {start, min(start + tile, width)}
+    return sorted(columns - {0, width})
+
+
+def inner_columns(width: int, borders: list[int]) -> list[int]:
+    """The other columns where latent cells meet: the decoder's own grid is not held against the tiles."""
+    return [column for column in range(16, width, 16) if column not in borders]
+
+
+def steps(difference: torch.Tensor, columns: list[int]) -> float:
+    """Mean step of a picture [B, H, W, 3] from the column before to each of `columns`."""
+    places = torch.tensor(columns)
+    return float((difference[:, :, places] - difference[:, :, places - 1]).abs().mean())
+
+
+def interruption() -> dict[str, Any]:
+    """An interrupt during a draft reaches ComfyUI, and the next draft works."""
+    vae = compat.DetailAlignedComfyVAE(RANDOM)
+    latents = torch.zeros(1, 32, 4, 4)
+    management.interrupt_current_processing(True)
+    try:
+        vae.decode_draft(latents)
+        raised = ""
+    except management.InterruptProcessingException as error:
+        raised = type(error).__name__
+    return {"raised": raised, "afterwards": list(vae.decode_draft(latents).shape)}
+
+
+def another_copy() -> dict[str, Any]:
+    """What ComfyUI does to copy a model that came from a file."""
+    patcher = compat.DetailAlignedComfyVAE(RANDOM).patcher
+    factory, arguments = patcher.cached_patcher_init
+    again = factory(*arguments, disable_dynamic=True)
+    before, after = patcher.model.state_dict(), again.model.state_dict()
+    return {
+        "other_object": again.model is not patcher.model,
+        "equal": all(torch.equal(before[name], after[name]) for name in before),
+    }
+
+
+def half_precision() -> dict[str, Any]:
+    """bfloat16, as on a GPU: pictures stay finite and near the float32 ones."""
+    torch.manual_seed(3)
+    picture = torch.rand(1, 64, 64, 3)
+    whole = compat.DetailAlignedComfyVAE(RANDOM)
+    half = compat.DetailAlignedComfyVAE(RANDOM, dtype=torch.bfloat16)
+    latents = whole.encode(picture)
+    return {
+        "dtype": str(next(half.first_stage_model.parameters()).dtype),
+        "encode": largest(half.encode(picture) - latents) / largest(latents),
+        "decode": largest(half.decode(latents) - whole.decode(latents)),
+        "out": str(half.decode(latents).dtype),
+    }
+
+
+def keyword_filter() -> dict[str, Any]:
+    """Schema and input keywords this ComfyUI knows, and one that none does."""
+    return {
+        "schema": compat.supported(io.Schema, {"node_id": "x", "of_no_version": 1}),
+        "input": compat.supported(io.Int.Input, {"tooltip": "x", "of_no_version": 1}),
+    }
+
+
+def self_test() -> dict[str, Any]:
+    return {"problems": compat.problems()}
+
+
+EXPERIMENTS = (
+    agreement_with_the_core,
+    agreement_with_comfyui,
+    fallback_when_memory_runs_out,
+    tiles_on_a_photograph,
+    interruption,
+    another_copy,
+    half_precision,
+    keyword_filter,
+    self_test,
+)
+
+
+def measure() -> dict[str, Any]:
+    """Every experiment's answers; one that raises gives {"failed": what}."""
+    answers: dict[str, Any] = {}
+    for experiment in EXPERIMENTS:
+        try:
+            # ComfyUI runs nodes under inference mode.
+            with torch.inference_mode():
+                answers[experiment.__name__] = experiment()
+        except Exception as error:  # noqa: BLE001 - one failure must not hide the other answers
+            answers[experiment.__name__] = {"failed": f"{type(error).__name__}: {error}"}
+    return answers
+
+
+if __name__ == "__main__":
+    ANSWERS.write_text(json.dumps(measure(), indent=1))

@@ -1,0 +1,100 @@
+"""ComfyUI's own VAE nodes on a DA-VAE, beside ours, on a picture whose sides are no multiples of 16."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from tests.comfyui import base_directory as files
+from tests.comfyui.graphs import decode, load, node, save
+
+WIDTH, HEIGHT = 330, 250
+TILES = {"tile_size": 128, "overlap": 32, "temporal_size": 64, "temporal_overlap": 8}
+VAE = ["vae", 0]
+ENCODERS = {
+    "ours": node("DAVAE_Encode", image=["picture", 0], vae=VAE),
+    "stock": node("VAEEncode", pixels=["picture", 0], vae=VAE),
+    "tiled": node("VAEEncodeTiled", pixels=["picture", 0], vae=VAE, **TILES),
+    "inpaint": node(
+        "VAEEncodeForInpaint", pixels=["picture", 0], vae=VAE, mask=["picture", 1], grow_mask_by=6
+    ),
+}
+DECODERS = {
+    "ours_decoded": decode(samples=["ours", 0]),
+    "stock_decoded": node("VAEDecode", samples=["ours", 0], vae=VAE),
+    "ours_tiled": decode("tiled", samples=["ours", 0], tile_size=128),
+    "stock_tiled": node("VAEDecodeTiled", samples=["ours", 0], vae=VAE, **TILES),
+    "inpaint_decoded": node("VAEDecode", samples=["inpaint", 0], vae=VAE),
+    "draft": decode("draft", samples=["ours", 0]),
+}
+
+
+@pytest.fixture(scope="module")
+def swept(server):
+    """All encoders and decoders in one graph: latents by encoder, pictures by decoder."""
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT // 10, WIDTH // 10, 3), np.uint8)
+    picture = Image.fromarray(noise).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+    graph = {
+        "vae": load(files.RANDOM),
+        "picture": node("LoadImage", image=server.upload(picture, "swept.png")),
+        **ENCODERS,
+        **DECODERS,
+        **{f"save_{name}": save(name) for name in DECODERS},
+        **{
+            f"keep_{name}": node("SaveLatent", samples=[name, 0], filename_prefix=f"swept_{name}")
+            for name in ENCODERS
+        },
+    }
+    result = server.run(graph)
+    assert result.error is None and result.refused is None, result
+    pictures = {name: server.picture(result.outputs, f"save_{name}") for name in DECODERS}
+    latents = {
+        name: load_file(next((server.base / "output").glob(f"swept_{name}_*.latent")))
+        for name in ENCODERS
+    }
+    return {name: found["latent_tensor"] for name, found in latents.items()}, pictures
+
+
+def test_every_encoder_gives_32_channels_of_16_pixels_from_the_central_crop(swept):
+    latents, _ = swept
+    assert {tuple(found.shape) for found in latents.values()} == {
+        (1, 32, HEIGHT // 16, WIDTH // 16)
+    }
+    assert all(torch.isfinite(found).all() for found in latents.values())
+
+
+def test_the_stock_encode_is_ours(swept):
+    latents, _ = swept
+    assert torch.equal(latents["stock"], latents["ours"])
+
+
+def test_the_inpaint_encode_without_a_mask_is_ours(swept):
+    latents, _ = swept
+    # It moves the masked pixels to grey and back, which costs rounding.
+    assert torch.allclose(latents["inpaint"], latents["ours"], atol=1e-3)
+
+
+def test_every_decoder_gives_the_cropped_size_and_the_draft_half_of_it(swept):
+    _, pictures = swept
+    draft = pictures.pop("draft")
+    assert {found.size for found in pictures.values()} == {(320, 240)}
+    assert draft.size == (160, 120)
+
+
+def test_the_stock_decode_is_ours_to_the_last_bit(swept):
+    _, pictures = swept
+    assert np.array_equal(pictures["stock_decoded"], pictures["ours_decoded"])
+
+
+def test_the_stock_tiled_decode_is_ours_at_equal_tiles(swept):
+    _, pictures = swept
+    assert np.array_equal(pictures["stock_tiled"], pictures["ours_tiled"])
+
+
+def test_tiles_cover_the_picture_without_holes(swept):
+    _, pictures = swept
+    whole, tiled = (
+        np.asarray(pictures[name], np.float32) for name in ("ours_decoded", "ours_tiled")
+    )
+    assert np.corrcoef(whole.ravel(), tiled.ravel())[0, 1] > 0.9

@@ -1,0 +1,93 @@
+"""The workflows that come with the pack: well formed, the same in both formats, and they run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from davae_core.metrics import psnr
+from tests.comfyui.graphs import ui_to_api
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+
+
+def read(path):
+    return json.loads((WORKFLOWS / path).read_text(encoding="utf-8"))
+
+
+def test_every_workflow_has_a_thumbnail_and_an_api_form():
+    assert NAMES
+    for folder, ending in (("api", "json"), (".", "jpg")):
+        assert sorted(path.stem for path in (WORKFLOWS / folder).glob(f"*.{ending}")) == NAMES
+    for name in NAMES:
+        assert Image.open(WORKFLOWS / f"{name}.jpg").format == "JPEG"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_join_existing_slots_of_the_same_type(name):
+    workflow = read(f"{name}.json")
+    nodes = {found["id"]: found for found in workflow["nodes"]}
+    assert workflow["version"] == 0.4
+    for link, source, output, target, entry, kind in workflow["links"]:
+        assert nodes[source]["outputs"][output]["type"] == kind
+        assert link in nodes[source]["outputs"][output]["links"]
+        assert nodes[target]["inputs"][entry] == {
+            "name": nodes[target]["inputs"][entry]["name"],
+            "type": kind,
+            "link": link,
+        }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_server_knows_every_node_and_every_choice(server, name):
+    nodes = server.get_json("/object_info")
+    for found in read(f"{name}.json")["nodes"]:
+        assert found["type"] in nodes or found["type"] in ("Note", "MarkdownNote")
+    for found in read(f"api/{name}.json").values():
+        info = nodes[found["class_type"]]["input"]
+        assert set(found["inputs"]) == {*info.get("required", {}), *info.get("optional", {})}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_formats_are_the_same_graph(server, name):
+    api = {
+        node: {"class_type": found["class_type"], "inputs": found["inputs"]}
+        for node, found in read(f"api/{name}.json").items()
+    }
+    assert ui_to_api(read(f"{name}.json"), server.get_json("/object_info")) == api
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_comfyui_offers_the_workflow_as_a_template_with_its_thumbnail(server, name):
+    assert name in server.get_json("/workflow_templates")["davae_pack"]
+    assert server.get_json(f"/api/workflow_templates/davae_pack/{name}.json") == read(
+        f"{name}.json"
+    )
+    thumbnail = server.get(f"/api/workflow_templates/davae_pack/{name}.jpg")
+    assert thumbnail == (WORKFLOWS / f"{name}.jpg").read_bytes()
+
+
+def tensor(picture):
+    """A PIL picture as [1, 3, H, W] in [-1, 1]."""
+    values = torch.from_numpy(np.asarray(picture.convert("RGB"), np.float32))
+    return values.permute(2, 0, 1)[None] / 127.5 - 1
+
+
+def test_the_reconstruct_workflow_brings_a_photograph_back_better_than_its_draft(server):
+    photograph = Image.fromarray(data.astronaut())
+    graph = read("api/davae_reconstruct.json")
+    graph["1"]["inputs"]["image"] = server.upload(photograph, "astronaut.png")
+    result = server.run(graph)
+    assert result.error is None and result.refused is None, result
+    rebuilt = server.picture(result.outputs, "5")
+    draft = server.picture(result.outputs, "7")
+    assert rebuilt.format == "PNG" and rebuilt.size == (512, 512) and draft.size == (256, 256)
+    enlarged = draft.resize((512, 512), Image.Resampling.BICUBIC)
+    floor = float(psnr(tensor(enlarged), tensor(photograph)))
+    assert floor > 20
+    assert float(psnr(tensor(rebuilt), tensor(photograph))) > floor + 0.5
