@@ -242,6 +242,11 @@ class VaeTrainingConfig:
                 "train.compile cannot be combined with loss.gan.adaptive or an adaptive loss.alignment.mode, which "
                 "differentiate one graph several times: switch one of them off."
             )
+        if self.train.precision == "fp16" and (self.loss.gan.weight or self.uses_gradient_ratios):
+            raise TrainingError(
+                "train.precision is fp16, whose loss scaling serves one optimizer and plain weights: set "
+                "it to bf16, or switch off loss.gan and the adaptive loss.alignment.mode."
+            )
         if self.model.kind == "base_vae" and self.loss.target != "picture":
             raise TrainingError(
                 "loss.target is base_reconstruction, but a base_vae has no base to reconstruct with: set it to picture."

@@ -22,10 +22,13 @@ _MOST_SKIPS_IN_A_ROW = 100
 
 @dataclass(frozen=True)
 class Sample:
-    """Sample `number` of the run: a crop, uint8 [3, crop, crop], and the unreadable files passed over to find it."""
+    """Sample `number` of the run: a crop, uint8 [3, crop, crop], and the unreadable files passed over to find it.
+
+    Without any readable picture the crop is None.
+    """
 
     number: int
-    crop: Tensor
+    crop: Tensor | None
     skipped: tuple[Unreadable, ...]
 
 
@@ -59,10 +62,7 @@ class CropDataset(Dataset[Sample]):
             if isinstance(found, Tensor):
                 return Sample(number, self._crop(found, random), tuple(skipped))
             skipped.append(found)
-        raise TrainingError(
-            f"{len(skipped)} pictures in a row could not be read, the last one {skipped[-1].path}: look "
-            "at the files in data.train."
-        )
+        return Sample(number, None, tuple(skipped))
 
     def _candidates(self, number: int, random: np.random.Generator) -> Iterator[Path]:
         tries = min(_MOST_SKIPS_IN_A_ROW, len(self.paths))
@@ -107,10 +107,23 @@ def resize(picture: Tensor, side: int) -> Tensor:
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Samples -> a batch in float32."""
-    crops = torch.stack([sample.crop for sample in samples])
+    """Samples -> a batch in float32, the readable ones only."""
+    found = [(sample.number, sample.crop) for sample in samples if sample.crop is not None]
     skipped = tuple(unreadable for sample in samples for unreadable in sample.skipped)
-    return Batch(tuple(sample.number for sample in samples), crops.float() / 127.5 - 1.0, skipped)
+    crops = torch.stack([crop for _, crop in found]) if found else torch.empty(0)
+    return Batch(tuple(number for number, _ in found), crops.float() / 127.5 - 1.0, skipped)
+
+
+def check_whole(batch: Batch, size: int) -> None:
+    """Raise TrainingError when a batch lacks samples because no picture could be read.
+
+    This is asked in the training process: an exception in a worker would arrive as a traceback.
+    """
+    if len(batch.numbers) < size:
+        raise TrainingError(
+            f"Picture after picture could not be read, the last one {batch.skipped[-1].path}: look at the "
+            "files in data.train."
+        )
 
 
 @dataclass(frozen=True)

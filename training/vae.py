@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from .checkpointing import CheckpointFolder, RunState, Trained, load_checkpoint, read_state
 from .config import VaeTrainingConfig
-from .data import Batch, CropDataset, Share, crop_loader
+from .data import Batch, CropDataset, Share, check_whole, crop_loader
 from .discriminator import PatchDiscriminator
 from .ema import WeightAverage
 from .errors import TrainingError
@@ -232,6 +232,7 @@ class VaeTraining:
         return iter(crop_loader(self.dataset, numbers, self.config.data.workers))
 
     def _noted(self, batch: Batch) -> Batch:
+        check_whole(batch, self.share.size)
         for unreadable in batch.skipped:
             self._note_unreadable(unreadable)
         return batch

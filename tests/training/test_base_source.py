@@ -24,7 +24,9 @@ def test_a_diffusers_folder_is_read(tmp_path: Path) -> None:
     assert base.scale == pytest.approx(settings["scaling_factor"])
 
 
-@pytest.mark.parametrize("source", ["nowhere.safetensors", "folder/vae.safetensors", "/no/such", "x"])
+@pytest.mark.parametrize(
+    "source", ["nowhere.safetensors", "folder/vae.safetensors", "/no/such", "x"]
+)
 def test_a_path_that_does_not_exist_is_named(source: str) -> None:
     with pytest.raises(TrainingError, match="which does not exist: give a VAE file"):
         load_base_source(source, channels=16)

@@ -62,6 +62,7 @@ def test_the_published_sd3_preset_holds_the_published_numbers() -> None:
         ({"output__folder": ""}, "output.folder is missing"),
         ({"output__keep": 0}, "output.keep is 0"),
         ({"train__compile": True, "loss__gan__weight": 0.1}, "train.compile cannot be combined"),
+        ({"train__precision": "fp16", "loss__gan__weight": 0.1}, "train.precision is fp16, whose"),
         ({"loss__l1": 0, "loss__mse": 0}, "nothing would be learned"),
         (
             {

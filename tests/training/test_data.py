@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from training.config import DataConfig
-from training.data import CropDataset, Share, collate, crop_loader
+from training.data import CropDataset, Share, check_whole, collate, crop_loader
 from training.errors import TrainingError
 from training.pictures import scan_folders
 
@@ -89,11 +89,14 @@ def test_a_damaged_picture_is_passed_over_and_reported(tmp_path: Path) -> None:
     assert {int(sample.crop[0, 0, 0]) for sample in samples} == {50, 60, 70}
 
 
-def test_only_damaged_pictures_end_in_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_only_damaged_pictures_end_in_one_sentence(tmp_path: Path, workers: int) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "bad.png").write_bytes(b"no picture")
-    with pytest.raises(TrainingError, match=r"1 pictures in a row could not be read.*bad\.png"):
-        dataset([tmp_path / "a"])[0]
+    share = Share(size=2, accumulate=1, rank=0, processes=1)
+    (batch,) = crop_loader(dataset([tmp_path / "a"]), share.batches(0, 1), workers)
+    with pytest.raises(TrainingError, match=r"could not be read, the last one .*bad\.png: look"):
+        check_whole(batch, size=2)  # type: ignore[arg-type]
 
 
 def test_a_batch_is_in_the_range_of_the_codec(tmp_path: Path) -> None:
@@ -119,7 +122,7 @@ def test_processes_together_see_what_one_with_the_whole_batch_sees() -> None:
     parts = [Share(size=2, accumulate=1, rank=rank, processes=3) for rank in range(3)]
     for step, batch in enumerate(whole.batches(0, 4)):
         seen = [next(iter(part.batches(step, step + 1))) for part in parts]
-        assert sum(seen, []) == batch
+        assert [number for part in seen for number in part] == batch
 
 
 def test_accumulated_micro_batches_make_up_the_step() -> None:

@@ -59,9 +59,7 @@ def test_alignment_moves_the_detail_and_never_the_base() -> None:
     loss.backward()
     assert base.grad is None
     assert detail.grad is not None
-    torch.testing.assert_close(
-        loss, (detail.unflatten(1, (4, 2)).mean(2) - base).square().mean()
-    )
+    torch.testing.assert_close(loss, (detail.unflatten(1, (4, 2)).mean(2) - base).square().mean())
 
 
 def test_the_gradient_ratio_makes_both_pull_equally_hard() -> None:

@@ -50,7 +50,9 @@ def test_the_backbone_holds_the_weights_of_the_file(backbone_file: Path) -> None
     assert torch.equal(first, second)
 
 
-def test_a_pickle_of_weights_is_read_without_running_it(tmp_path: Path, backbone_file: Path) -> None:
+def test_a_pickle_of_weights_is_read_without_running_it(
+    tmp_path: Path, backbone_file: Path
+) -> None:
     torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), tmp_path / "w.pth")
     assert build_perceptual(lpips(tmp_path / "w.pth"), CPU) is not None
     torch.save({"features": pytest.raises}, tmp_path / "evil.pth")

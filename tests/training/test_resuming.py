@@ -36,9 +36,7 @@ def test_settings_that_do_not_shape_the_training_may_change(
         ({"model__trunk": "trained"}, "model.trunk"),
     ],
 )
-def test_a_changed_setting_is_named(
-    make_config: Any, changes: dict[str, Any], name: str
-) -> None:
+def test_a_changed_setting_is_named(make_config: Any, changes: dict[str, Any], name: str) -> None:
     with pytest.raises(TrainingError, match=f"{name} is .*step 7 was trained with"):
         check_resumable(state_of(make_config()), flatten(make_config(**changes)), 2)
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from training.schedule import cosine_factor
@@ -8,7 +10,7 @@ def test_the_rate_warms_up_linearly_then_falls_on_a_half_cosine() -> None:
     assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert factors[52] == pytest.approx(0.55)
     assert factors[100] == pytest.approx(0.1)
-    assert all(later <= earlier for earlier, later in zip(factors[4:], factors[5:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(factors[4:]))
 
 
 def test_without_warm_up_the_first_step_has_the_whole_rate() -> None:

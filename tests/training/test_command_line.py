@@ -1,0 +1,100 @@
+"""What a user sees who gives the trainer something wrong: one sentence, exit code 1."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.__main__ import main
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line on stderr of a command that must fail with exit code 1."""
+    assert main([str(argument) for argument in arguments]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_run_prints_the_file_it_wrote(
+    write_config: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(train__steps=1)
+    assert main(["vae", str(config), "--set", "output.name=named"]) == 0
+    written = Path(capsys.readouterr().out.strip())
+    assert written.name == "named.safetensors"
+    assert written.is_file()
+
+
+def test_a_mistyped_key_is_refused_with_the_nearest_one(
+    write_config: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = fails(capsys, "vae", write_config(loss__aligment={"weight": 1}))
+    assert found.endswith("unknown key loss.aligment; the nearest valid key is loss.alignment.")
+
+
+def test_a_mistyped_override_is_refused_alike(
+    write_config: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = fails(capsys, "vae", write_config(), "--set", "train.step=4")
+    assert found.endswith("unknown key train.step; the nearest valid key is train.steps.")
+
+
+def test_a_missing_configuration_is_named(tmp_path: Path, capsys: Any) -> None:
+    assert "none.yaml cannot be read" in fails(capsys, "vae", tmp_path / "none.yaml")
+
+
+def test_a_missing_picture_folder_is_named(write_config: Any, capsys: Any) -> None:
+    config = write_config(data__train=["nowhere"])
+    assert fails(capsys, "vae", config).startswith(
+        "data.train names nowhere, which is not a folder"
+    )
+
+
+def test_a_missing_base_vae_is_named(write_config: Any, capsys: Any) -> None:
+    config = write_config(model__base_vae="nowhere.safetensors")
+    assert "model.base_vae names nowhere.safetensors" in fails(capsys, "vae", config)
+
+
+def test_a_foreign_base_vae_is_refused(write_config: Any, capsys: Any, tmp_path: Path) -> None:
+    (tmp_path / "text.safetensors").write_text("no weights")
+    config = write_config(model__base_vae=str(tmp_path / "text.safetensors"))
+    assert "is not a safetensors file" in fails(capsys, "vae", config)
+
+
+def test_a_base_vae_of_other_sizes_is_refused(write_config: Any, capsys: Any) -> None:
+    config = write_config(model__sizes={"base_channels": 16})
+    assert "4 latent channels, but 16 are needed" in fails(capsys, "vae", config)
+
+
+def test_absent_perceptual_weights_are_refused(write_config: Any, capsys: Any) -> None:
+    config = write_config(loss__perceptual={"kind": "lpips", "weights": "nowhere.pth"})
+    assert "nowhere.pth, which are not there" in fails(capsys, "vae", config)
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    write_config: Any, capsys: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert str(tmp_path / "file") in fails(
+        capsys, "vae", write_config(output__folder=str(tmp_path / "file" / "run"))
+    )
+
+
+def test_a_damaged_checkpoint_is_named(write_config: Any, capsys: Any, tmp_path: Path) -> None:
+    config = write_config("run", train__steps=4)
+    assert main(["vae", str(config), "--stop-at", "2"]) == 1
+    capsys.readouterr()
+    checkpoint = tmp_path / "run" / "checkpoints" / "step_00000002"
+    (checkpoint / "model.safetensors").write_bytes(b"")
+    assert "model.safetensors is empty" in fails(capsys, "vae", config)
+    shutil.rmtree(checkpoint)
+
+
+def test_wrong_usage_ends_with_two(capsys: Any) -> None:
+    for arguments in ([], ["vae"], ["nothing"]):
+        with pytest.raises(SystemExit) as error:
+            main(arguments)
+        assert error.value.code == 2
+        capsys.readouterr()
