@@ -5,12 +5,10 @@ resolution blocks (`dc_down.*`, `dc_up.*`). It is read with weights_only, so not
 """
 
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +17,7 @@ from .autoencoder import CodecConfig
 from .checkpoints import SD3_SCALE, SD3_SHIFT, BaseVae
 from .files import CheckpointError, read_safetensors
 from .latents import LatentLayout
+from .pickles import read_plain_weights
 from .stock_vae import diffusers_vae_to_ldm, kl_config_of
 
 STATS_NAME = "latent_norm_stats.json"
@@ -63,28 +62,12 @@ def convert_codec(
 
 
 def _read_published(source: Path) -> dict[str, Tensor]:
-    if not source.is_file():
-        raise CheckpointError(f"{source} does not exist or is not a file: check the name.")
     if source.suffix == ".safetensors":
         return read_safetensors(source)[0]
-    try:
-        loaded = torch.load(source, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(
-            f"{source} cannot be read as plain weights (damaged, or it holds code, which is never run): "
-            "give the published pytorch_model.bin."
-        ) from error
-    return _plain_tensors(source, loaded)
-
-
-def _plain_tensors(source: Path, loaded: Any) -> dict[str, Tensor]:
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, dict):
-        raise CheckpointError(
-            f"{source} holds no weights by name: give the published pytorch_model.bin."
-        )
-    return {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+    loaded = read_plain_weights(source, "the published pytorch_model.bin")
+    inner = loaded.get("state_dict", loaded)
+    held = inner if isinstance(inner, dict) else loaded
+    return {str(name): value for name, value in held.items() if isinstance(value, Tensor)}
 
 
 def _vae_under(published: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

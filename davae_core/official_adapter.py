@@ -5,16 +5,16 @@ are detail first and keep the base's and the detail's edge layers apart; an adap
 """
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from .adapter import Adapter, Advice, base_hash, widened_edges
 from .files import CheckpointError, read_safetensors
+from .pickles import read_plain_weights
 from .presets import SD3
 
 Weights = Literal["live", "ema"]
@@ -36,7 +36,7 @@ def convert_adapter(
     `lora` file, `ema` takes everything from `source`. Raises CheckpointError.
     """
     source = Path(source)
-    state = _read_state(source)
+    state = read_plain_weights(source, "the published step_N.pt")
     prefixes = _LIVE if weights == "live" else _EMA
     heads = state.get("model_state_dict" if weights == "live" else "ema_state_dict")
     if not isinstance(heads, dict):
@@ -55,21 +55,6 @@ def convert_adapter(
         ) from error
     found = _live_lora(source, lora) if weights == "live" else _ema_lora(heads)
     return Adapter(SD3.layout, found, edges, advice, {"base": base_hash(base)})
-
-
-def _read_state(source: Path) -> dict[str, Any]:
-    if not source.is_file():
-        raise CheckpointError(f"{source} does not exist or is not a file: check the name.")
-    try:
-        state = torch.load(source, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(
-            f"{source} cannot be read as plain weights (damaged, or it holds code, which is never run): "
-            "give the published step_N.pt."
-        ) from error
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{source} holds no weights by name: give the published step_N.pt.")
-    return state
 
 
 def _fused_edges(heads: Mapping[str, Tensor], patch: str, head: str) -> dict[str, Tensor]:
