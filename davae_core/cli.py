@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed with one sentence on stderr, 2 wrong usage. Everyth
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import demo, mini
+from .arguments import MINIATURE, parser
 from .autoencoder import DetailAlignedVAE
 from .checkpoints import inspect_file, load_base_vae, write_codec_file
 from .comparison import DAVAE, compare
@@ -28,7 +30,6 @@ from .official import convert_codec
 from .presets import SD3
 
 Item = TypeVar("Item")
-MINIATURE = "mini"
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
@@ -38,10 +39,12 @@ class CommandError(ValueError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; wrong usage leaves through argparse with code 2."""
-    options = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], None] = options.command
+    options = parser().parse_args(arguments)
     try:
-        command(options)
+        with warnings.catch_warnings():
+            # Libraries warn their developers; what users need to know is said in sentences.
+            warnings.simplefilter("ignore")
+            COMMANDS[options.command](options)
     except torch.cuda.OutOfMemoryError:
         return _fail("The GPU has too little free memory: add --tiled, or --device cpu.")
     except OSError as error:
@@ -54,93 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _note("interrupted")
         return INTERRUPTED
     return DONE
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="davae", description="The detail-aligned VAE on the command line, without ComfyUI."
-    )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
-    add = commands.add_parser("demo", help="rebuild six photographs with the bundled miniature")
-    add.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        default=Path("davae-demo"),
-        metavar="DIR",
-        help="folder for contact_sheet.png and report.json (default: davae-demo)",
-    )
-    add.set_defaults(command=run_demo)
-
-    add = commands.add_parser("inspect", help="what a file is and what it needs")
-    add.add_argument("file", type=Path, metavar="FILE")
-    add.add_argument("--json", action="store_true", help="the same as JSON")
-    add.set_defaults(command=run_inspect)
-
-    add = commands.add_parser("encode", help="a picture to a latent file")
-    add.add_argument("image", type=Path, metavar="IMAGE")
-    add.add_argument(
-        "-o", "--output", type=_safetensors, required=True, metavar="LATENT.safetensors"
-    )
-    _add_codec_options(add)
-    add.set_defaults(command=run_encode)
-
-    add = commands.add_parser("decode", help="a latent file to a picture")
-    add.add_argument("latent", type=Path, metavar="LATENT.safetensors")
-    add.add_argument("-o", "--output", type=_png, required=True, metavar="IMAGE.png")
-    add.add_argument(
-        "--draft",
-        action="store_true",
-        help="only the base channels: half the size, no joint decoder",
-    )
-    _add_codec_options(add)
-    add.set_defaults(command=run_decode)
-
-    add = commands.add_parser(
-        "reconstruct", help="pictures through the codec and back, side by side, with scores"
-    )
-    add.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
-    add.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    _add_codec_options(add)
-    add.set_defaults(command=run_reconstruct)
-
-    add = commands.add_parser("convert", help="a published DA-VAE checkpoint to our file")
-    add.add_argument(
-        "source", type=Path, metavar="SRC", help="pytorch_model.bin of the published stage 1"
-    )
-    add.add_argument("-o", "--output", type=_safetensors, required=True, metavar="DST.safetensors")
-    add.add_argument(
-        "--stats",
-        type=Path,
-        metavar="JSON",
-        help="the detail's mean and std (default: latent_norm_stats.json beside SRC, else 0 and 1)",
-    )
-    add.add_argument(
-        "--base", type=Path, metavar="VAE", help="the pretrained VAE, if SRC does not hold it"
-    )
-    add.add_argument(
-        "--compact",
-        action="store_true",
-        help="leave the base decoder out; drafts then need the stock VAE",
-    )
-    add.set_defaults(command=run_convert)
-    return parser
-
-
-def _add_codec_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--vae",
-        required=True,
-        metavar="FILE",
-        help=f"a DA-VAE file, or `{MINIATURE}`, the bundled one",
-    )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument(
-        "--tiled",
-        action="store_true",
-        help="work in overlapping tiles: less memory for large pictures",
-    )
 
 
 def run_demo(options: argparse.Namespace) -> None:
@@ -227,6 +143,16 @@ def run_convert(options: argparse.Namespace) -> None:
     _write("\n".join(inspect_file(options.output).lines) + "\n")
 
 
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "demo": run_demo,
+    "inspect": run_inspect,
+    "encode": run_encode,
+    "decode": run_decode,
+    "reconstruct": run_reconstruct,
+    "convert": run_convert,
+}
+
+
 def _codec(options: argparse.Namespace) -> DetailAlignedVAE:
     path = Path(options.vae)
     if options.vae == MINIATURE and not path.exists():
@@ -278,20 +204,6 @@ def _refuse_same_stems(paths: Sequence[Path]) -> None:
                 f"{seen[path.stem]} and {path} would be written under one name: rename one, or use two calls."
             )
         seen[path.stem] = path
-
-
-def _safetensors(text: str) -> Path:
-    return _with_suffix(text, ".safetensors")
-
-
-def _png(text: str) -> Path:
-    return _with_suffix(text, ".png")
-
-
-def _with_suffix(text: str, suffix: str) -> Path:
-    if Path(text).suffix.lower() != suffix:
-        raise argparse.ArgumentTypeError(f"{text} must end in {suffix}")
-    return Path(text)
 
 
 def _bar(pictures: Sequence[Item]) -> Iterable[Item]:

@@ -1,0 +1,108 @@
+"""What can be typed after `davae`."""
+
+import argparse
+from pathlib import Path
+
+MINIATURE = "mini"
+"""The word that stands for the bundled miniature where a DA-VAE file is asked for."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser; its result has the command's name under `command`."""
+    found = argparse.ArgumentParser(
+        prog="davae", description="The detail-aligned VAE on the command line, without ComfyUI."
+    )
+    commands = found.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_demo(
+        commands.add_parser("demo", help="rebuild six photographs with the bundled miniature")
+    )
+    _add_inspect(commands.add_parser("inspect", help="what a file is and what it needs"))
+    _add_encode(commands.add_parser("encode", help="a picture to a latent file"))
+    _add_decode(commands.add_parser("decode", help="a latent file to a picture"))
+    _add_reconstruct(
+        commands.add_parser("reconstruct", help="pictures through the codec and back, with scores")
+    )
+    _add_convert(
+        commands.add_parser("convert", help="a published DA-VAE checkpoint to a file of ours")
+    )
+    return found
+
+
+def _add_demo(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("davae-demo"),
+        metavar="DIR",
+        help="folder for contact_sheet.png and report.json (default: davae-demo)",
+    )
+
+
+def _add_inspect(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", type=Path, metavar="FILE")
+    command.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def _add_encode(command: argparse.ArgumentParser) -> None:
+    command.add_argument("image", type=Path, metavar="IMAGE")
+    _add_output(command, "LATENT.safetensors")
+    _add_codec_options(command)
+
+
+def _add_decode(command: argparse.ArgumentParser) -> None:
+    command.add_argument("latent", type=Path, metavar="LATENT.safetensors")
+    _add_output(command, "IMAGE.png")
+    command.add_argument(
+        "--draft", action="store_true", help="only the base channels, at half the size"
+    )
+    _add_codec_options(command)
+
+
+def _add_reconstruct(command: argparse.ArgumentParser) -> None:
+    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    _add_codec_options(command)
+
+
+def _add_convert(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "source", type=Path, metavar="SRC", help="pytorch_model.bin of the published stage 1"
+    )
+    _add_output(command, "DST.safetensors")
+    command.add_argument(
+        "--stats",
+        type=Path,
+        metavar="JSON",
+        help="the detail's mean and std (default: latent_norm_stats.json beside SRC, else 0 and 1)",
+    )
+    command.add_argument(
+        "--base", type=Path, metavar="VAE", help="the pretrained VAE, if SRC does not hold it"
+    )
+    command.add_argument(
+        "--compact", action="store_true", help="without the base decoder; drafts need the stock VAE"
+    )
+
+
+def _add_output(command: argparse.ArgumentParser, example: str) -> None:
+    suffix = Path(example).suffix
+
+    def path(text: str) -> Path:
+        if Path(text).suffix.lower() != suffix:
+            raise argparse.ArgumentTypeError(f"{text} must end in {suffix}")
+        return Path(text)
+
+    command.add_argument("-o", "--output", type=path, required=True, metavar=example)
+
+
+def _add_codec_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--vae",
+        required=True,
+        metavar="FILE",
+        help=f"a DA-VAE file, or {MINIATURE}, the bundled one",
+    )
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    command.add_argument(
+        "--tiled", action="store_true", help="work in overlapping tiles: less memory"
+    )
