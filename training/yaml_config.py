@@ -146,7 +146,7 @@ def _convert(hint: Any, value: Any, name: str, root: type) -> Any:
         return _convert_choice(get_args(hint), value, name)
     if origin is tuple:
         if not isinstance(value, list):
-            value = [value]
+            value = [] if value is None else [value]
         return tuple(_convert(get_args(hint)[0], part, name, root) for part in value)
     return _convert_scalar(hint, value, name)
 

@@ -10,7 +10,7 @@ from training.errors import TrainingError
 from training.yaml_config import flatten
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
-PRESETS = ("mini_base", "mini_davae", "paper", "published_sd3", "published_imagenet")
+PRESETS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
 def leaves(mapping: dict[str, Any], prefix: str = "") -> set[str]:

@@ -92,6 +92,13 @@ def test_none_may_be_written_as_null_where_it_is_a_choice(tmp_path: Path) -> Non
     assert read(tmp_path, "title: a\ninner: {kind: null}").inner.kind == "none"
 
 
+@pytest.mark.parametrize(("text", "sizes"), [("", ()), ("[]", ()), ("7", (7,)), ("[7, 8]", (7, 8))])
+def test_a_list_may_be_left_empty_or_be_a_single_value(
+    tmp_path: Path, text: str, sizes: tuple[int, ...]
+) -> None:
+    assert read(tmp_path, f"title: a\ninner:\n  sizes: {text}").inner.sizes == sizes
+
+
 def test_overrides_change_single_keys(tmp_path: Path) -> None:
     found = read(tmp_path, "title: a", "inner.steps=9", "inner.sizes=[8]", "title=b")
     assert found == Outer("b", Inner(steps=9, sizes=(8,)))
