@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -52,7 +53,8 @@ class CropDataset(Dataset[Sample]):
         self.folders, self.config, self.seed = tuple(folders), config, seed
         self.paths = tuple(path for folder in folders for path in folder.paths)
         self._store = PictureStore(config.cache_mb)
-        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+        self._epoch = -1
+        self._order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def __getitem__(self, number: int) -> Sample:
         random = numpy_generator(self.seed, Stream.CROP, number)
@@ -78,7 +80,7 @@ class CropDataset(Dataset[Sample]):
         for step in range(min(tries, len(paths))):
             yield paths[(start + step) % len(paths)]
 
-    def _permutation(self, epoch: int) -> np.ndarray:
+    def _permutation(self, epoch: int) -> NDArray[np.int64]:
         if epoch != self._epoch:
             self._order = numpy_generator(self.seed, Stream.ORDER, epoch).permutation(
                 len(self.paths)

@@ -205,7 +205,8 @@ def _gradient(random: np.random.Generator, size: int, colours: list[textures.Col
     glow = np.exp(
         -((x - random.random()) ** 2 + (y - random.random()) ** 2) * random.uniform(3, 12)
     )
-    return picture + (np.asarray(colours[2], dtype=np.float32) - picture) * glow[..., None]
+    lit: Field = picture + (np.asarray(colours[2], dtype=np.float32) - picture) * glow[..., None]
+    return lit
 
 
 def _light(random: np.random.Generator, picture: Field, size: int) -> Field:
@@ -311,7 +312,7 @@ def _surface(random: np.random.Generator, thing: SceneObject, side: int) -> Fiel
     x, y = textures.grid(side)
     kind = random.integers(4)
     if kind == 0:
-        shade = np.ones((side, side), np.float32)
+        shade: Field = np.ones((side, side), np.float32)
     elif kind == 1:
         distance = np.hypot(x - 0.40, y - 0.38)
         shade = 1.18 - 1.1 * distance**1.3

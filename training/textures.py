@@ -42,7 +42,8 @@ def _frequencies(side: int) -> tuple[Field, Field]:
 def grid(side: int) -> tuple[Field, Field]:
     """``x`` and ``y`` of the pixel centres, both ``[side, side]`` in [0, 1]."""
     centres = (np.arange(side, dtype=np.float32) + 0.5) / side
-    return np.meshgrid(centres, centres)
+    x, y = np.meshgrid(centres, centres)
+    return x, y
 
 
 def noise(
