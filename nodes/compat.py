@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from ..davae_core.autoencoder import DetailAlignedVAE
-from ..davae_core.checkpoints import CheckpointError, read_codec_file
+from ..davae_core.checkpoints import read_codec_file
+from ..davae_core.files import CheckpointError
 from ..davae_core.latents import LatentLayout, crop_to_multiple
 
 LOG = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
         with self._device_context():
             comfy.model_management.load_models_gpu([self.patcher], memory_required=needed)
             drafts = []
-            for sample in samples.split(1):
+            for sample in torch.split(samples, 1):
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 draft = self.first_stage_model.decode_base(
                     sample.to(device=device, dtype=self.vae_dtype)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..davae_core import mini
-from ..davae_core.checkpoints import CheckpointError
+from ..davae_core.files import CheckpointError
 from . import compat
 
 BUNDLED = "miniature (bundled)"
