@@ -17,7 +17,8 @@ class Arm:
     """One training of the codec.
 
     ``weight`` is that of the alignment loss, ``detail`` is ``zero`` for the control, ``steps`` is
-    the length of the training (arms are comparable only at equal steps).
+    the length of the training (arms are comparable only at equal steps). ``choosing`` is its PSNR
+    on the pictures for choosing settings, the only ones a choice may look at.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Arm:
     weight: float
     detail: str
     steps: int
+    choosing: float
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def read_arms(path: Path) -> Arms:
     """Read the JSON file; paths in it are relative to it.
 
     It holds ``base``, ``codec``, optionally ``control``, ``aligned`` and ``unaligned`` (names), and
-    ``arms``: name -> {file, trunk: frozen|trained, weight, detail: learned|zero, steps}.
+    ``arms``: name -> {file, trunk: frozen|trained, weight, detail: learned|zero, steps, choosing}.
 
     Raises:
         ArmsError: when the file is missing, is no such JSON, or names what it does not define.
@@ -94,4 +96,5 @@ def _arm(path: Path, name: str, values: Any) -> Arm:
         float(values["weight"]),
         values["detail"],
         int(values["steps"]),
+        float(values["choosing"]),
     )

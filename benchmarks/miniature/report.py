@@ -85,7 +85,15 @@ def measure(
         gain = score.mean_psnr - scores[HALF].mean_psnr
         rows.append(
             ArmResult(
-                arm.name, arm.trunk, arm.weight, arm.detail, arm.steps, score.mean_psnr, gain, found
+                arm.name,
+                arm.trunk,
+                arm.weight,
+                arm.detail,
+                arm.steps,
+                arm.choosing,
+                score.mean_psnr,
+                gain,
+                found,
             )
         )
         for role in (role for role, name in roles.items() if name == arm.name):

@@ -30,6 +30,7 @@ class ArmResult:
     weight: float
     detail: str
     steps: int
+    choosing: float
     psnr: float
     gain_over_base: float
     correlation: Correlation | None
@@ -71,8 +72,10 @@ def as_markdown(report: Report) -> str:
     parts = [
         "# The miniature codec on six held-out photographs",
         "",
-        "PSNR in dB (SSIM). Written by `python -m benchmarks.miniature.report`; native sizes, cut centrally to "
-        "multiples of 16: " + ", ".join(f"{n} {w}x{h}" for n, (w, h) in report.sizes.items()) + ".",
+        "PSNR in dB (SSIM). Written by `python -m benchmarks.miniature.report --arms OUT/arms.json` after "
+        "`python -m benchmarks.miniature.train_arms OUT`; native sizes, cut centrally to multiples of 16: "
+        + ", ".join(f"{n} {w}x{h}" for n, (w, h) in report.sizes.items())
+        + ".",
         "",
         _row(["", *names, "mean"]),
         _rule(len(names) + 1),
@@ -101,7 +104,8 @@ def _arm_table(arms: Sequence[ArmResult]) -> list[str]:
         "trunk",
         "weight",
         "steps",
-        "PSNR",
+        "PSNR, choosing set",
+        "PSNR, held out",
         "over (b)",
         "correlation (lowest .. highest channel)",
     ]
@@ -113,7 +117,7 @@ def _arm_table(arms: Sequence[ArmResult]) -> list[str]:
             corr = f"{arm.correlation.mean:.2f} ({min(channels):.2f} .. {max(channels):.2f})"
         weight = f"{arm.weight:g}" if arm.detail == "learned" else "-"
         trunk = arm.trunk if arm.detail == "learned" else "-"
-        cells = [f"{arm.psnr:.2f}", f"{arm.gain_over_base:+.2f}", corr]
+        cells = [f"{arm.choosing:.2f}", f"{arm.psnr:.2f}", f"{arm.gain_over_base:+.2f}", corr]
         lines.append(_row([arm.name, trunk, weight, str(arm.steps), *cells]))
     return lines
 
@@ -152,6 +156,7 @@ def _arm_data(arm: ArmResult) -> dict[str, Any]:
         "weight": arm.weight,
         "detail": arm.detail,
         "steps": arm.steps,
+        "choosing_psnr": round(arm.choosing, 4),
         "psnr": round(arm.psnr, 4),
         "gain_over_base": round(arm.gain_over_base, 4),
         "correlation": None if arm.correlation is None else _spread(arm.correlation),

@@ -19,7 +19,7 @@ from pathlib import Path
 from training.config import read_vae_config
 
 CONFIG = Path("training/configs/mini_davae.yaml")
-CODEC, CONTROL, UNALIGNED = "frozen_0.5", "control", "frozen_0"
+CONTROL, UNALIGNED = "control", "frozen_0"
 
 
 @dataclass(frozen=True)
@@ -69,28 +69,35 @@ def train(recipe: Recipe, out: Path, extra: list[str]) -> int:
         ).returncode
 
 
-def write_arms(out: Path, base: Path, steps: int) -> None:
-    """The list that the report reads."""
-    arms = {
-        recipe.name: {
+def write_arms(out: Path, codec: str) -> None:
+    """The list that the report reads; what each arm was comes from the file its run left."""
+    arms, base = {}, ""
+    for recipe in ARMS:
+        ran = json.loads((out / recipe.name / f"{recipe.name}.json").read_text())["config"]
+        base = str(Path(ran["model.base_vae"]).resolve())
+        arms[recipe.name] = {
             "file": f"{recipe.name}/{recipe.name}.safetensors",
-            "trunk": recipe.trunk,
-            "weight": recipe.weight,
-            "detail": recipe.detail,
-            "steps": steps,
+            "trunk": ran["model.trunk"],
+            "weight": ran["loss.alignment.weight"],
+            "detail": ran["model.detail"],
+            "steps": ran["train.steps"],
+            "choosing": choosing_psnr(out / recipe.name / "log.jsonl"),
         }
-        for recipe in ARMS
-        if (out / recipe.name / f"{recipe.name}.safetensors").is_file()
-    }
     listed = {
-        "base": str(base.resolve()),
-        "codec": CODEC,
+        "base": base,
+        "codec": codec,
         "control": CONTROL,
-        "aligned": CODEC,
+        "aligned": codec,
         "unaligned": UNALIGNED,
         "arms": arms,
     }
     (out / "arms.json").write_text(json.dumps(listed, indent=1))
+
+
+def choosing_psnr(log: Path) -> float:
+    """The last validation's PSNR."""
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    return float([found["psnr"] for found in records if found["event"] == "validation"][-1])
 
 
 def main() -> None:
@@ -107,8 +114,8 @@ def main() -> None:
         sys.exit(
             f"These arms did not finish: {', '.join(failed)}; see output.txt in their folders."
         )
-    config = read_vae_config(CONFIG, tuple(arguments.set))
-    write_arms(arguments.out, Path(str(config.model.base_vae)), config.train.steps)
+    config = read_vae_config(CONFIG)
+    write_arms(arguments.out, f"{config.model.trunk}_{config.loss.alignment.weight:g}")
 
 
 if __name__ == "__main__":

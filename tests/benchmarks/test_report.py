@@ -73,6 +73,7 @@ def arms_file(tmp_path, base, codec):
             "weight": weight,
             "detail": detail,
             "steps": 3,
+            "choosing": 21.5,
         }
     names = {"codec": "on", "control": "none", "unaligned": "off"}
     path = tmp_path / "arms.json"
