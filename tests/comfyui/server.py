@@ -21,7 +21,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 PACK = "davae_pack"
-START_SECONDS, RUN_SECONDS = 300, 300
+START_SECONDS, RUN_SECONDS = 600, 600
 
 Graph = dict[str, dict[str, Any]]
 
