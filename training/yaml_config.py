@@ -136,6 +136,8 @@ def _dotted_names(cls: type, prefix: str) -> list[str]:
 def _convert(hint: Any, value: Any, name: str, root: type) -> Any:
     origin = get_origin(hint)
     if dataclasses.is_dataclass(hint):
+        if value == "none" and _can_be_none(hint):
+            value = {"kind": "none"}
         if not isinstance(value, dict):
             raise TrainingError(f"{name} is a section with keys of its own, not {value!r}.")
         return _build(hint, value, name + ".", root)  # type: ignore[arg-type]
@@ -149,6 +151,11 @@ def _convert(hint: Any, value: Any, name: str, root: type) -> Any:
             value = [] if value is None else [value]
         return tuple(_convert(get_args(hint)[0], part, name, root) for part in value)
     return _convert_scalar(hint, value, name)
+
+
+def _can_be_none(section: Any) -> bool:
+    """Whether the word none may stand for the whole section: its `kind` has that choice."""
+    return "none" in get_args(get_type_hints(section).get("kind"))
 
 
 def _convert_choice(choices: tuple[str, ...], value: Any, name: str) -> Any:

@@ -92,6 +92,12 @@ def test_none_may_be_written_as_null_where_it_is_a_choice(tmp_path: Path) -> Non
     assert read(tmp_path, "title: a\ninner: {kind: null}").inner.kind == "none"
 
 
+def test_none_may_stand_for_a_section_whose_kind_has_that_choice(tmp_path: Path) -> None:
+    assert read(tmp_path, "title: a\ninner: none") == Outer("a", Inner(kind="none"))
+    assert read(tmp_path, "title: a", "inner=none").inner.kind == "none"
+    assert "inner is a section" in message(tmp_path, "title: a\ninner: some")
+
+
 @pytest.mark.parametrize(("text", "sizes"), [("", ()), ("[]", ()), ("7", (7,)), ("[7, 8]", (7, 8))])
 def test_a_list_may_be_left_empty_or_be_a_single_value(
     tmp_path: Path, text: str, sizes: tuple[int, ...]
