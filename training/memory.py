@@ -12,4 +12,7 @@ def checkpoint_blocks(module: nn.Module) -> None:
     """Make every residual and attention block below `module` forget its insides and recompute them for gradients."""
     for part in module.modules():
         if isinstance(part, (ResnetBlock, AttnBlock)):
-            part.forward = partial(checkpoint, part.forward, use_reentrant=False)  # type: ignore[method-assign]
+            # These blocks draw no random numbers, so there is no generator state to keep.
+            part.forward = partial(  # type: ignore[method-assign]
+                checkpoint, part.forward, use_reentrant=False, preserve_rng_state=False
+            )

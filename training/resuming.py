@@ -9,7 +9,13 @@ from .errors import TrainingError
 
 _FREE_SECTIONS = ("output.", "validation.")
 _FREE_KEYS = frozenset(
-    {"data.workers", "data.cache_mb", "train.device", "train.statistics_samples"}
+    {
+        "data.workers",
+        "data.cache_mb",
+        "train.device",
+        "train.gradient_checkpointing",
+        "train.statistics_samples",
+    }
 )
 
 

@@ -18,7 +18,12 @@ def test_the_same_configuration_goes_on(make_config: Any) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"output__log_every": 5}, {"validation__every": 9}, {"data__cache_mb": 5}],
+    [
+        {"output__log_every": 5},
+        {"validation__every": 9},
+        {"data__cache_mb": 5},
+        {"train__gradient_checkpointing": True},
+    ],
 )
 def test_settings_that_do_not_shape_the_training_may_change(
     make_config: Any, changes: dict[str, Any]
