@@ -60,7 +60,10 @@ class MuonAdamW(torch.optim.Optimizer):
         by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
         for value in parameters:
             assert value.grad is not None
-            momentum = self.state[value].setdefault("momentum", torch.zeros_like(value))
+            state = self.state[value]
+            if "momentum" not in state:
+                state["momentum"] = torch.zeros_like(value)
+            momentum: Tensor = state["momentum"]
             momentum.lerp_(value.grad, 1.0 - group["momentum"])
             looked_ahead = value.grad.lerp(momentum, group["momentum"]).flatten(1)
             shape = (looked_ahead.shape[0], looked_ahead.shape[1])
