@@ -90,6 +90,7 @@ class Server:
                 return
             except urllib.error.URLError:
                 time.sleep(0.3)
+        self.stop()
         pytest.fail(f"ComfyUI did not start:\n{self.read_log()[-4000:]}", pytrace=False)
 
     def stop(self) -> None:
