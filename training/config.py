@@ -21,6 +21,14 @@ class SizesConfig:
     detail_channels: int | None = None
     ratio: int | None = None
 
+    def __post_init__(self) -> None:
+        for width in self.widths or ():
+            _check_least("model.sizes.widths", width, 1)
+        for name in ("res_blocks", "norm_groups", "base_channels", "detail_channels", "ratio"):
+            value = getattr(self, name)
+            if value is not None:
+                _check_least(f"model.sizes.{name}", value, 1)
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -47,6 +55,10 @@ class ModelConfig:
             raise TrainingError(
                 "model.trunk is trained while model.detail is zero: nothing reads the trunk then, so set "
                 "model.trunk to frozen."
+            )
+        if self.base_scale == 0:
+            raise TrainingError(
+                "model.base_scale is 0, which wipes the base latent out: give another number or leave it empty."
             )
         _check_range("model.detail_dropout", self.detail_dropout, 0.0, 0.99)
 
@@ -91,6 +103,7 @@ class DataConfig:
                 "of them."
             )
         _check_least("data.crop", self.crop, 1)
+        _check_least("data.cache_mb", self.cache_mb, 0)
         _check_least("data.workers", self.workers, 0)
 
 
@@ -103,6 +116,9 @@ class PerceptualConfig:
     weights: str | None = None
     weight: float = 1.0
 
+    def __post_init__(self) -> None:
+        _check_least("loss.perceptual.weight", self.weight, 0)
+
 
 @dataclass(frozen=True)
 class KLLossConfig:
@@ -111,6 +127,9 @@ class KLLossConfig:
     weight: float = 1e-6
     per: Literal["value", "picture"] = "value"
 
+    def __post_init__(self) -> None:
+        _check_least("loss.kl.weight", self.weight, 0)
+
 
 @dataclass(frozen=True)
 class AlignmentConfig:
@@ -118,6 +137,9 @@ class AlignmentConfig:
 
     weight: float = 0.05
     mode: Literal["fixed", "adaptive"] = "fixed"
+
+    def __post_init__(self) -> None:
+        _check_least("loss.alignment.weight", self.weight, 0)
 
 
 @dataclass(frozen=True)
@@ -131,6 +153,12 @@ class GanConfig:
     channels: int = 64
     layers: int = 3
 
+    def __post_init__(self) -> None:
+        for name in ("weight", "start_step", "learning_rate"):
+            _check_least(f"loss.gan.{name}", getattr(self, name), 0)
+        for name in ("channels", "layers"):
+            _check_least(f"loss.gan.{name}", getattr(self, name), 1)
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -143,6 +171,10 @@ class LossConfig:
     kl: KLLossConfig = field(default_factory=KLLossConfig)
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     gan: GanConfig = field(default_factory=GanConfig)
+
+    def __post_init__(self) -> None:
+        _check_least("loss.l1", self.l1, 0)
+        _check_least("loss.mse", self.mse, 0)
 
 
 @dataclass(frozen=True)
@@ -165,6 +197,11 @@ class OptimizerConfig:
             raise TrainingError(
                 f"optimizer.betas has {len(self.betas)} numbers, but AdamW takes two."
             )
+        for beta in self.betas:
+            _check_range("optimizer.betas", beta, 0.0, 0.999999)
+        for name in ("learning_rate", "adamw_ratio", "weight_decay", "warmup_steps", "clip_norm"):
+            _check_least(f"optimizer.{name}", getattr(self, name), 0)
+        _check_range("optimizer.momentum", self.momentum, 0.0, 0.999999)
         _check_range("optimizer.ema", self.ema, 0.0, 0.999999)
         _check_range("optimizer.final_ratio", self.final_ratio, 0.0, 1.0)
 
@@ -186,6 +223,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate", "statistics_samples"):
             _check_least(f"train.{name}", getattr(self, name), 1)
+        _check_range("train.seed", self.seed, 0, 2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -201,6 +239,8 @@ class ValidationConfig:
     def __post_init__(self) -> None:
         _check_least("validation.every", self.every, 1)
         _check_least("validation.pictures", self.pictures, 1)
+        _check_least("validation.size", self.size, 1)
+        _check_least("validation.side_by_side", self.side_by_side, 0)
 
 
 @dataclass(frozen=True)
@@ -219,6 +259,10 @@ class OutputConfig:
         if not self.folder:
             raise TrainingError(
                 "output.folder is missing: name the folder for checkpoints, logs and the result."
+            )
+        if self.name != Path(self.name).name:
+            raise TrainingError(
+                f"output.name is {self.name!r}, but it must be a plain file name: choose the folder with output.folder."
             )
         for name in ("checkpoint_every", "keep", "log_every"):
             _check_least(f"output.{name}", getattr(self, name), 1)
@@ -273,7 +317,7 @@ def read_vae_config(path: Path, overrides: tuple[str, ...] = ()) -> VaeTrainingC
     return read_config(VaeTrainingConfig, path, overrides)
 
 
-def _check_least(name: str, value: int, least: int) -> None:
+def _check_least(name: str, value: float, least: int) -> None:
     if value < least:
         raise TrainingError(f"{name} is {value}, but it must be at least {least}.")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .config import DataConfig
+from .config import DataConfig, VaeTrainingConfig
 from .errors import TrainingError
 from .pictures import PictureFolder, PictureStore, Unreadable
 from .randomness import Stream, numpy_generator
@@ -165,6 +165,16 @@ def crop_loader(
         # A generator of its own: the loader must not draw from the global one.
         generator=torch.Generator(),
     )
+
+
+def leading_crops(
+    dataset: CropDataset, config: VaeTrainingConfig, count: int, device: torch.device
+) -> Iterator[Tensor]:
+    """The first `count` or so crops of the training order in batches, the same ones in every process."""
+    size = config.train.batch_size
+    batches = Share(size, accumulate=1, rank=0, processes=1).batches(0, -(-count // size))
+    for batch in crop_loader(dataset, batches, config.data.workers):
+        yield batch.images.to(device)
 
 
 class _Once:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import GanConfig
+from .errors import TrainingError
 
 _GROUPS = 8
 
@@ -33,6 +35,21 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.stages(images)  # type: ignore[no-any-return]
+
+
+def build_discriminator(config: GanConfig, crop: int) -> PatchDiscriminator:
+    """A fresh discriminator on the CPU, tried once on a crop. Raises TrainingError when it cannot judge crops so small."""
+    try:
+        critic = PatchDiscriminator(config)
+        with torch.no_grad():
+            critic(torch.zeros(1, 3, crop, crop))
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).rstrip(".").replace("\n", " ")
+        raise TrainingError(
+            f"loss.gan.channels {config.channels} and loss.gan.layers {config.layers} make no discriminator for crops of "
+            f"{crop} pixels ({reason}): take channels that are a multiple of 8, fewer layers or a larger data.crop."
+        ) from error
+    return critic
 
 
 def discriminator_loss(real: Tensor, made: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from davae_core.checkpoints import save_base_vae
 from davae_core.files import CheckpointError
 
 from .config import VaeTrainingConfig
-from .data import CropDataset, Share, crop_loader
+from .data import CropDataset, leading_crops
 from .errors import TrainingError
 from .statistics import ChannelStatistics
 from .trainees import BaseVaeTrainee, DetailTrainee, Trainee
@@ -30,7 +30,7 @@ def export_trained(
     A base VAE gets the shift and scale that bring its latent to mean 0 and deviation 1 (all channels together); a codec
     the mean and deviation of each detail channel. Raises TrainingError when the file cannot be written.
     """
-    images = _crops(config, dataset, device)
+    images = leading_crops(dataset, config, config.train.statistics_samples, device)
     try:
         if isinstance(trainee, BaseVaeTrainee):
             return _export_base(trainee, images, target)
@@ -67,14 +67,3 @@ def _export_codec(
     codec.set_detail_statistics(statistics.mean.float(), std.float())
     codec.save(target, compact=compact)
     return {"detail_mean": statistics.mean.tolist(), "detail_std": std.tolist()}
-
-
-def _crops(
-    config: VaeTrainingConfig, dataset: CropDataset, device: torch.device
-) -> Iterator[Tensor]:
-    """The first crops of the training order, whatever the number of processes."""
-    size = config.train.batch_size
-    share = Share(size, accumulate=1, rank=0, processes=1)
-    batches = share.batches(0, -(-config.train.statistics_samples // size))
-    for batch in crop_loader(dataset, batches, config.data.workers):
-        yield batch.images.to(device)

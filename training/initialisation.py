@@ -7,7 +7,6 @@ group's variance, so that a group norm begins as an almost affine map instead of
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import torch
@@ -36,50 +35,9 @@ def initialise_base_vae(vae: KLAutoencoder) -> None:
 
 @torch.no_grad()
 def initialise_detail(codec: DetailAlignedVAE) -> None:
-    """A start for a fresh codec: a detail with little noise, and a decoder that already draws the base.
-
-    The log-variance's share of the bias starts at -6, so that the decoder hears the detail at once. The stem starts as
-    what the pretrained decoder's first convolution would make of the base latent enlarged by nearest neighbour, plus
-    the fresh kernels of the detail; its shortcut is cancelled.
-    """
+    """Let a fresh detail head's log-variance start low (its share of the bias at -6): the decoder hears it at once."""
     bias = _bias(_conv(codec.detail.down.conv))
     bias[bias.numel() // 2 :] = _INITIAL_LOGVAR
-    _initialise_stem(codec)
-
-
-def _initialise_stem(codec: DetailAlignedVAE) -> None:
-    assert codec.decoder is not None
-    layout, stem = codec.layout, _conv(codec.joint.up.conv)
-    weight, offset = _first_convolution(codec)
-    kernels = _enlarging_kernels(weight / layout.base_scale, layout.ratio)
-    detail_first = codec.config.stem_order == "detail_first"
-    start = layout.detail_channels if detail_first else 0
-    stem.weight[:, start : start + layout.base_channels] = kernels
-    rows = torch.arange(stem.out_channels)
-    stem.weight[rows, rows // codec.joint.up.repeats, 1, 1] -= 1.0
-    # Model space is (x - shift) * scale, so a constant shift lies under every value the kernels see.
-    constant = offset + weight.sum(dim=(1, 2, 3)) * layout.base_shift
-    _bias(stem).copy_(constant.repeat_interleave(layout.ratio**2))
-
-
-def _first_convolution(codec: DetailAlignedVAE) -> tuple[Tensor, Tensor]:
-    """Kernel [w, C, 3, 3] and bias [w] of the pretrained decoder's first layers as one convolution."""
-    assert codec.decoder is not None
-    first = _conv(codec.decoder.conv_in)
-    if codec.post_quant_conv is None:
-        return first.weight, _bias(first)
-    before = _conv(codec.post_quant_conv)
-    weight = torch.einsum("omyx,mi->oiyx", first.weight, before.weight[:, :, 0, 0])
-    return weight, _bias(first) + first.weight.sum(dim=(2, 3)) @ _bias(before)
-
-
-def _enlarging_kernels(weight: Tensor, ratio: int) -> Tensor:
-    """Kernels [w * s * s, C, 3, 3] on the small latent that, pixel-shuffled, equal `weight` on the enlarged one."""
-    kernels = weight.new_zeros(weight.shape[0], ratio, ratio, *weight.shape[1:])
-    for y, x, tap_y, tap_x in itertools.product(range(ratio), range(ratio), range(3), range(3)):
-        cell_y, cell_x = (y + tap_y - 1) // ratio, (x + tap_x - 1) // ratio
-        kernels[:, y, x, :, cell_y + 1, cell_x + 1] += weight[:, :, tap_y, tap_x]
-    return kernels.flatten(0, 2)
 
 
 def _initialise_branch(block: ResnetBlock) -> None:

@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from davae_core.alignment import alignment_loss
+from davae_core.alignment import alignment_loss, project
 from davae_core.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder, Moments
+from davae_core.files import CheckpointError
 from davae_core.latents import base_to_model_space, join
 from davae_core.presets import PRESETS
 
 from .base_source import load_base_source
 from .config import ModelConfig, SizesConfig
+from .errors import TrainingError
 from .initialisation import initialise_base_vae, initialise_detail
 
 
@@ -185,12 +187,26 @@ class DetailTrainee(Trainee):
 def build_trainee(config: ModelConfig, base_target: bool) -> Trainee:
     """The module that a configuration describes, on the CPU in float32.
 
-    Raises TrainingError, CheckpointError or ValueError, one sentence, for sizes or files that do not fit.
+    Raises TrainingError or CheckpointError, one sentence, for sizes or files that do not fit.
     """
+    try:
+        return _build(config, base_target)
+    except (TrainingError, CheckpointError):
+        raise
+    except ValueError as error:
+        reason = str(error).rstrip(".")
+        raise TrainingError(
+            f"The sizes under model do not fit ({reason}): correct model.preset or model.sizes."
+        ) from error
+
+
+def _build(config: ModelConfig, base_target: bool) -> Trainee:
     sizes = codec_sizes(config)
     if config.kind == "base_vae":
         return BaseVaeTrainee(_plain_vae(config, sizes).train())
     assert config.base_vae is not None
+    # Asks once, before anything is loaded, whether the alignment can be computed at all.
+    project(torch.zeros(1, sizes.layout.detail_channels, 1, 1), sizes.layout.base_channels)
     base = load_base_source(config.base_vae, sizes.layout.base_channels)
     layout = replace(
         sizes.layout,

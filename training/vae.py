@@ -18,11 +18,12 @@ from tqdm import tqdm
 
 from .checkpointing import CheckpointFolder, RunState, Trained, load_checkpoint, read_state
 from .config import VaeTrainingConfig
-from .data import Batch, CropDataset, Share, check_whole, crop_loader
-from .discriminator import PatchDiscriminator
+from .data import Batch, CropDataset, Share, check_whole, crop_loader, leading_crops
+from .discriminator import build_discriminator
 from .ema import WeightAverage
 from .errors import TrainingError
 from .export import export_trained
+from .fitting import fit_codec
 from .interruption import Interruption
 from .losses import Parts
 from .memory import checkpoint_blocks
@@ -32,19 +33,20 @@ from .pictures import Unreadable, folders_digest, scan_folders
 from .resuming import check_resumable
 from .stepper import Stepper
 from .tracking import Tracker, write_text
-from .trainees import build_trainee
+from .trainees import DetailTrainee, build_trainee
 from .validation import ValidationSet, means, measure, read_validation_set, write_side_by_side
 from .yaml_config import flatten
 
 _LOG = logging.getLogger(__name__)
+_FITTED_CROPS = 256
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def train_vae(config: VaeTrainingConfig, stop_at: int | None = None) -> Path | None:
     """Run or resume a stage-1 training; the written file, or None when it stopped early with a checkpoint.
 
-    `stop_at` ends the run after that many steps in all, as an interruption would. Raises TrainingError,
-    CheckpointError or ValueError, one sentence, for what the user can put right.
+    `stop_at` ends the run after that many steps in all, as an interruption would. Raises TrainingError or
+    CheckpointError, one sentence, for what the user can put right.
     """
     return VaeTraining(config).run(
         config.train.steps if stop_at is None else min(stop_at, config.train.steps)
@@ -65,6 +67,8 @@ class VaeTraining:
         self.validation = self._validation_set()
         self.dataset = CropDataset(self.folders, config.data, config.train.seed)
         self.parts = self._build_parts()
+        self.checkpoints = CheckpointFolder(self.folder / "checkpoints", config.output.keep)
+        self._fit_start()
         self.share = Share(
             config.train.batch_size,
             config.train.accumulate,
@@ -72,7 +76,6 @@ class VaeTraining:
             self.accelerator.num_processes,
         )
         self.average = WeightAverage(self.trainee, config.optimizer.ema)
-        self.checkpoints = CheckpointFolder(self.folder / "checkpoints", config.output.keep)
         self.state = self._resumed_or_new()
         self.stepper = Stepper(
             self.accelerator,
@@ -262,12 +265,26 @@ class VaeTraining:
         self.trainee.to(self.accelerator.device)
         parts = {"model": Trained(self.trainee, build_optimizer(self.trainee, config.optimizer))}
         if config.loss.gan.weight:
-            critic = PatchDiscriminator(config.loss.gan).to(self.accelerator.device)
+            critic = build_discriminator(config.loss.gan, config.data.crop)
+            critic.to(self.accelerator.device)
             optimizer = build_discriminator_optimizer(critic, config.loss.gan.learning_rate)
             parts["discriminator"] = Trained(critic, optimizer)
         if config.train.compile:
             self.trainee.compile()
         return parts
+
+    def _fit_start(self) -> None:
+        """Fit a new codec to the first pictures; a resumed one gets its weights from the checkpoint."""
+        trainee = self.trainee
+        if self.config.model.init != "good" or not isinstance(trainee, DetailTrainee):
+            return
+        if self.checkpoints.latest() is None:
+            device = self.accelerator.device
+            fit_codec(
+                trainee.codec,
+                lambda: leading_crops(self.dataset, self.config, _FITTED_CROPS, device),
+                trainee.detail_learned,
+            )
 
     def _resumed_or_new(self) -> RunState:
         digest, settings = folders_digest(self.folders), flatten(self.config)

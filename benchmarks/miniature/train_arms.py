@@ -19,7 +19,7 @@ from pathlib import Path
 from training.config import read_vae_config
 
 CONFIG = Path("training/configs/mini_davae.yaml")
-CONTROL, UNALIGNED = "control", "frozen_0"
+CONTROL = "control"
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,11 @@ class Recipe:
 
 ARMS = (
     Recipe("frozen_0.5", "frozen", 0.5),
-    Recipe("frozen_0.2", "frozen", 0.2),
+    Recipe("trained_0.05", "trained", 0.05),
     Recipe("control", "frozen", 0.0, detail="zero"),
-    Recipe("frozen_0", "frozen", 0.0),
-    Recipe("trained_0.02", "trained", 0.02),
-    Recipe("trained_0.5", "trained", 0.5),
     Recipe("trained_0", "trained", 0.0),
+    Recipe("frozen_0", "frozen", 0.0),
+    Recipe("trained_0.5", "trained", 0.5),
 )
 
 
@@ -69,7 +68,7 @@ def train(recipe: Recipe, out: Path, extra: list[str]) -> int:
         ).returncode
 
 
-def write_arms(out: Path, codec: str) -> None:
+def write_arms(out: Path, codec: str, unaligned: str) -> None:
     """The list that the report reads; what each arm was comes from the file its run left."""
     arms, base = {}, ""
     for recipe in ARMS:
@@ -88,7 +87,7 @@ def write_arms(out: Path, codec: str) -> None:
         "codec": codec,
         "control": CONTROL,
         "aligned": codec,
-        "unaligned": UNALIGNED,
+        "unaligned": unaligned,
         "arms": arms,
     }
     (out / "arms.json").write_text(json.dumps(listed, indent=1))
@@ -114,8 +113,8 @@ def main() -> None:
         sys.exit(
             f"These arms did not finish: {', '.join(failed)}; see output.txt in their folders."
         )
-    config = read_vae_config(CONFIG)
-    write_arms(arguments.out, f"{config.model.trunk}_{config.loss.alignment.weight:g}")
+    model, alignment = (config := read_vae_config(CONFIG)).model, config.loss.alignment
+    write_arms(arguments.out, f"{model.trunk}_{alignment.weight:g}", f"{model.trunk}_0")
 
 
 if __name__ == "__main__":

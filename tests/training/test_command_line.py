@@ -92,6 +92,33 @@ def test_a_damaged_checkpoint_is_named(write_config: Any, capsys: Any, tmp_path:
     shutil.rmtree(checkpoint)
 
 
+@pytest.mark.parametrize(
+    ("setting", "wanted"),
+    [
+        ("model.sizes.norm_groups=5", "cannot be divided into 5 normalisation groups"),
+        ("model.sizes.widths=[8, 16]", "has other sizes than the codec"),
+        ("model.sizes.widths=[0, 8]", "model.sizes.widths is 0"),
+        ("model.sizes.detail_channels=3", "must be a multiple of the base channels"),
+        ("model.sizes.ratio=0", "model.sizes.ratio is 0"),
+        ("model.base_scale=0", "model.base_scale is 0"),
+        ("train.seed=-1", "train.seed is -1"),
+        ("optimizer.learning_rate=-1e-3", "optimizer.learning_rate is -0.001"),
+        ("optimizer.warmup_steps=-1", "optimizer.warmup_steps is -1"),
+        ("loss.l1=-1", "loss.l1 is -1.0"),
+        ("loss.kl.weight=-1", "loss.kl.weight is -1.0"),
+        ("loss.gan.channels=0", "loss.gan.channels is 0"),
+        ("loss.gan.channels=9", "loss.gan.channels 9 and loss.gan.layers 2 make no discriminator"),
+        ("loss.gan.layers=6", "make no discriminator for crops of 16 pixels"),
+        ("output.name=a/b", "output.name is 'a/b'"),
+    ],
+)
+def test_values_that_cannot_work_are_named(
+    write_config: Any, capsys: Any, setting: str, wanted: str
+) -> None:
+    config = write_config(loss__gan__weight=0.1)
+    assert wanted in fails(capsys, "vae", config, "--set", setting)
+
+
 def test_wrong_usage_ends_with_two(capsys: Any) -> None:
     for arguments in ([], ["vae"], ["nothing"]):
         with pytest.raises(SystemExit) as error:

@@ -3,7 +3,7 @@ import torch
 
 from davae_core.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
 from davae_core.blocks import KLConfig
-from davae_core.latents import LatentLayout, base_to_model_space
+from davae_core.latents import LatentLayout
 from training.initialisation import initialise_base_vae, initialise_detail
 
 BACKBONE = KLConfig(widths=(16, 32, 32), res_blocks=1, norm_groups=4)
@@ -58,38 +58,3 @@ def test_a_fresh_detail_starts_with_little_noise() -> None:
     moments = codec.encode_moments(torch.rand(1, 3, 32, 32) * 2 - 1).detail
     assert float(moments.logvar.mean()) < -4.0
     assert float(moments.mean.abs().mean()) < 2.0
-
-
-@pytest.mark.parametrize("ratio", [2, 4])
-@pytest.mark.parametrize("quant_conv", [False, True])
-@torch.no_grad()
-def test_the_stem_starts_as_the_base_decoder_on_the_enlarged_base(
-    ratio: int, quant_conv: bool
-) -> None:
-    torch.manual_seed(0)
-    backbone = KLConfig(widths=(16, 32, 32), res_blocks=1, norm_groups=4, quant_conv=quant_conv)
-    layout = LatentLayout(8, 8, 4, ratio, base_shift=0.3, base_scale=1.7)
-    base = KLAutoencoder(backbone, 8)
-    codec = DetailAlignedVAE.from_base(base, CodecConfig(layout, backbone))
-    initialise_detail(codec)
-    latents = torch.randn(1, 8, 5, 6)
-    started = codec.joint.up(
-        torch.cat([torch.zeros_like(latents), base_to_model_space(latents, layout)], dim=1)
-    )
-    enlarged = latents.repeat_interleave(ratio, 2).repeat_interleave(ratio, 3)
-    if base.post_quant_conv is not None:
-        enlarged = base.post_quant_conv(enlarged)
-    wanted = base.decoder.conv_in(enlarged)
-    # At the border both pad with zeros, but zero means another value in model space.
-    inside = (..., slice(ratio, -ratio), slice(ratio, -ratio))
-    torch.testing.assert_close(started[inside], wanted[inside], atol=1e-4, rtol=1e-4)
-
-
-@torch.no_grad()
-def test_the_detail_reaches_the_decoder_from_the_first_step() -> None:
-    torch.manual_seed(0)
-    layout = LatentLayout(base_channels=8, detail_channels=8, base_factor=4)
-    codec = DetailAlignedVAE(CodecConfig(layout=layout, backbone=BACKBONE))
-    initialise_detail(codec)
-    base, detail = torch.zeros(1, 8, 4, 4), torch.randn(1, 8, 4, 4)
-    assert not torch.allclose(codec.decode_joint(base, detail), codec.decode_joint(base, -detail))
