@@ -35,6 +35,7 @@ class RunState:
     scaler: dict[str, Any] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     skipped_steps: int = 0
+    files: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,11 @@ def load_checkpoint(
     Raises CheckpointError or TrainingError, one sentence, when it is damaged or of another model.
     """
     state = read_state(checkpoint)
+    for name in state.files:
+        if not (checkpoint / name).is_file():
+            raise TrainingError(
+                f"The checkpoint {checkpoint} lacks {name}: remove that folder to resume from the one before."
+            )
     try:
         for name, part in parts.items():
             weights, _ = read_safetensors(checkpoint / f"{name}.safetensors")
@@ -163,6 +169,7 @@ def _write(
         if moments := part.optimizer_tensors():
             write_safetensors(folder / f"{name}_optimizer.safetensors", moments, {})
     write_safetensors(folder / "average.safetensors", average.means, {})
+    state.files = sorted(path.name for path in folder.iterdir())
     (folder / _STATE).write_text(json.dumps(vars(state), indent=1), encoding="utf-8")
 
 

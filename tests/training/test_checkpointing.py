@@ -90,6 +90,15 @@ def test_damaged_checkpoints_are_refused_in_a_sentence(tmp_path: Path) -> None:
         read_state(path)
 
 
+@pytest.mark.parametrize("name", ["model_optimizer.safetensors", "average.safetensors"])
+def test_a_missing_file_is_damage(tmp_path: Path, name: str) -> None:
+    part, average = trained(0)
+    path = CheckpointFolder(tmp_path, keep=1).save(RunState(step=1), average, {"model": part})
+    (path / name).unlink()
+    with pytest.raises(TrainingError, match=f"lacks {name}: remove that folder"):
+        load_checkpoint(path, average, {"model": part})
+
+
 def test_another_models_checkpoint_is_refused_in_a_sentence(tmp_path: Path) -> None:
     part, average = trained(0)
     path = CheckpointFolder(tmp_path, keep=1).save(RunState(step=1), average, {"model": part})
