@@ -38,7 +38,7 @@ class PatchDiscriminator(nn.Module):
 
 
 def build_discriminator(config: GanConfig, crop: int) -> PatchDiscriminator:
-    """A fresh discriminator on the CPU, tried once on a crop. Raises TrainingError when it cannot judge crops so small."""
+    """A fresh discriminator on the CPU, tried once on a crop. Raises TrainingError when it cannot judge one."""
     try:
         critic = PatchDiscriminator(config)
         with torch.no_grad():
@@ -46,8 +46,8 @@ def build_discriminator(config: GanConfig, crop: int) -> PatchDiscriminator:
     except (ValueError, RuntimeError) as error:
         reason = str(error).rstrip(".").replace("\n", " ")
         raise TrainingError(
-            f"loss.gan.channels {config.channels} and loss.gan.layers {config.layers} make no discriminator for crops of "
-            f"{crop} pixels ({reason}): take channels that are a multiple of 8, fewer layers or a larger data.crop."
+            f"loss.gan.channels {config.channels} and loss.gan.layers {config.layers} make no discriminator for crops "
+            f"of {crop} pixels ({reason}): take channels that are a multiple of 8, fewer layers or a larger data.crop."
         ) from error
     return critic
 
