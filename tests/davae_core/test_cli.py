@@ -180,7 +180,8 @@ def test_demo_beats_the_base_at_half_size_on_photographs_it_has_never_seen(tmp_p
     for picture in found["pictures"]:
         ways = picture["ways"]
         assert ways["davae"]["psnr"] > ways["base_half_size"]["psnr"]
-        assert ways["davae"]["tokens"] * 4 == ways["base_full_size"]["tokens"]
+        # Odd sides are padded to whole tokens, which costs the smaller grid relatively more.
+        assert 3.5 < ways["base_full_size"]["tokens"] / ways["davae"]["tokens"] <= 4
     sheet = Image.open(tmp_path / "demo" / "contact_sheet.png")
     assert sheet.size[0] > 4 * 512
     assert "astronaut" in capsys.readouterr().out
