@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
 from .checkpointing import Trained
@@ -45,14 +46,12 @@ class Stepper:
         self.accelerator, self.config, self.perceptual = accelerator, config, perceptual
         self.trainee: Trainee = generator.module
         self.noise_shape = self.trainee.noise_shape(config.data.crop)
-        self.model, self.optimizer = accelerator.prepare(generator.module, generator.optimizer)
+        self.model, self.optimizer = _prepare(accelerator, generator)
         self.critic: nn.Module | None = None
         self.critic_optimizer = None
         self._raw_critic = None if discriminator is None else discriminator.module
         if discriminator is not None:
-            self.critic, self.critic_optimizer = accelerator.prepare(
-                discriminator.module, discriminator.optimizer
-            )
+            self.critic, self.critic_optimizer = _prepare(accelerator, discriminator)
         self._bad_steps = 0
 
     def step(self, step: int, batches: Sequence[Batch]) -> Parts | None:
@@ -65,9 +64,12 @@ class Stepper:
         parts = {
             name: torch.stack([part[name] for part in collected]).mean() for name in collected[0]
         }
-        norm = self.accelerator.clip_grad_norm_(self.trainee.parameters(), self._clip_norm)
-        parts["gradient_norm"] = norm.detach() if isinstance(norm, Tensor) else torch.tensor(norm)
-        finite = bool(torch.isfinite(parts["gradient_norm"]))
+        norms = {"gradient_norm": self._clipped_norm(self.trainee)}
+        if self._gan_active(step):
+            assert self._raw_critic is not None
+            norms["discriminator_gradient_norm"] = self._clipped_norm(self._raw_critic)
+        parts.update(norms)
+        finite = bool(torch.isfinite(torch.stack(list(norms.values()))).all())
         self._update(finite)
         if finite:
             self._bad_steps = 0
@@ -80,9 +82,11 @@ class Stepper:
             )
         return None
 
-    @property
-    def _clip_norm(self) -> float:
-        return self.config.optimizer.clip_norm or float("inf")
+    def _clipped_norm(self, module: nn.Module) -> Tensor:
+        """The norm of the module's gradients before they are clipped."""
+        most = self.config.optimizer.clip_norm or float("inf")
+        norm = self.accelerator.clip_grad_norm_(module.parameters(), most)
+        return norm.detach() if isinstance(norm, Tensor) else torch.tensor(norm)
 
     def _set_rates(self, step: int) -> None:
         optimizer, steps = self.config.optimizer, self.config.train.steps
@@ -177,3 +181,9 @@ class Stepper:
 
     def _synchronised(self, module: nn.Module, last: bool) -> AbstractContextManager[None]:
         return nullcontext() if last else self.accelerator.no_sync(module)
+
+
+def _prepare(accelerator: Accelerator, part: Trained) -> tuple[nn.Module, AcceleratedOptimizer]:
+    # Without placement: accelerate would move and cast the optimizer's step counters, which stay integers on the CPU.
+    model = accelerator.prepare_model(part.module)
+    return model, accelerator.prepare_optimizer(part.optimizer, device_placement=False)

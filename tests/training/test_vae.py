@@ -56,6 +56,7 @@ def assert_same(first: VaeTrainingConfig, second: VaeTrainingConfig) -> None:
     for name, tensors in ours.items():
         assert tensors.keys() == theirs[name].keys()
         for key, tensor in tensors.items():
+            assert tensor.dtype == theirs[name][key].dtype, f"{name}: {key}"
             assert torch.equal(tensor, theirs[name][key]), f"{name}: {key}"
     assert curve(first) == curve(second)
     assert curve(first, "validation") == curve(second, "validation")
