@@ -60,16 +60,12 @@ def read_metadata(path: str | Path, metadata: Mapping[str, str]) -> dict[str, An
     if METADATA_KEY not in metadata:
         return {}
     try:
-        found = json.loads(metadata[METADATA_KEY])
+        found: dict[str, Any] = json.loads(metadata[METADATA_KEY])
     except ValueError as error:
         raise CheckpointError(
             f"{path} has damaged DA-VAE metadata: download or write it again."
         ) from error
-    if (
-        not isinstance(found, dict)
-        or not isinstance(found.get("format_version"), int)
-        or "kind" not in found
-    ):
+    if not _is_ours(found):
         raise CheckpointError(f"{path} has damaged DA-VAE metadata: download or write it again.")
     if found["format_version"] > FORMAT_VERSION:
         raise CheckpointError(
@@ -77,6 +73,16 @@ def read_metadata(path: str | Path, metadata: Mapping[str, str]) -> dict[str, An
             "update DA-VAE."
         )
     return found
+
+
+def _is_ours(found: Any) -> bool:
+    """Whether the JSON has our shape: the right kind of value under every key that is there."""
+    return (
+        isinstance(found, dict)
+        and isinstance(found.get("format_version"), int)
+        and isinstance(found.get("kind"), str)
+        and all(isinstance(found.get(key, {}), dict) for key in ("layout", "backbone", "parents"))
+    )
 
 
 def write_described(
@@ -92,9 +98,13 @@ def read_codec_file(path: str | Path) -> tuple[CodecConfig, dict[str, Tensor]]:
     Raises CheckpointError for anything that is not one, saying what it is instead and what to pick.
     """
     tensors, metadata = read_safetensors(path)
-    config = codec_config(
-        path, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, metadata
-    )
+    config = codec_config(path, _shapes(tensors), metadata)
+    mean, std = tensors["detail.mean"], tensors["detail.std"]
+    if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).all()):
+        raise CheckpointError(
+            f"{path} holds detail statistics that cannot be used (not finite, or a deviation of 0): "
+            "download or write it again."
+        )
     return config, tensors
 
 
@@ -108,13 +118,27 @@ def codec_config(
             f"{path} is {what_is(shapes, described)}, not a DA-VAE: pick a DA-VAE file (models/vae)."
         )
     config = _config_from(path, described)
-    with torch.device("meta"):
-        expected = DetailAlignedVAE(
-            config, base_decoder="decoder.conv_in.weight" in shapes
-        ).state_dict()
-    wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
-    _check_keys(path, shapes, wanted)
+    check_codec_shapes(path, config, shapes)
     return config
+
+
+def check_codec_shapes(
+    path: str | Path, config: CodecConfig, shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Raise CheckpointError, naming `path`, unless the tensors are those of a codec of this configuration."""
+    try:
+        with torch.device("meta"):
+            codec = DetailAlignedVAE(config, base_decoder="decoder.conv_in.weight" in shapes)
+    except (TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+    _check_keys(path, shapes, _shapes(codec.state_dict()))
+
+
+def _damaged(path: str | Path, error: Exception) -> CheckpointError:
+    reason = str(error).rstrip(".")
+    return CheckpointError(
+        f"{path} has damaged DA-VAE metadata ({reason}): download or write it again."
+    )
 
 
 def _config_from(path: str | Path, described: Mapping[str, Any]) -> CodecConfig:
@@ -126,9 +150,7 @@ def _config_from(path: str | Path, described: Mapping[str, Any]) -> CodecConfig:
             shared_trunk=bool(described["shared_trunk"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} has damaged DA-VAE metadata ({error}): download or write it again."
-        ) from error
+        raise _damaged(path, error) from error
 
 
 def _dataclass_from(kind: type[Config], values: Mapping[str, Any]) -> Config:
@@ -211,8 +233,8 @@ def load_base_vae(path: str | Path, channels: int | None = None) -> BaseVae:
     metadata or the folder's config.json, else they are SD3's. Raises CheckpointError.
     """
     path = Path(path)
-    settings = _diffusers_settings(path)
     file = _weights_in(path)
+    settings = _diffusers_settings(file.parent)
     tensors, metadata = read_safetensors(file)
     described = read_metadata(file, metadata)
     if described.get("kind") not in (None, KIND_BASE_VAE):
@@ -252,13 +274,12 @@ def _backbone_of(
         ) from error
 
 
-def _diffusers_settings(path: Path) -> dict[str, Any]:
-    folder = path if path.is_dir() else path.parent
+def _diffusers_settings(folder: Path) -> dict[str, Any]:
     config = folder / "config.json"
     if not config.is_file():
         return {}
     try:
-        found = json.loads(config.read_text())
+        found = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{config} is not valid JSON: download the folder again.") from error
     return found if isinstance(found, dict) and found.get("_class_name") == "AutoencoderKL" else {}
@@ -281,7 +302,8 @@ def _stock_vae_tensors(
     file: Path, tensors: Mapping[str, Tensor], described: Mapping[str, Any]
 ) -> dict[str, Tensor]:
     for prefix in PREFIXES:
-        if f"{prefix}decoder.conv_in.weight" in tensors:
+        first = tensors.get(f"{prefix}decoder.conv_in.weight")
+        if first is not None and first.ndim == 4:
             part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             part = {k: v for k, v in part.items() if k.split(".")[0] in VAE_PARTS}
             return diffusers_vae_to_ldm(part) if looks_like_diffusers_vae(part) else part
@@ -310,7 +332,7 @@ def what_is(shapes: Mapping[str, tuple[int, ...]], described: Mapping[str, Any])
         return kinds[described["kind"]]
     names = shapes.keys()
     for prefix in PREFIXES:
-        if f"{prefix}decoder.conv_in.weight" in shapes:
+        if len(shapes.get(f"{prefix}decoder.conv_in.weight", ())) == 4:
             channels = shapes[f"{prefix}decoder.conv_in.weight"][1]
             where = (
                 "a full checkpoint with a VAE" if prefix == "first_stage_model." else "a plain VAE"
@@ -347,13 +369,21 @@ def inspect_file(path: str | Path) -> FileReport:
             codec_config(path, shapes, metadata), "decoder.conv_in.weight" in shapes, described
         )
     if described.get("kind") == KIND_BASE_VAE:
-        lines.append(
-            f"Latent: {described['latent_channels']} channels; model space is (x - {described['shift']:.4f}) * "
-            f"{described['scale']:.4f}. A DA-VAE can be trained on it (python -m training vae)."
-        )
+        lines += _base_lines(path, described)
     if not described:
         lines.append("It was not written by this project (no DA-VAE metadata).")
     return FileReport(data["kind"], tuple(lines), data)
+
+
+def _base_lines(path: str | Path, described: Mapping[str, Any]) -> list[str]:
+    try:
+        channels, shift, scale = (described[key] for key in ("latent_channels", "shift", "scale"))
+        return [
+            f"Latent: {channels} channels; model space is (x - {shift:.4f}) * {scale:.4f}. "
+            "A DA-VAE can be trained on it (python -m training vae)."
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
 
 
 def _codec_lines(
@@ -374,7 +404,7 @@ def _codec_lines(
             else "with the stock VAE (compact file)."
         ),
         "Trunk: " + ("shared with the base encoder." if config.shared_trunk else "its own."),
-        f"Base encoder: {described['parents'].get('base_encoder', 'unknown')[:12]}.",
+        f"Base encoder: {described.get('parents', {}).get('base_encoder', 'unknown')[:12]}.",
     ]
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import pickletools
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+_LARGEST_HEADER = 100_000_000
 METADATA_KEY = "davae"
 """The safetensors metadata key that holds our JSON."""
 
@@ -62,13 +63,14 @@ def _why_unreadable(path: Path) -> str:
         return f"{path} is empty: download or copy it again."
     with path.open("rb") as file:
         start = file.read(16)
-    if start[:2] == b"PK" or _starts_like_pickle(start):
+    # A safetensors header can begin like a pickle, but a pickle has no brace there.
+    has_header = start[8:9] == b"{"
+    if not has_header and (start[:2] == b"PK" or _starts_like_pickle(start)):
         return (
             f"{path} is a pickle (.pt, .bin or .ckpt), whatever its name says, and pickles are never loaded here: "
             "use the safetensors file, or `davae convert` if it is a published DA-VAE checkpoint."
         )
-    header = int.from_bytes(start[:8], "little")
-    if start[8:9] == b"{" and header + 8 < 2**40 and size < _claimed_size(path, header):
+    if has_header and size < _claimed_size(path, int.from_bytes(start[:8], "little"), size):
         return f"{path} is cut short: download or copy it again."
     return f"{path} is not a safetensors file: give the safetensors file it was meant to be."
 
@@ -81,19 +83,21 @@ def _starts_like_pickle(start: bytes) -> bool:
     return first[0].name == "PROTO"
 
 
-def _claimed_size(path: Path, header: int) -> int:
-    """Bytes the header speaks of; the header itself when it is not all there."""
+def _claimed_size(path: Path, header: int, size: int) -> int:
+    """Bytes the header speaks of; the header itself when it is not all there, 0 when it makes no sense."""
+    if size < header + 8:
+        return header + 8 if header < _LARGEST_HEADER else 0
     with path.open("rb") as file:
         file.seek(8)
         text = file.read(header)
-    if len(text) < header:
-        return header + 8
     try:
         entries = json.loads(text)
-    except ValueError:
+        ends = [
+            entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"
+        ]
+        return header + 8 + max((int(end) for end in ends), default=0)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return 0
-    ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
-    return header + 8 + max(ends, default=0)
 
 
 def write_safetensors(
@@ -119,28 +123,21 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
         raise CheckpointError(
             f"The folder {path.parent} does not exist: create it, or write {path.name} elsewhere."
         )
+    # Created with the process's own permissions, as any file is; mkstemp would make it private.
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
+        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
     except OSError as error:
         raise _write_error(path, error) from error
-    beside = Path(name)
     try:
         write(beside)
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
-        beside.chmod(0o666 & ~_umask())
         beside.replace(path)
     except (OSError, SafetensorError) as error:
         raise _write_error(path, error) from error
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _write_error(path: Path, error: Exception) -> CheckpointError:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .autoencoder import CodecConfig
-from .checkpoints import SD3_SCALE, SD3_SHIFT, BaseVae
+from .checkpoints import SD3_SCALE, SD3_SHIFT, BaseVae, check_codec_shapes
 from .files import CheckpointError, read_safetensors
 from .latents import LatentLayout
 from .pickles import read_plain_weights
@@ -56,9 +56,10 @@ def convert_codec(
             f"{source} does not hold its base VAE: give the pretrained VAE it was trained on with --base."
         )
     config = _config(source, published, own, base_tensors, base)
-    return Converted(
-        config, _tensors(published, own, base_tensors, config, _statistics(source, stats))
-    )
+    tensors = _tensors(published, own, base_tensors, config, _statistics(source, stats))
+    # Before anything is written: a damaged source must not cost an existing file.
+    check_codec_shapes(source, config, {name: tuple(part.shape) for name, part in tensors.items()})
+    return Converted(config, tensors)
 
 
 def _read_published(source: Path) -> dict[str, Tensor]:
@@ -168,7 +169,7 @@ def _statistics(source: Path, stats: str | Path | None) -> tuple[Tensor, Tensor]
     if stats is None and not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         mean, std = torch.tensor(found["mean"]), torch.tensor(found["std"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(

@@ -43,11 +43,13 @@ class LeastSquares:
     @classmethod
     def empty(cls, inputs: int, outputs: int, device: torch.device) -> LeastSquares:
         """No samples yet; `inputs` without the constant."""
-        zeros = [
-            torch.zeros(shape, dtype=torch.float64, device=device)
-            for shape in ((inputs + 1, inputs + 1), (inputs + 1, outputs), (outputs, outputs))
-        ]
-        return cls(*zeros)
+
+        def zeros(rows: int, columns: int) -> Tensor:
+            return torch.zeros((rows, columns), dtype=torch.float64, device=device)
+
+        return cls(
+            zeros(inputs + 1, inputs + 1), zeros(inputs + 1, outputs), zeros(outputs, outputs)
+        )
 
     def add(self, inputs: Tensor, outputs: Tensor) -> None:
         """Take in samples [N, i] and [N, o]."""
@@ -62,7 +64,8 @@ class LeastSquares:
         """Coefficients [1 + i, o], the constant first, with a slight ridge."""
         ridge = _RIDGE * self.inputs.diagonal().mean()
         eye = torch.eye(len(self.inputs), dtype=torch.float64, device=self.inputs.device)
-        return torch.linalg.solve(self.inputs + ridge * eye, self.cross)
+        found: Tensor = torch.linalg.solve(self.inputs + ridge * eye, self.cross)
+        return found
 
     def residual_covariance(self) -> Tensor:
         """Covariance [o, o] of what the solution leaves unexplained."""

@@ -183,3 +183,59 @@ def test_a_folder_without_weights_and_a_davae_are_no_base(tmp_path, codec_file):
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="not a VAE: pick a VAE file"):
         load_base_vae(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.update(layout=[1, 2]),
+        lambda d: d["layout"].update(ratio=2.0),
+        lambda d: d["layout"].update(ratio=3),
+        lambda d: d["backbone"].update(widths=[8.0, 16.0, 16.0]),
+        lambda d: d.update(kind=["vae"]),
+        lambda d: d.update(parents=[]),
+        lambda d: d.update(stem_order=["x"]),
+    ],
+)
+def test_metadata_of_the_wrong_kind_is_one_sentence(codec_file, change):
+    rewrite(codec_file, change_metadata=change)
+    with pytest.raises(CheckpointError) as caught:
+        inspect_file(codec_file)
+    sentence = str(caught.value)
+    assert str(codec_file) in sentence
+    assert ".)" not in sentence and ". " not in sentence.replace(str(codec_file), "")
+
+
+def test_a_file_without_parents_can_still_be_inspected(codec_file):
+    rewrite(codec_file, change_metadata=lambda d: d.pop("parents"))
+    assert "Base encoder: unknown" in inspect_file(codec_file).lines[-1]
+
+
+def test_detail_statistics_that_divide_by_zero_are_refused(codec_file):
+    rewrite(codec_file, change_tensors=lambda t: t["detail.std"].zero_())
+    with pytest.raises(CheckpointError, match="detail statistics that cannot be used"):
+        read_codec_file(codec_file)
+
+
+def test_an_incomplete_base_file_and_a_flat_kernel_are_one_sentence(tmp_path):
+    described = {"kind": "base_vae", "format_version": 1}
+    save_file(
+        {"a": torch.zeros(1)}, tmp_path / "base.safetensors", {"davae": json.dumps(described)}
+    )
+    with pytest.raises(CheckpointError, match="damaged DA-VAE metadata"):
+        inspect_file(tmp_path / "base.safetensors")
+    save_file({"decoder.conv_in.weight": torch.zeros(4)}, tmp_path / "flat.safetensors")
+    assert "an unknown kind of file" in inspect_file(tmp_path / "flat.safetensors").lines[0]
+    with pytest.raises(CheckpointError, match="not a VAE"):
+        load_base_vae(tmp_path / "flat.safetensors")
+
+
+def test_a_pipeline_folder_uses_its_own_vaes_settings(golden, tmp_path):
+    (tmp_path / "vae").mkdir()
+    settings = json.loads((golden / "base_vae" / "config.json").read_text())
+    settings |= {"scaling_factor": 0.3611, "shift_factor": 0.1159}
+    (tmp_path / "vae" / "config.json").write_text(json.dumps(settings))
+    weights = (golden / "base_vae" / "diffusion_pytorch_model.safetensors").read_bytes()
+    (tmp_path / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(weights)
+    found = load_base_vae(tmp_path)
+    assert (found.shift, found.scale) == (0.1159, 0.3611)

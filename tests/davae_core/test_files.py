@@ -139,3 +139,25 @@ def test_equal_weights_hash_equally_and_any_change_shows():
     assert tensor_hash(tensors) == tensor_hash(same)
     assert tensor_hash(tensors) != tensor_hash({"a": torch.ones(3, 2), "b": torch.zeros(4)})
     assert tensor_hash(tensors) != tensor_hash({"a": torch.ones(2, 3).half(), "b": torch.zeros(4)})
+
+
+def header(text: bytes, length: int | None = None) -> bytes:
+    return (len(text) if length is None else length).to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header(b'{"a": 1}'),
+        header(b'{"a": {"dtype": "F32"}}'),
+        header(b"{ and no more", 0xF0_00_00_00_00),
+        header(b"{" + b" " * 127, 0x80)[:60],
+    ],
+    ids=["number", "no offsets", "huge header", "cut, begins like a pickle"],
+)
+def test_foreign_headers_are_one_sentence(tmp_path, content):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"is not a safetensors file|is cut short") as caught:
+        read_safetensors(path)
+    assert "pickle" not in str(caught.value)

@@ -144,3 +144,10 @@ def test_other_checkpoints_are_refused(tmp_path):
         convert_codec(tmp_path / "list.bin")
     with pytest.raises(CheckpointError, match="does not exist"):
         convert_codec(tmp_path / "missing.bin")
+
+
+def test_a_damaged_checkpoint_is_refused_before_anything_is_written(published, tmp_path):
+    del published["vae.decoder.conv_out.weight"]
+    torch.save(published, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin lacks joint\.decoder\.conv_out"):
+        convert_codec(tmp_path / "pytorch_model.bin")
