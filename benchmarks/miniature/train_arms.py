@@ -44,6 +44,7 @@ class Recipe:
 
 ARMS = (
     Recipe("frozen_0.5", "frozen", 0.5),
+    Recipe("trained_0.02", "trained", 0.02),
     Recipe("trained_0.05", "trained", 0.05),
     Recipe("control", "frozen", 0.0, detail="zero"),
     Recipe("trained_0", "trained", 0.0),
