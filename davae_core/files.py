@@ -7,6 +7,7 @@ import json
 import os
 import pickletools
 import secrets
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -127,12 +128,15 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
+        mode = stat.S_IMODE(beside.stat().st_mode)
     except OSError as error:
         raise _write_error(path, error) from error
     try:
         write(beside)
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
+        # safetensors puts a private file of its own there.
+        beside.chmod(mode)
         beside.replace(path)
     except (OSError, SafetensorError) as error:
         raise _write_error(path, error) from error
