@@ -1,0 +1,156 @@
+import pytest
+import torch
+
+from davae_core.flow import (
+    add_noise,
+    published_sample_weights,
+    published_training_sigmas,
+    sample_euler,
+    sample_sigmas,
+    shift_sigma,
+    shifted_sigmas,
+    velocity_loss,
+    velocity_target,
+)
+from davae_core.latents import LatentLayout
+
+PUBLISHED_30 = (
+    1, .9912, .9819, .9721, .9617, .9507, .9390, .9266, .9134, .8993, .8842, .8680, .8507, .8319, .8117, .7898, .7659,
+    .7399, .7113, .6799, .6451, .6064, .5630, .5142, .4588, .3954, .3220, .2362, .1344, .0119, 0,
+)  # fmt: skip
+LAYOUT = LatentLayout(base_channels=3, detail_channels=5)
+
+
+def test_thirty_steps_at_shift_4_are_the_published_ones():
+    sigmas = shifted_sigmas(30, 4.0)
+    assert sigmas.dtype == torch.float32
+    torch.testing.assert_close(sigmas, torch.tensor(PUBLISHED_30), atol=5.1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("steps", "shift"), [(1, 4.0), (7, 3.0), (30, 4.0), (50, 5.0)])
+def test_sigmas_are_those_of_diffusers_sd3_scheduler(steps, shift):
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0)
+    scheduler.set_shift(shift)
+    scheduler.set_timesteps(steps)
+    torch.testing.assert_close(shifted_sigmas(steps, shift), scheduler.sigmas, atol=1e-6, rtol=0)
+
+
+def test_no_steps_are_refused():
+    with pytest.raises(ValueError, match="at least one step"):
+        shifted_sigmas(0, 4.0)
+
+
+def test_shift_moves_levels_towards_noise_and_1_leaves_them():
+    assert shift_sigma(0.5, 4.0) == pytest.approx(0.8)
+    assert shift_sigma(0.3, 1.0) == pytest.approx(0.3)
+    ends = torch.tensor([0.0, 1.0])
+    assert torch.equal(shift_sigma(ends, 4.0), ends)
+
+
+def test_the_published_training_levels_are_a_thousand_with_noise_first():
+    levels = published_training_sigmas(4.0)
+    assert len(levels) == 1000 and levels[0] == 1
+    found = [round(float(levels[place]), 3) for place in (250, 500, 750)]
+    assert found == [0.923, 0.801, 0.573]
+
+
+def test_training_levels_are_logit_normal_before_the_shift():
+    generator = torch.Generator().manual_seed(0)
+    sigmas = sample_sigmas(20_000, 4.0, generator)
+    unshifted = torch.logit(shift_sigma(sigmas.double(), 1 / 4.0))
+    assert sigmas.min() > 0 and sigmas.max() < 1
+    assert abs(unshifted.mean()) < 0.03 and abs(unshifted.std() - 1) < 0.03
+    again = sample_sigmas(20_000, 4.0, torch.Generator().manual_seed(0))
+    assert torch.equal(sigmas, again)
+
+
+def test_the_published_grid_draws_only_its_own_levels_with_the_same_spread():
+    generator = torch.Generator().manual_seed(0)
+    sigmas = sample_sigmas(20_000, 4.0, generator, published_grid=True)
+    assert set(sigmas.tolist()) <= set(published_training_sigmas(4.0).tolist())
+    plain = sample_sigmas(20_000, 4.0, generator)
+    for share in (0.1, 0.5, 0.9):
+        assert abs(sigmas.quantile(share) - plain.quantile(share)) < 0.02
+
+
+def test_noise_and_velocity_lie_on_one_straight_line():
+    torch.manual_seed(0)
+    latents, noise = torch.randn(2, 8, 4, 4), torch.randn(2, 8, 4, 4)
+    sigma = torch.tensor([0.0, 0.25])
+    noised = add_noise(latents, noise, sigma)
+    assert torch.equal(noised[0], latents[0])
+    velocity = velocity_target(latents, noise)
+    torch.testing.assert_close(noised[1] - 0.25 * velocity[1], latents[1])
+    torch.testing.assert_close(noised[1] + 0.75 * velocity[1], noise[1])
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
+def test_the_loss_is_the_paper_s_weighted_mean(weight):
+    torch.manual_seed(0)
+    prediction, target = torch.randn(2, 8, 4, 6), torch.randn(2, 8, 4, 6)
+    squares = (prediction - target) ** 2
+    base, detail = squares[:, :3], squares[:, 3:]
+    wanted = (base.sum((1, 2, 3)) + weight * detail.sum((1, 2, 3))) / ((3 + weight * 5) * 24)
+    found = velocity_loss(prediction, target, LAYOUT, weight)
+    torch.testing.assert_close(found.loss, wanted.mean())
+    torch.testing.assert_close(found.base, base.mean())
+    torch.testing.assert_close(found.detail, detail.mean())
+
+
+def test_the_published_weights_make_it_the_published_loss():
+    torch.manual_seed(0)
+    latents, noise = torch.randn(4, 8, 4, 4), torch.randn(4, 8, 4, 4)
+    sigma = torch.tensor([0.05, 0.2, 0.6, 0.95])
+    prediction = torch.randn(4, 8, 4, 4)
+    level = sigma[:, None, None, None]
+    rebuilt = add_noise(latents, noise, sigma) - level * prediction
+    factor = torch.minimum((1 - sigma) / sigma, torch.tensor(5.0))
+    wanted = (((rebuilt - latents) ** 2).mean((1, 2, 3)) * factor).mean()
+    weights = published_sample_weights(sigma)
+    found = velocity_loss(prediction, velocity_target(latents, noise), LAYOUT, 1.0, weights)
+    torch.testing.assert_close(found.loss, wanted)
+
+
+def test_detail_of_weight_0_gets_no_gradient():
+    prediction = torch.zeros(1, 8, 2, 2, requires_grad=True)
+    velocity_loss(prediction, torch.ones(1, 8, 2, 2), LAYOUT, 0.0).loss.backward()
+    assert torch.count_nonzero(prediction.grad[:, 3:]) == 0
+    assert torch.count_nonzero(prediction.grad[:, :3]) == 12
+
+
+def test_halves_are_compared_in_float32():
+    prediction = torch.full((1, 8, 2, 2), 300.0, dtype=torch.float16)
+    assert velocity_loss(prediction, torch.zeros_like(prediction), LAYOUT, 1.0).loss == 90_000
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_euler_along_the_true_velocity_arrives_at_the_latent(steps):
+    torch.manual_seed(0)
+    latents, noise = torch.randn(2, 8, 4, 4), torch.randn(2, 8, 4, 4)
+    seen, told = [], []
+
+    def velocity(x, sigma):
+        seen.append(sigma.tolist())
+        return velocity_target(latents, noise)
+
+    sigmas = shifted_sigmas(steps, 4.0)
+    found = sample_euler(velocity, noise, sigmas, progress=lambda *step: told.append(step))
+    torch.testing.assert_close(found, latents)
+    assert seen == [[float(sigma)] * 2 for sigma in sigmas[:-1]]
+    assert told == [(step + 1, steps) for step in range(steps)]
+
+
+def test_guidance_goes_beyond_the_conditional_velocity():
+    noise = torch.zeros(1, 8, 2, 2)
+    found = sample_euler(
+        lambda x, sigma: torch.full_like(x, 2.0),
+        noise,
+        torch.tensor([1.0, 0.0]),
+        guidance=2.5,
+        unconditional=lambda x, sigma: torch.full_like(x, 1.0),
+    )
+    assert torch.equal(found, torch.full_like(noise, -(1 + 2.5)))
+    with pytest.raises(ValueError, match="unconditional"):
+        sample_euler(lambda x, sigma: x, noise, torch.tensor([1.0, 0.0]), guidance=2.5)
