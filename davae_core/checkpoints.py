@@ -30,6 +30,7 @@ FORMAT_VERSION = 1
 KIND_CODEC = "vae"
 KIND_BASE_VAE = "base_vae"
 KIND_LATENT = "latent"
+KIND_TEXT_ENCODER = "text_encoder"
 PREFIXES = ("first_stage_model.", "vae.", "")
 """Where a stock checkpoint keeps its VAE; the empty prefix is a VAE file of its own."""
 
@@ -325,6 +326,7 @@ def what_is(shapes: Mapping[str, tuple[int, ...]], described: Mapping[str, Any])
         KIND_CODEC: "a DA-VAE",
         KIND_BASE_VAE: "a plain base VAE",
         KIND_LATENT: "a stored latent",
+        KIND_TEXT_ENCODER: "a miniature CLIP text encoder",
         "adapter": "a DA-VAE adapter",
         "merged": "a merged DA-VAE model",
     }
@@ -344,6 +346,11 @@ def what_is(shapes: Mapping[str, tuple[int, ...]], described: Mapping[str, Any])
         return "a LoRA"
     if any("joint_blocks." in name or "transformer_blocks." in name for name in names):
         return "a diffusion transformer"
+    if "text_model.embeddings.token_embedding.weight" in names:
+        width = shapes["text_model.embeddings.token_embedding.weight"][-1]
+        return f"a CLIP text encoder of width {width}"
+    if any(name.startswith("encoder.block.") for name in names):
+        return "a T5 text encoder"
     return "an unknown kind of file" if names else "a file without tensors"
 
 
@@ -370,6 +377,8 @@ def inspect_file(path: str | Path) -> FileReport:
         )
     if described.get("kind") == KIND_BASE_VAE:
         lines += _base_lines(path, described)
+    if described.get("kind") == KIND_TEXT_ENCODER:
+        lines += _text_encoder_lines(path, described)
     if not described:
         lines.append("It was not written by this project (no DA-VAE metadata).")
     return FileReport(data["kind"], tuple(lines), data)
@@ -381,6 +390,18 @@ def _base_lines(path: str | Path, described: Mapping[str, Any]) -> list[str]:
         return [
             f"Latent: {channels} channels; model space is (x - {shift:.4f}) * {scale:.4f}. "
             "A DA-VAE can be trained on it (python -m training vae)."
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _text_encoder_lines(path: str | Path, described: Mapping[str, Any]) -> list[str]:
+    try:
+        sizes = described["text_model"]
+        width, layers = int(sizes["hidden_size"]), int(sizes["num_hidden_layers"])
+        return [
+            f"Text: {layers} layers of width {width} over CLIP's own vocabulary; as the only text encoder it gives a "
+            f"context of 77 tokens and {width + 1280} pooled channels. Load Miniature CLIP reads it."
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error

@@ -13,3 +13,8 @@ def davae_path() -> Path:
 def base_vae_path() -> Path:
     """The miniature base VAE that the DA-VAE was trained from."""
     return _FOLDER / "mini_base_vae.safetensors"
+
+
+def clip_path() -> Path:
+    """The miniature CLIP-L, the stack's only text encoder."""
+    return _FOLDER / "mini_clip_l.safetensors"
