@@ -24,13 +24,21 @@ def load_transformer(path: str | Path) -> dict[str, Tensor]:
     `transformer`, sharded or not). Raises CheckpointError for anything else and for quantised storage.
     """
     path = Path(path)
-    tensors = _read_folder(path) if path.is_dir() else _read_file(path)
-    found = _without_prefix(tensors)
+    found = transformer_part(path, _read_folder(path) if path.is_dir() else _read_file(path))
     if any(name.endswith(_QUANTISED) for name in found):
         raise CheckpointError(
             f"{path} holds a quantised transformer, whose layers cannot be changed one by one: "
             "give the same model in float16, bfloat16 or float32."
         )
+    return found
+
+
+def transformer_part(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The SD3 transformer among the tensors read from `path`, under Stability's names, without prefix.
+
+    Quantised storage is handed through. Raises CheckpointError when there is no such transformer.
+    """
+    found = _without_prefix(tensors)
     if looks_like_diffusers_transformer(found):
         try:
             found = diffusers_to_stability(found)

@@ -219,6 +219,7 @@ def test_bases_that_are_none_are_called_what_they_are(tmp_path, golden, live):
         load_transformer(tmp_path / "adapter.safetensors")
     quantised = {
         "x_embedder.proj.weight": torch.zeros(1),
+        "final_layer.linear.bias": torch.zeros(1),
         "joint_blocks.0.x.scale_weight": torch.zeros(1),
     }
     save_file(quantised, tmp_path / "fp8.safetensors")

@@ -1,14 +1,6 @@
-"""The only file that touches ComfyUI's internals, from 0.3.64 to today.
+"""A DA-VAE file as ComfyUI's VAE object."""
 
-It looks for features, never for version numbers. `problems()` is its self-test: what the installed ComfyUI lacks.
-"""
-
-import inspect
-import logging
-import sys
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +8,13 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
 import comfy.sd
-import folder_paths
 import torch
 from torch import Tensor, nn
 
-from ..davae_core.autoencoder import DetailAlignedVAE
-from ..davae_core.checkpoints import read_codec_file
-from ..davae_core.files import CheckpointError
-from ..davae_core.latents import LatentLayout, crop_to_multiple
-
-LOG = logging.getLogger(__name__)
+from ...davae_core.autoencoder import DetailAlignedVAE
+from ...davae_core.checkpoints import read_codec_file
+from ...davae_core.latents import LatentLayout, crop_to_multiple
+from .host import intermediate_dtype
 
 ENCODE_ELEMENTS_PER_PIXEL = 1767
 """ComfyUI's own estimate for a KL encoder, in elements per picture pixel."""
@@ -33,53 +22,6 @@ DECODE_ELEMENTS_PER_PIXEL = 2178
 """The same for a KL decoder."""
 FALLBACK_TILE, FALLBACK_OVERLAP = 32, 8
 """Latent cells. ComfyUI's own fallback tile of 64 cells is 1024 pixels here: as large as what did not fit."""
-
-
-def supported(target: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `options` that the installed ComfyUI's schema or input class takes."""
-    if is_dataclass(target):
-        known = {field.name for field in fields(target)}
-    else:
-        known = set(inspect.signature(target.__init__).parameters)  # type: ignore[misc]
-    return {name: value for name, value in options.items() if name in known}
-
-
-def problems() -> list[str]:
-    """Which of ComfyUI's names and parameters we build on are missing; empty when all is well."""
-    wanted: tuple[tuple[object, str], ...] = (
-        (comfy.sd, "VAE"),
-        (comfy.ops, "disable_weight_init"),
-        (comfy.model_management, "intermediate_device"),
-        (comfy.model_management, "load_models_gpu"),
-        (comfy.model_management, "throw_exception_if_processing_interrupted"),
-        (comfy.model_management, "vae_offload_device"),
-        (comfy.model_patcher, "ModelPatcher"),
-        (comfy.sd.VAE, "decode_tiled_"),
-        (comfy.sd.VAE, "vae_encode_crop_pixels"),
-        (folder_paths, "get_full_path"),
-    )
-    missing = [
-        f"{getattr(owner, '__name__', owner)}.{name}"
-        for owner, name in wanted
-        if not hasattr(owner, name)
-    ]
-    parameters = inspect.signature(comfy.sd.VAE.__init__).parameters
-    missing += [
-        f"comfy.sd.VAE({name}=)" for name in ("sd", "device", "dtype") if name not in parameters
-    ]
-    return missing
-
-
-def log_self_test() -> None:
-    """One clear line in ComfyUI's log: ready, or what this ComfyUI lacks."""
-    missing = problems()
-    if missing:
-        LOG.warning(
-            "DA-VAE: this ComfyUI lacks %s, so its nodes may fail: update DA-VAE.",
-            ", ".join(missing),
-        )
-    else:
-        LOG.info("DA-VAE: nodes ready.")
 
 
 class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
@@ -215,38 +157,3 @@ def describe_vae(vae: object) -> str:
         return f"the DA-VAE {vae.file}"
     channels = getattr(vae, "latent_channels", None)
     return "no VAE" if channels is None else f"an ordinary VAE of {channels} latent channels"
-
-
-def file_names(folder: str) -> list[str]:
-    """Names in one of ComfyUI's model folders, extra model paths included."""
-    return list(folder_paths.get_filename_list(folder))
-
-
-def file_path(folder: str, name: str) -> Path:
-    """The file of that name in one of ComfyUI's model folders. Raises CheckpointError when it is not there."""
-    path = folder_paths.get_full_path(folder, name)
-    if path is None:
-        raise CheckpointError(
-            f"{name} is not in ComfyUI's models/{folder} folders: pick another file, or put it there and refresh."
-        )
-    return Path(path)
-
-
-def show_text(text: str, node_id: str) -> None:
-    """Show text on a node in the browser; there is none when ComfyUI's modules are used without its server."""
-    # Not imported here: only a running server has it, and importing it elsewhere has side effects.
-    server = getattr(sys.modules.get("server"), "PromptServer", None)
-    running = getattr(server, "instance", None)
-    if running is not None:
-        running.send_progress_text(text, node_id)
-
-
-def intermediate_device() -> torch.device:
-    """Where ComfyUI keeps pictures and latents between nodes."""
-    return comfy.model_management.intermediate_device()  # type: ignore[no-any-return]
-
-
-def intermediate_dtype() -> torch.dtype:
-    """In what type ComfyUI keeps pictures and latents between nodes (float32 before 0.18)."""
-    asked = getattr(comfy.model_management, "intermediate_dtype", None)
-    return torch.float32 if asked is None else asked()

@@ -1,0 +1,26 @@
+"""The server the nodes run in, and where it keeps what passes between nodes."""
+
+import sys
+
+import comfy.model_management
+import torch
+
+
+def show_text(text: str, node_id: str) -> None:
+    """Show text on a node in the browser; there is none when ComfyUI's modules are used without its server."""
+    # Not imported here: only a running server has it, and importing it elsewhere has side effects.
+    server = getattr(sys.modules.get("server"), "PromptServer", None)
+    running = getattr(server, "instance", None)
+    if running is not None:
+        running.send_progress_text(text, node_id)
+
+
+def intermediate_device() -> torch.device:
+    """Where ComfyUI keeps pictures and latents between nodes."""
+    return comfy.model_management.intermediate_device()  # type: ignore[no-any-return]
+
+
+def intermediate_dtype() -> torch.dtype:
+    """In what type ComfyUI keeps pictures and latents between nodes (float32 before 0.18)."""
+    asked = getattr(comfy.model_management, "intermediate_dtype", None)
+    return torch.float32 if asked is None else asked()

@@ -1,0 +1,192 @@
+"""A widened Stable Diffusion 3.5 as ComfyUI's MODEL: an ordinary one, which every stock node takes.
+
+Importing this file registers the widened model with ComfyUI, so its stock loaders read merged files too.
+"""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import comfy.latent_formats
+import comfy.sd
+import comfy.supported_models
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ...davae_core.adapter import Adapter, Advice, base_hash, read_adapter
+from ...davae_core.description import (
+    DESCRIPTION,
+    ModelDescription,
+    description_tensor,
+    read_description,
+)
+from ...davae_core.files import CheckpointError, read_shapes
+from ...davae_core.latents import LatentLayout, to_model_space, to_vae_space
+from ...davae_core.presets import SD3
+from ...davae_core.transformer_files import transformer_part
+from ...davae_core.widened_model import is_widened, widen_model
+
+PREVIEW_DECODER = "davae_taesd3_decoder"
+"""What the padded preview decoder's file in models/vae_approx is called (`davae preview-decoder` writes it)."""
+BASE_SHIFT = float(comfy.supported_models.SD3.sampling_settings["shift"])
+"""The schedule's shift of the pretrained model, which a model without adapter still is."""
+WEIGHT_TYPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "fp8_e4m3fn": {"dtype": torch.float8_e4m3fn},
+    "fp8_e4m3fn_fast": {"dtype": torch.float8_e4m3fn, "fp8_optimizations": True},
+    "fp8_e5m2": {"dtype": torch.float8_e5m2},
+}
+"""The stock loader's choices of weight types and the options they mean to ComfyUI."""
+
+
+class DetailAlignedLatent(comfy.latent_formats.LatentFormat):  # type: ignore[misc]
+    """ComfyUI's description of our latent: VAE space <-> model space, size and previews."""
+
+    def __init__(self, layout: LatentLayout = SD3.layout) -> None:
+        self.layout = layout
+        self.latent_channels = layout.channels
+        self.spacial_downscale_ratio = layout.factor
+        self.scale_factor, self.shift_factor = layout.base_scale, layout.base_shift
+        if layout == SD3.layout:
+            self._preview_like_sd3()
+
+    def process_in(self, latent: Tensor) -> Tensor:
+        """VAE space -> model space. Raises ValueError for a latent of another number of channels."""
+        if latent.shape[1] != self.layout.channels:
+            raise ValueError(
+                f"The latent has {latent.shape[1]} channels, but the DA-VAE model draws {self.layout.channels}: "
+                "make it with DA-VAE Encode or Empty DA-VAE Latent, or use the model this latent was made for."
+            )
+        return to_model_space(latent, self.layout)
+
+    def process_out(self, latent: Tensor) -> Tensor:
+        """Model space -> VAE space."""
+        return to_vae_space(latent, self.layout)
+
+    def _preview_like_sd3(self) -> None:
+        """The base channels in model space are an SD3 latent; the detail adds nothing to a preview's colours."""
+        sd3 = comfy.latent_formats.SD3()
+        nothing = [[0.0, 0.0, 0.0] for _ in range(self.layout.detail_channels)]
+        self.latent_rgb_factors = [*sd3.latent_rgb_factors, *nothing]
+        self.latent_rgb_factors_bias = sd3.latent_rgb_factors_bias
+        self.taesd_decoder_name = PREVIEW_DECODER
+
+
+class DetailAlignedSD3(comfy.supported_models.SD3):  # type: ignore[misc]
+    """Stable Diffusion 3.5 with the channels of a detail-aligned latent, as ComfyUI detects it.
+
+    What the file says of itself (davae_core/description.py) decides the latent and the schedule's shift.
+    """
+
+    unet_config = {  # noqa: RUF012 - ComfyUI reads these as class attributes
+        "in_channels": SD3.layout.channels,
+        "out_channels": SD3.layout.channels,
+        "pos_embed_scaling_factor": None,
+    }
+    latent_format = DetailAlignedLatent
+    # bfloat16 first: it is what the published model was trained in, and float16 can overflow.
+    supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]  # noqa: RUF012
+    description = ModelDescription()
+
+    def get_model(
+        self, state_dict: dict[str, Tensor], prefix: str = "", device: torch.device | None = None
+    ) -> Any:
+        """ComfyUI's model object; takes the description out of `state_dict`, which is loaded next."""
+        told = state_dict.pop(prefix + DESCRIPTION, None)
+        if told is not None:
+            self.description = read_description(told)
+        self.latent_format = DetailAlignedLatent(self.description.layout)
+        self.sampling_settings["shift"] = self.description.advice.shift
+        return super().get_model(state_dict, prefix, device)
+
+    def process_unet_state_dict_for_saving(
+        self, state_dict: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """What Save Model writes: the weights and the description."""
+        told = {DESCRIPTION: description_tensor(self.description)}
+        return super().process_unet_state_dict_for_saving({**state_dict, **told})  # type: ignore[no-any-return]
+
+
+def register() -> None:
+    """Let ComfyUI's loaders know the widened model; once, also when the pack is imported again."""
+    known = comfy.supported_models.models
+    if not any(config.__name__ == DetailAlignedSD3.__name__ for config in known):
+        known.append(DetailAlignedSD3)
+
+
+def load_model(
+    base: Path, adapter: Path | None, weight_type: str, disable_dynamic: bool = False
+) -> Any:
+    """A MODEL from a pretrained transformer's file, widened, with the adapter in it as an ordinary LoRA.
+
+    `base` may be a merged model, which needs no adapter. Untouched weights are handed to ComfyUI as they came from the
+    file. Raises CheckpointError, naming the files, when they are not what they should be or do not belong together.
+    """
+    tensors = read_transformer(base)
+    found = None if adapter is None else read_adapter(adapter)
+    tensors = _widened(base, tensors, adapter, found)
+    lora = None if found is None or adapter is None else comfy.utils.load_torch_file(str(adapter))
+    options = {"model_options": dict(WEIGHT_TYPES[weight_type])}
+    loader = comfy.sd.load_diffusion_model_state_dict
+    if "disable_dynamic" in inspect.signature(loader).parameters:
+        options["disable_dynamic"] = disable_dynamic
+    patcher = loader(tensors, **options)
+    if patcher is None:
+        raise CheckpointError(
+            f"{base} is not a transformer that ComfyUI knows: give Stable Diffusion 3.5 Medium."
+        )
+    if lora is not None:
+        patcher, _ = comfy.sd.load_lora_for_models(patcher, None, lora, 1.0, 0.0)
+    # ComfyUI >= 0.15 asks for this to make a second copy of a model.
+    patcher.cached_patcher_init = (load_model, (base, adapter, weight_type))
+    return patcher
+
+
+def read_transformer(path: Path) -> dict[str, Tensor]:
+    """The transformer in a file, under Stability's names, read as ComfyUI reads files. Raises CheckpointError."""
+    read_shapes(path)  # one sentence for what is no safetensors file; ComfyUI would also unpickle
+    return transformer_part(path, comfy.utils.load_torch_file(str(path)))
+
+
+def _widened(
+    base: Path, tensors: dict[str, Tensor], adapter_path: Path | None, adapter: Adapter | None
+) -> dict[str, Tensor]:
+    """The tensors to load: widened unless they are already, with the description of the whole among them."""
+    layout = SD3.layout if adapter is None else adapter.layout
+    if is_widened(tensors, layout):
+        if adapter is not None:
+            raise CheckpointError(
+                f"{base} is a DA-VAE model already, so the adapter {adapter_path} cannot go on top of it: "
+                "pick no adapter, or the pretrained model the adapter was trained on."
+            )
+        return tensors
+    parents = {} if adapter is None else adapter.parents
+    advice = Advice(shift=BASE_SHIFT) if adapter is None else adapter.advice
+    if adapter is not None and adapter_path is not None:
+        check_adapter_fits(adapter_path, adapter, base, tensors)
+    try:
+        wide = widen_model(tensors, layout)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{base} cannot be widened for a DA-VAE ({error}): give Stable Diffusion 3.5 Medium in float32, float16, "
+            "bfloat16 or plain float8."
+        ) from error
+    return {**wide, DESCRIPTION: description_tensor(ModelDescription(layout, advice, parents))}
+
+
+def check_adapter_fits(
+    adapter_path: Path, adapter: Adapter, base_path: Path, tensors: dict[str, Tensor]
+) -> None:
+    """Raise CheckpointError, naming both files, unless the adapter was trained on this base."""
+    if adapter.parents.get("base") not in (None, base_hash(tensors)):
+        raise CheckpointError(
+            f"The adapter {adapter_path} was trained on another base than {base_path}: pick that base, or an adapter "
+            "for this one."
+        )
+
+
+def description_of(model: Any) -> ModelDescription | None:
+    """What a MODEL says of itself; None for a model that is not ours."""
+    config = model.model.model_config
+    return config.description if isinstance(config, DetailAlignedSD3) else None
