@@ -208,7 +208,11 @@ class DetailAlignedVAE(nn.Module):
         return CodecMoments(base, Moments.from_channels(self.detail.down(trunk.features(images))))
 
     def encode(self, images: Tensor) -> Tensor:
-        """Pictures -> latents [B, C + D, H/(f s), W/(f s)] in VAE space, posterior means (no sampling)."""
+        """Pictures -> latents [B, C + D, H/(f s), W/(f s)] in VAE space, posterior means (no sampling).
+
+        Raises ValueError when a side is no multiple of f * s, or when a value is NaN or infinite.
+        """
+        self._check_images(images)
         moments = self.encode_moments(images)
         return join(moments.base.mean, self.normalise_detail(moments.detail.mean), self.layout)
 
@@ -250,7 +254,7 @@ class DetailAlignedVAE(nn.Module):
         self, images: Tensor, tile: int = 512, overlap: int = 64, progress: Progress | None = None
     ) -> Tensor:
         """`encode` in tiles of `tile` picture pixels that share `overlap`; both multiples of f * s."""
-        self._check_sides(images)
+        self._check_images(images)
         return map_tiled(self.encode, images, tile, overlap, (1, self.layout.factor), progress)
 
     def decode_tiled(
@@ -283,6 +287,13 @@ class DetailAlignedVAE(nn.Module):
             )
         self.detail.mean.copy_(mean)
         self.detail.std.copy_(std)
+
+    def _check_images(self, images: Tensor) -> None:
+        self._check_sides(images)
+        if not torch.isfinite(images).all():
+            raise ValueError(
+                "The picture holds NaN or infinite values: look at the step that made it."
+            )
 
     def _check_sides(self, images: Tensor) -> None:
         height, width = images.shape[-2:]

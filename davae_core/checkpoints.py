@@ -20,7 +20,7 @@ from .files import (
     CheckpointError,
     read_safetensors,
     read_shapes,
-    tensor_hash,
+    value_hash,
     write_safetensors,
 )
 from .latents import LatentLayout, token_count
@@ -208,7 +208,7 @@ def write_codec_file(
         "backbone": asdict(config.backbone),
         "stem_order": config.stem_order,
         "shared_trunk": config.shared_trunk,
-        "parents": {"base_encoder": tensor_hash(base), **(parents or {})},
+        "parents": {"base_encoder": value_hash(base), **(parents or {})},
     }
     write_described(path, kept, described)
 
@@ -234,7 +234,7 @@ def load_base_vae(path: str | Path, channels: int | None = None) -> BaseVae:
     metadata or the folder's config.json, else they are SD3's. Raises CheckpointError.
     """
     path = Path(path)
-    file = _weights_in(path)
+    file = weights_file(path)
     settings = _diffusers_settings(file.parent)
     tensors, metadata = read_safetensors(file)
     described = read_metadata(file, metadata)
@@ -286,7 +286,8 @@ def _diffusers_settings(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) and found.get("_class_name") == "AutoencoderKL" else {}
 
 
-def _weights_in(path: Path) -> Path:
+def weights_file(path: Path) -> Path:
+    """The safetensors file that `load_base_vae` reads at `path`, a file or a folder. Raises CheckpointError."""
     if not path.is_dir():
         return path
     file = path / "diffusion_pytorch_model.safetensors"

@@ -19,14 +19,14 @@ from tqdm import tqdm
 from . import demo, mini
 from .arguments import MINIATURE, parser
 from .autoencoder import DetailAlignedVAE
-from .checkpoints import inspect_file, load_base_vae, write_codec_file
+from .checkpoints import inspect_file, load_base_vae, weights_file, write_codec_file
 from .comparison import DAVAE, compare
 from .comparison_report import report, table, write_report
 from .contact_sheet import write_contact_sheet
 from .images import ImageError, read_image, write_image
 from .latent_files import load_latents, save_latents
 from .latents import crop_to_multiple, token_count
-from .official import convert_codec
+from .official import convert_codec, statistics_file
 from .presets import SD3
 
 Item = TypeVar("Item")
@@ -47,6 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             COMMANDS[options.command](options)
     except torch.cuda.OutOfMemoryError:
         return _fail("The GPU has too little free memory: add --tiled, or --device cpu.")
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        return _fail(
+            "This computer has too little free memory: "
+            + ("add --tiled." if _could_tile(options) else "close other programs or give less.")
+        )
     except OSError as error:
         return _fail(
             f"{error.filename or 'A file'} cannot be used ({error.strerror}): check the path."
@@ -77,7 +84,7 @@ def run_inspect(options: argparse.Namespace) -> None:
 @torch.inference_mode()
 def run_encode(options: argparse.Namespace) -> None:
     """`davae encode`."""
-    _refuse_same(options.image, options.output)
+    _refuse_overwriting(options.output, options.image, _codec_path(options))
     codec = _codec(options)
     picture = _picture(options.image, codec)
     with _tiles_bar() as progress:
@@ -86,7 +93,7 @@ def run_encode(options: argparse.Namespace) -> None:
             if options.tiled
             else codec.encode(picture)
         )
-    save_latents(options.output, latents, codec)
+    save_latents(options.output, latents, codec.layout, _codec_path(options))
     height, width = picture.shape[-2:]
     _write(
         f"{options.output}: latent {list(latents.shape[1:])} of {width}x{height} pixels, "
@@ -97,8 +104,9 @@ def run_encode(options: argparse.Namespace) -> None:
 @torch.inference_mode()
 def run_decode(options: argparse.Namespace) -> None:
     """`davae decode`."""
+    _refuse_overwriting(options.output, options.latent, _codec_path(options))
     codec = _codec(options)
-    latents = load_latents(options.latent, codec, options.vae)
+    latents = load_latents(options.latent, codec, _codec_path(options))
     if latents.shape[0] != 1:
         raise CommandError(
             f"{options.latent} holds {latents.shape[0]} latents: give a file with one."
@@ -119,15 +127,17 @@ def run_decode(options: argparse.Namespace) -> None:
 def run_reconstruct(options: argparse.Namespace) -> None:
     """`davae reconstruct`."""
     _refuse_same_stems(options.images)
+    for path in options.images:
+        for output in _reconstructions(options.output, path):
+            _refuse_overwriting(output, *options.images)
     codec = _codec(options)
     folder = _folder(options.output)
     found = []
     for path in _bar(options.images):
         comparison = compare(path.stem, _picture(path, codec), codec, tiled=options.tiled)
-        write_image(folder / f"{path.stem}_davae.png", comparison.rebuilt[DAVAE])
-        write_contact_sheet(
-            folder / f"{path.stem}_comparison.png", [comparison], path.name, f"codec: {options.vae}"
-        )
+        picture, sheet = _reconstructions(folder, path)
+        write_image(picture, comparison.rebuilt[DAVAE])
+        write_contact_sheet(sheet, [comparison], path.name, f"codec: {options.vae}")
         found.append(comparison.scores)
     write_report(folder / "report.json", report(found, {"davae": str(options.vae)}))
     _write(table(found))
@@ -135,10 +145,12 @@ def run_reconstruct(options: argparse.Namespace) -> None:
 
 def run_convert(options: argparse.Namespace) -> None:
     """`davae convert`."""
-    _refuse_same(options.source, options.output)
+    stats = statistics_file(options.source, options.stats)
+    read = [options.source, stats, options.base and weights_file(options.base)]
+    _refuse_overwriting(options.output, *(path for path in read if path is not None))
     channels = SD3.layout.base_channels
     base = load_base_vae(options.base, channels) if options.base is not None else None
-    converted = convert_codec(options.source, options.stats, base)
+    converted = convert_codec(options.source, stats, base, options.compact)
     write_codec_file(options.output, converted.config, converted.tensors, options.compact)
     _write("\n".join(inspect_file(options.output).lines) + "\n")
 
@@ -153,11 +165,13 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
 }
 
 
-def _codec(options: argparse.Namespace) -> DetailAlignedVAE:
+def _codec_path(options: argparse.Namespace) -> Path:
     path = Path(options.vae)
-    if options.vae == MINIATURE and not path.exists():
-        path = mini.davae_path()
-    return DetailAlignedVAE.from_file(path, _device(options.device), torch.float32)
+    return mini.davae_path() if options.vae == MINIATURE and not path.exists() else path
+
+
+def _codec(options: argparse.Namespace) -> DetailAlignedVAE:
+    return DetailAlignedVAE.from_file(_codec_path(options), _device(options.device), torch.float32)
 
 
 def _device(name: str) -> str:
@@ -191,9 +205,25 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _refuse_same(source: Path, output: Path) -> None:
-    if source.exists() and output.exists() and source.samefile(output):
-        raise CommandError(f"{output} is the file that is read: name another one with -o.")
+def _refuse_overwriting(output: Path, *sources: Path) -> None:
+    for source in sources:
+        if source.exists() and output.exists() and source.samefile(output):
+            raise CommandError(
+                f"{output} is a file that this command reads: name another one with -o."
+            )
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # PyTorch has no type of its own for the CPU's memory running out.
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _could_tile(options: argparse.Namespace) -> bool:
+    return "tiled" in options and not options.tiled
+
+
+def _reconstructions(folder: Path, image: Path) -> tuple[Path, Path]:
+    return folder / f"{image.stem}_davae.png", folder / f"{image.stem}_comparison.png"
 
 
 def _refuse_same_stems(paths: Sequence[Path]) -> None:

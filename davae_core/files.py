@@ -161,6 +161,14 @@ def _write_error(path: Path, error: Exception) -> CheckpointError:
     )
 
 
+def value_hash(tensors: Mapping[str, Tensor]) -> str:
+    """`tensor_hash` of the float32 values: weights hash equally in whichever dtype they are kept without loss.
+
+    A copy that was *rounded* to a smaller dtype holds other values and hashes differently.
+    """
+    return tensor_hash({name: tensor.float() for name, tensor in tensors.items()})
+
+
 def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, shapes, dtypes and bytes, in the order of the names; equal weights hash equally."""
     digest = hashlib.sha256()

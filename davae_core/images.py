@@ -28,7 +28,7 @@ def read_image(path: str | Path) -> Tensor:
         ``[1, 3, H, W]`` float32 in [-1, 1].
 
     Raises:
-        ImageError: when the file is missing, is not a picture, or is cut short.
+        ImageError: when the file is missing, is not a picture, is cut short, or holds NaN or infinite values.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,11 +51,18 @@ def read_image(path: str | Path) -> Tensor:
         ) from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError(f"{path} is damaged or cut short: download or copy it again.") from error
+    if not torch.isfinite(image).all():
+        raise ImageError(
+            f"{path} holds NaN or infinite values, which are no brightness: write it again without them."
+        )
     return image
 
 
 def image_from_pil(picture: Image.Image) -> Tensor:
-    """A Pillow picture of any mode as ``[1, 3, H, W]`` float32 in [-1, 1]; alpha is dropped."""
+    """A Pillow picture of any mode as ``[1, 3, H, W]`` float32 in [-1, 1]; alpha is dropped.
+
+    What is not a finite number in a float picture becomes NaN.
+    """
     return torch.from_numpy(_to_rgb(picture)).permute(2, 0, 1)[None].contiguous() * 2 - 1
 
 
@@ -65,7 +72,8 @@ def _to_rgb(picture: Image.Image) -> NDArray[np.float32]:
         grey = np.asarray(picture, dtype=np.float32)
         # 32-bit modes carry 16-bit PNG samples in "I"; a float picture is already in [0, 1] or 8-bit.
         top = 65535.0 if picture.mode != "F" else (255.0 if grey.size and grey.max() > 1 else 1.0)
-        return np.repeat(np.clip(grey / top, 0, 1)[..., None], 3, axis=-1)
+        shades = np.where(np.isfinite(grey), np.clip(grey / top, 0, 1), np.float32(np.nan))
+        return np.repeat(shades[..., None], 3, axis=-1)
     # Through RGBA, so that a palette's transparent entries keep their colour.
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")

@@ -8,29 +8,38 @@ from torch import Tensor
 
 from .autoencoder import DetailAlignedVAE
 from .checkpoints import FORMAT_VERSION, KIND_LATENT, read_metadata, what_is
-from .files import METADATA_KEY, CheckpointError, read_safetensors, tensor_hash, write_safetensors
-from .latents import check_latents
+from .files import (
+    METADATA_KEY,
+    CheckpointError,
+    open_safetensors,
+    read_safetensors,
+    value_hash,
+    write_safetensors,
+)
+from .latents import LatentLayout, check_latents
 
 SAMPLES = "samples"
 _ENCODING_PARTS = ("encoder.", "quant_conv.", "detail.")
 
 
-def save_latents(path: str | Path, latents: Tensor, codec: DetailAlignedVAE) -> None:
-    """Write latents [B, C + D, h, w] in VAE space that `codec` made. Raises CheckpointError when it cannot."""
+def save_latents(
+    path: str | Path, latents: Tensor, layout: LatentLayout, codec_file: str | Path
+) -> None:
+    """Write latents [B, C + D, h, w] in VAE space that the codec in `codec_file` made. Raises CheckpointError."""
     described = {
         "kind": KIND_LATENT,
         "format_version": FORMAT_VERSION,
-        "layout": asdict(codec.layout),
-        "parents": {"vae": encoding_hash(codec)},
+        "layout": asdict(layout),
+        "parents": {"vae": encoding_hash(codec_file)},
     }
     write_safetensors(path, {SAMPLES: latents}, {METADATA_KEY: json.dumps(described)})
 
 
-def load_latents(path: str | Path, codec: DetailAlignedVAE, codec_name: str | Path) -> Tensor:
+def load_latents(path: str | Path, codec: DetailAlignedVAE, codec_file: str | Path) -> Tensor:
     """Latents [B, C + D, h, w] for `codec`, in its dtype and on its device.
 
-    Raises CheckpointError when the file is no latent, belongs to another codec than `codec_name`, has another layout or
-    holds NaN.
+    Raises CheckpointError when the file is no latent, belongs to another codec than the one in `codec_file`, has
+    another layout, is empty or holds NaN.
     """
     tensors, metadata = read_safetensors(path)
     described = read_metadata(path, metadata)
@@ -42,20 +51,25 @@ def load_latents(path: str | Path, codec: DetailAlignedVAE, codec_name: str | Pa
     try:
         check_latents(tensors[SAMPLES], codec.layout)
     except ValueError as error:
-        raise CheckpointError(f"{path} cannot be decoded with {codec_name}: {error}") from error
+        raise CheckpointError(f"{path} cannot be decoded with {codec_file}: {error}") from error
     made_by = described.get("parents", {}).get("vae")
-    if made_by not in (None, encoding_hash(codec)):
+    if made_by not in (None, encoding_hash(codec_file)):
         raise CheckpointError(
-            f"{path} was encoded with another DA-VAE than {codec_name}: "
+            f"{path} was encoded with another DA-VAE than {codec_file}: "
             "decode it with the file that encoded it, or encode the picture again."
         )
     return _like_weights(tensors[SAMPLES], codec)
 
 
-def encoding_hash(codec: DetailAlignedVAE) -> str:
-    """SHA-256 of the weights that decide what a latent means; compact and whole files of one codec agree."""
-    parts = codec.state_dict().items()
-    return tensor_hash({name: part for name, part in parts if name.startswith(_ENCODING_PARTS)})
+def encoding_hash(codec_file: str | Path) -> str:
+    """`value_hash` of the weights that decide what a latent means, as the file holds them.
+
+    Read from the file, because a codec may have been loaded in another dtype. Compact and whole files of one codec
+    agree. Raises CheckpointError.
+    """
+    with open_safetensors(codec_file) as file:
+        names = [name for name in file.keys() if name.startswith(_ENCODING_PARTS)]  # noqa: SIM118
+        return value_hash({name: file.get_tensor(name) for name in names})
 
 
 def _like_weights(latents: Tensor, codec: DetailAlignedVAE) -> Tensor:

@@ -50,8 +50,8 @@ class LatentLayout:
 
 
 def check_latents(latents: Tensor, layout: LatentLayout) -> None:
-    """Raise ValueError unless `latents` is [B, C + D, h, w] with finite values."""
-    if latents.ndim != 4 or latents.shape[1] != layout.channels:
+    """Raise ValueError unless `latents` is [B, C + D, h, w], no side 0, with finite values."""
+    if latents.ndim != 4 or latents.shape[1] != layout.channels or not latents.numel():
         raise ValueError(
             f"This latent has the shape {list(latents.shape)}, but this DA-VAE needs [batch, {layout.channels}, "
             f"height/{layout.factor}, width/{layout.factor}]: use a latent made for it (DA-VAE Encode or "

@@ -33,13 +33,16 @@ class Converted:
 
 
 def convert_codec(
-    source: str | Path, stats: str | Path | None = None, base: BaseVae | None = None
+    source: str | Path,
+    stats: str | Path | None = None,
+    base: BaseVae | None = None,
+    compact: bool = False,
 ) -> Converted:
     """Convert a published stage-1 checkpoint.
 
-    `stats`: JSON with the detail channels' mean and std; by default the latent_norm_stats.json beside `source`, else
-    0 and 1. `base`: the pretrained VAE, needed only when the checkpoint does not hold it. Raises CheckpointError,
-    also for `full`-mode checkpoints, which are another model.
+    `stats`: JSON with the detail channels' mean and std; None: see `statistics_file`, and 0 and 1 without one.
+    `base`: the pretrained VAE, needed only when the checkpoint does not hold it whole. `compact`: the base decoder may
+    be missing. Raises CheckpointError, also for `full`-mode checkpoints, which are another model.
     """
     source = Path(source)
     published = _read_published(source)
@@ -48,13 +51,7 @@ def convert_codec(
             f"{source} is not a published DA-VAE checkpoint (no dc_down and dc_up): give the stage-1 file."
         )
     own = _vae_under(published, _OWN)
-    base_tensors = _vae_under(published, _BASE) or (
-        base.vae.state_dict() if base is not None else {}
-    )
-    if not base_tensors:
-        raise CheckpointError(
-            f"{source} does not hold its base VAE: give the pretrained VAE it was trained on with --base."
-        )
+    base_tensors = _base_tensors(source, published, base, compact)
     config = _config(source, published, own, base_tensors, base)
     tensors = _tensors(published, own, base_tensors, config, _statistics(source, stats))
     # Before anything is written: a damaged source must not cost an existing file.
@@ -78,6 +75,36 @@ def _vae_under(published: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
         if name.startswith(prefix)
     }
     return diffusers_vae_to_ldm(part)
+
+
+def _base_tensors(
+    source: Path, published: Mapping[str, Tensor], base: BaseVae | None, compact: bool
+) -> dict[str, Tensor]:
+    held = _vae_under(published, _BASE)
+    given = {} if base is None else base.vae.state_dict()
+    if held and (compact or any(name.startswith("decoder.") for name in held)):
+        return held
+    if not held and not given:
+        raise CheckpointError(
+            f"{source} does not hold its base VAE: give the pretrained VAE it was trained on with --base."
+        )
+    if not given:
+        raise CheckpointError(
+            f"{source} holds the encoder of its base VAE but not the decoder, which drafts need: "
+            "give the pretrained VAE with --base, or add --compact to do without drafts."
+        )
+    if not all(name in given and _nearly_equal(given[name], held[name]) for name in held):
+        raise CheckpointError(
+            f"{source} holds the encoder of another base VAE than --base names: give the VAE it was trained on."
+        )
+    return given
+
+
+def _nearly_equal(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors can be copies of each other, rounded to bfloat16 or not."""
+    return first.shape == second.shape and torch.allclose(
+        first.float(), second.float(), rtol=2**-7, atol=1e-6
+    )
 
 
 def _config(
@@ -164,9 +191,17 @@ def _tensors(
     return tensors | {"detail.mean": mean, "detail.std": std}
 
 
+def statistics_file(source: str | Path, stats: str | Path | None) -> Path | None:
+    """`stats`, or else the latent_norm_stats.json beside `source`, or None when there is neither."""
+    beside = Path(source).parent / STATS_NAME
+    if stats is not None:
+        return Path(stats)
+    return beside if beside.is_file() else None
+
+
 def _statistics(source: Path, stats: str | Path | None) -> tuple[Tensor, Tensor] | None:
-    path = source.parent / STATS_NAME if stats is None else Path(stats)
-    if stats is None and not path.is_file():
+    path = statistics_file(source, stats)
+    if path is None:
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -41,13 +41,19 @@ def test_presets_have_the_shapes_of_the_paper(preset):
     config = PRESETS[preset]
     with torch.device("meta"):
         codec = DetailAlignedVAE(config)
-        latents = codec.encode(torch.empty(1, 3, 512, 512))
-    assert latents.shape == (
-        1,
-        config.layout.channels,
-        512 // config.layout.factor,
-        512 // config.layout.factor,
-    )
+        moments = codec.encode_moments(torch.empty(1, 3, 512, 512))
+    side = 512 // config.layout.factor
+    assert moments.base.mean.shape == (1, config.layout.base_channels, side, side)
+    assert moments.detail.mean.shape == (1, config.layout.detail_channels, side, side)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("way", ["encode", "encode_tiled"])
+def test_pictures_that_are_no_numbers_are_refused(way, value, tiny_codec):
+    images = torch.zeros(1, 3, 16, 16)
+    images[0, 1, 2, 3] = value
+    with pytest.raises(ValueError, match="holds NaN or infinite values"):
+        getattr(tiny_codec, way)(images)
 
 
 def test_the_sd3_codec_has_the_published_size_and_keys():

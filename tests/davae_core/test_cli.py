@@ -58,7 +58,8 @@ def test_decode_gives_back_the_picture_and_a_draft_of_half_the_size(codec_file, 
     codec = DetailAlignedVAE.from_file(codec_file)
     with torch.inference_mode():
         wanted = codec.decode(load_file(latent)["samples"])
-    assert (read_image(whole) - wanted).abs().max() <= 1 / 255
+    # Half a step of 8 bits is 1/255 here; the rest is for computing in another order.
+    assert (read_image(whole) - wanted).abs().max() <= 1 / 255 + 1e-4
     assert Image.open(draft).size == (32, 20)
 
 
@@ -154,6 +155,20 @@ def test_convert_can_take_the_base_vae_and_leave_its_decoder_out(
     assert main(["convert", str(published_file), "-o", str(compact), *base, "--compact"]) == 0
     assert DetailAlignedVAE.from_file(whole).decoder is not None
     assert DetailAlignedVAE.from_file(compact).decoder is None
+
+
+@pytest.mark.parametrize("rest", ["--base", "--compact"])
+def test_convert_completes_a_source_that_holds_only_the_base_encoder(
+    rest, published_file, published, golden, tmp_path
+):
+    base_decoder = "original_vae_model.vae.decoder."
+    torch.save(
+        {k: v for k, v in published.items() if not k.startswith(base_decoder)}, published_file
+    )
+    output = tmp_path / "ours.safetensors"
+    given = [rest, str(golden / "base_vae")] if rest == "--base" else [rest]
+    assert main(["convert", str(published_file), "-o", str(output), *given]) == 0
+    assert (DetailAlignedVAE.from_file(output).decoder is None) == (rest == "--compact")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import pickle
 import resource
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -216,6 +217,13 @@ def test_weights_given_as_a_latent_and_several_latents_are_refused(vae, latent, 
     assert "holds 2 latents" in fails("decode", latent, "out.png", "--vae", vae)
 
 
+@pytest.mark.parametrize("shape", [(0, 32, 8, 8), (1, 32, 0, 8), (1, 32, 8, 0)])
+def test_a_latent_without_anything_in_it_is_refused(shape, vae, latent, fails):
+    save_file({"samples": torch.zeros(shape)}, latent)
+    sentence = fails("decode", latent, "out.png", "--vae", vae)
+    assert "latent.safetensors" in sentence and str(list(shape)) in sentence
+
+
 def test_a_draft_from_a_compact_file_points_to_the_stock_vae(vae, latent, tmp_path, fails):
     compact = tmp_path / "compact.safetensors"
     DetailAlignedVAE.from_file(vae).save(compact, compact=True)
@@ -227,6 +235,35 @@ def test_convert_runs_no_code_from_a_pickle(tmp_path, fails):
     torch.save({"vae.x": torch.zeros(1), "code": Explosive(tmp_path / "exploded")}, source)
     assert "never run" in fails("convert", source, "out.safetensors")
     assert not (tmp_path / "exploded").exists()
+
+
+def test_convert_asks_for_the_base_decoder_where_the_source_lacks_it(
+    published_file, published, tmp_path, fails
+):
+    base_decoder = "original_vae_model.vae.decoder."
+    torch.save(
+        {k: v for k, v in published.items() if not k.startswith(base_decoder)}, published_file
+    )
+    sentence = fails("convert", published_file, "out.safetensors")
+    assert "pytorch_model.bin holds the encoder of its base VAE but not the decoder" in sentence
+    assert "--base" in sentence and "--compact" in sentence
+
+
+def test_convert_refuses_another_base_than_the_source_holds_the_encoder_of(
+    published_file, published, golden, tmp_path, fails
+):
+    base_decoder = "original_vae_model.vae.decoder."
+    torch.save(
+        {k: v for k, v in published.items() if not k.startswith(base_decoder)}, published_file
+    )
+    other = tmp_path / "other"
+    shutil.copytree(golden / "base_vae", other)
+    weights = load_file(other / "diffusion_pytorch_model.safetensors")
+    save_file(
+        {k: 1.1 * v for k, v in weights.items()}, other / "diffusion_pytorch_model.safetensors"
+    )
+    sentence = fails("convert", published_file, "out.safetensors", "--base", other)
+    assert "holds the encoder of another base VAE" in sentence
 
 
 def test_convert_refuses_an_sd1_vae_as_sd3s(published_file, published, tmp_path, fails):
@@ -246,12 +283,79 @@ def test_convert_refuses_statistics_that_are_none(text, published_file, tmp_path
     fails("convert", published_file, "out.safetensors", "--stats", stats)
 
 
-def test_a_file_is_not_written_over_the_one_that_is_read(vae, photo, published_file, capsys):
-    ours = published_file.rename(published_file.with_suffix(".safetensors"))
-    before = ours.read_bytes()
-    assert main(["convert", str(ours), "-o", str(ours)]) == 1
-    assert ours.read_bytes() == before
-    assert "is the file that is read" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "read", ["encode --vae", "decode LATENT", "decode --vae", "convert SRC", "convert --base"]
+)
+def test_a_file_is_not_written_over_one_that_is_read(
+    read, vae, photo, latent, published_file, tmp_path, golden, capsys
+):
+    base = tmp_path / "base"
+    shutil.copytree(golden / "base_vae", base)
+    picture = tmp_path / "picture.png"
+    renamed = published_file.with_suffix(".safetensors")
+    renamed.hardlink_to(published_file)
+    picture.hardlink_to(latent if read == "decode LATENT" else vae)
+    command, output = {
+        "encode --vae": (["encode", photo, "--vae", vae], vae),
+        "decode LATENT": (["decode", latent, "--vae", vae], picture),
+        "decode --vae": (["decode", latent, "--vae", vae], picture),
+        "convert SRC": (["convert", published_file], renamed),
+        "convert --base": (
+            ["convert", published_file, "--base", base],
+            base / "diffusion_pytorch_model.safetensors",
+        ),
+    }[read]
+    before = output.read_bytes()
+    assert main([*map(str, command), "-o", str(output)]) == 1
+    assert output.read_bytes() == before
+    assert f"{output} is a file that this command reads" in capsys.readouterr().err
+
+
+def test_reconstruct_does_not_write_over_a_picture_it_reads(vae, photo, tmp_path, capsys):
+    other = tmp_path / "photo_davae.png"
+    other.write_bytes(photo.read_bytes())
+    command = ["reconstruct", str(photo), str(other), "-o", str(tmp_path), "--vae", str(vae)]
+    assert main(command) == 1
+    assert other.read_bytes() == photo.read_bytes()
+    assert "photo_davae.png is a file that this command reads" in capsys.readouterr().err
+
+
+def test_a_picture_with_nan_is_refused(vae, tmp_path, fails):
+    values = np.full((16, 16), 0.5, dtype=np.float32)
+    values[3, 4] = np.nan
+    Image.fromarray(values).save(tmp_path / "depth.tiff")
+    sentence = fails("encode", tmp_path / "depth.tiff", "out.safetensors", "--vae", vae)
+    assert "depth.tiff holds NaN" in sentence
+
+
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_too_little_memory_is_one_sentence(command, vae, tmp_path):
+    source, output = tmp_path / "source", tmp_path / "out"
+    if command == "encode":
+        source, output = source.with_suffix(".png"), output.with_suffix(".safetensors")
+        Image.new("RGB", (8000, 8000)).save(source)
+    else:
+        source, output = source.with_suffix(".safetensors"), output.with_suffix(".png")
+        save_file({"samples": torch.zeros(1, 32, 500, 500)}, source)
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_LITTLE_MEMORY, command, source, "-o", output, "--vae", vae],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "davae: This computer has too little free memory: add --tiled.\n"
+    assert not output.exists()
+
+
+WITH_LITTLE_MEMORY = """
+import resource, sys
+import torch
+from davae_core.cli import main
+torch.set_num_threads(1)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000, resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def test_reconstruct_refuses_two_pictures_of_one_name(vae, photo, tmp_path, capsys):

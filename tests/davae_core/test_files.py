@@ -14,6 +14,7 @@ from davae_core.files import (
     read_safetensors,
     read_shapes,
     tensor_hash,
+    value_hash,
     write_atomically,
     write_safetensors,
 )
@@ -139,6 +140,13 @@ def test_equal_weights_hash_equally_and_any_change_shows():
     assert tensor_hash(tensors) == tensor_hash(same)
     assert tensor_hash(tensors) != tensor_hash({"a": torch.ones(3, 2), "b": torch.zeros(4)})
     assert tensor_hash(tensors) != tensor_hash({"a": torch.ones(2, 3).half(), "b": torch.zeros(4)})
+
+
+def test_values_hash_equally_in_every_dtype_that_holds_them():
+    stored = {"a": torch.linspace(-1, 1, 7).half()}
+    wider = {"a": stored["a"].float()}
+    assert value_hash(stored) == value_hash(wider) == tensor_hash(wider)
+    assert value_hash(stored) != value_hash({"a": torch.linspace(-1, 1, 7)})
 
 
 def header(text: bytes, length: int | None = None) -> bytes:
