@@ -219,7 +219,7 @@ def _light(random: np.random.Generator, picture: Field, size: int) -> Field:
     return picture * slope[..., None]
 
 
-def _mask(
+def coverage(
     size: int,
     box: tuple[int, int, int, int],
     draw_shape: Callable[[ImageDraw.ImageDraw, int], None],
@@ -233,7 +233,7 @@ def _mask(
     return np.asarray(small, dtype=np.float32) / 255
 
 
-def _outline(shape: str) -> NDArray[np.float64]:
+def outline(shape: str) -> NDArray[np.float64]:
     """Corners ``[n, 2]`` of a shape of radius 1 around the origin."""
     fine = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     if shape in ("circle", "ring"):
@@ -278,14 +278,14 @@ def _paint(random: np.random.Generator, picture: Field, thing: SceneObject, size
     turn = np.array(
         [[np.cos(thing.turn), np.sin(thing.turn)], [-np.sin(thing.turn), np.cos(thing.turn)]]
     )
-    corners = _outline(thing.shape) @ turn * thing.radius * size
+    corners = outline(thing.shape) @ turn * thing.radius * size
 
     def draw_shape(draw: ImageDraw.ImageDraw, zoom: int) -> None:
         draw.polygon([tuple(p) for p in (corners + centre) * zoom], fill=255)
         if thing.shape == "ring":
             draw.polygon([tuple(p) for p in (corners * 0.55 + centre) * zoom], fill=0)
 
-    cover = _mask(size, box, draw_shape)
+    cover = coverage(size, box, draw_shape)
     surface = _surface(random, thing, cover.shape[0])
     blur = ImageFilter.GaussianBlur(max(0.5, 0.02 * size))
     soft = (
@@ -345,7 +345,7 @@ def _line(random: np.random.Generator, picture: Field, size: int) -> Field:
         else:
             draw.line([tuple(p) for p in ends * zoom], fill=255, width=thick)
 
-    cover = _mask(size, (0, 0, size, size), draw_shape)[..., None] * random.uniform(0.6, 1)
+    cover = coverage(size, (0, 0, size, size), draw_shape)[..., None] * random.uniform(0.6, 1)
     return picture * (1 - cover) + tone * cover
 
 
@@ -359,7 +359,7 @@ def _write(random: np.random.Generator, picture: Field, word: str, size: int) ->
         font = ImageFont.load_default(height * zoom)
         draw.text((left * zoom, top * zoom), word, fill=255, font=font)
 
-    cover = _mask(size, (0, 0, size, size), draw_shape)[..., None]
+    cover = coverage(size, (0, 0, size, size), draw_shape)[..., None]
     return picture * (1 - cover) + tone * cover
 
 
