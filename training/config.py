@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import TrainingError
+from .limits import check_least, check_plain_name, check_range
 from .yaml_config import read_config
 
 
@@ -23,11 +24,11 @@ class SizesConfig:
 
     def __post_init__(self) -> None:
         for width in self.widths or ():
-            _check_least("model.sizes.widths", width, 1)
+            check_least("model.sizes.widths", width, 1)
         for name in ("res_blocks", "norm_groups", "base_channels", "detail_channels", "ratio"):
             value = getattr(self, name)
             if value is not None:
-                _check_least(f"model.sizes.{name}", value, 1)
+                check_least(f"model.sizes.{name}", value, 1)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class ModelConfig:
             raise TrainingError(
                 "model.base_scale is 0, which wipes the base latent out: give another number or leave it empty."
             )
-        _check_range("model.detail_dropout", self.detail_dropout, 0.0, 0.99)
+        check_range("model.detail_dropout", self.detail_dropout, 0.0, 0.99)
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,9 @@ class DataConfig:
                 "data.cache_mb and data.workers are both set, but every worker would fill a cache of its own: use one "
                 "of them."
             )
-        _check_least("data.crop", self.crop, 1)
-        _check_least("data.cache_mb", self.cache_mb, 0)
-        _check_least("data.workers", self.workers, 0)
+        check_least("data.crop", self.crop, 1)
+        check_least("data.cache_mb", self.cache_mb, 0)
+        check_least("data.workers", self.workers, 0)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class PerceptualConfig:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_least("loss.perceptual.weight", self.weight, 0)
+        check_least("loss.perceptual.weight", self.weight, 0)
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class KLLossConfig:
     per: Literal["value", "picture"] = "value"
 
     def __post_init__(self) -> None:
-        _check_least("loss.kl.weight", self.weight, 0)
+        check_least("loss.kl.weight", self.weight, 0)
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class AlignmentConfig:
     mode: Literal["fixed", "adaptive"] = "fixed"
 
     def __post_init__(self) -> None:
-        _check_least("loss.alignment.weight", self.weight, 0)
+        check_least("loss.alignment.weight", self.weight, 0)
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,9 @@ class GanConfig:
 
     def __post_init__(self) -> None:
         for name in ("weight", "start_step", "learning_rate"):
-            _check_least(f"loss.gan.{name}", getattr(self, name), 0)
+            check_least(f"loss.gan.{name}", getattr(self, name), 0)
         for name in ("channels", "layers"):
-            _check_least(f"loss.gan.{name}", getattr(self, name), 1)
+            check_least(f"loss.gan.{name}", getattr(self, name), 1)
 
 
 @dataclass(frozen=True)
@@ -173,8 +174,8 @@ class LossConfig:
     gan: GanConfig = field(default_factory=GanConfig)
 
     def __post_init__(self) -> None:
-        _check_least("loss.l1", self.l1, 0)
-        _check_least("loss.mse", self.mse, 0)
+        check_least("loss.l1", self.l1, 0)
+        check_least("loss.mse", self.mse, 0)
 
 
 @dataclass(frozen=True)
@@ -198,12 +199,12 @@ class OptimizerConfig:
                 f"optimizer.betas has {len(self.betas)} numbers, but AdamW takes two."
             )
         for beta in self.betas:
-            _check_range("optimizer.betas", beta, 0.0, 0.999999)
+            check_range("optimizer.betas", beta, 0.0, 0.999999)
         for name in ("learning_rate", "adamw_ratio", "weight_decay", "warmup_steps", "clip_norm"):
-            _check_least(f"optimizer.{name}", getattr(self, name), 0)
-        _check_range("optimizer.momentum", self.momentum, 0.0, 0.999999)
-        _check_range("optimizer.ema", self.ema, 0.0, 0.999999)
-        _check_range("optimizer.final_ratio", self.final_ratio, 0.0, 1.0)
+            check_least(f"optimizer.{name}", getattr(self, name), 0)
+        check_range("optimizer.momentum", self.momentum, 0.0, 0.999999)
+        check_range("optimizer.ema", self.ema, 0.0, 0.999999)
+        check_range("optimizer.final_ratio", self.final_ratio, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -222,8 +223,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate", "statistics_samples"):
-            _check_least(f"train.{name}", getattr(self, name), 1)
-        _check_range("train.seed", self.seed, 0, 2**63 - 1)
+            check_least(f"train.{name}", getattr(self, name), 1)
+        check_range("train.seed", self.seed, 0, 2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -237,10 +238,10 @@ class ValidationConfig:
     side_by_side: int = 4
 
     def __post_init__(self) -> None:
-        _check_least("validation.every", self.every, 1)
-        _check_least("validation.pictures", self.pictures, 1)
-        _check_least("validation.size", self.size, 1)
-        _check_least("validation.side_by_side", self.side_by_side, 0)
+        check_least("validation.every", self.every, 1)
+        check_least("validation.pictures", self.pictures, 1)
+        check_least("validation.size", self.size, 1)
+        check_least("validation.side_by_side", self.side_by_side, 0)
 
 
 @dataclass(frozen=True)
@@ -260,12 +261,9 @@ class OutputConfig:
             raise TrainingError(
                 "output.folder is missing: name the folder for checkpoints, logs and the result."
             )
-        if self.name != Path(self.name).name:
-            raise TrainingError(
-                f"output.name is {self.name!r}, but it must be a plain file name: choose the folder with output.folder."
-            )
+        check_plain_name("output.name", self.name)
         for name in ("checkpoint_every", "keep", "log_every"):
-            _check_least(f"output.{name}", getattr(self, name), 1)
+            check_least(f"output.{name}", getattr(self, name), 1)
 
 
 @dataclass(frozen=True)
@@ -315,13 +313,3 @@ def read_vae_config(path: Path, overrides: tuple[str, ...] = ()) -> VaeTrainingC
     Raises TrainingError, one sentence, for anything that is not a valid configuration.
     """
     return read_config(VaeTrainingConfig, path, overrides)
-
-
-def _check_least(name: str, value: float, least: int) -> None:
-    if value < least:
-        raise TrainingError(f"{name} is {value}, but it must be at least {least}.")
-
-
-def _check_range(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise TrainingError(f"{name} is {value}, but it must lie between {least} and {most}.")
