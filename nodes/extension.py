@@ -7,9 +7,23 @@ from .decode import Decode
 from .empty_latent import EmptyLatent
 from .encode import Encode
 from .inspect_file import InspectFile
+from .join_latent import JoinLatent
+from .load_model import LoadModel
 from .load_vae import LoadVAE
+from .sampler import Sampler
+from .split_latent import SplitLatent
 
-NODES: tuple[type[io.ComfyNode], ...] = (LoadVAE, Encode, Decode, EmptyLatent, InspectFile)
+NODES: tuple[type[io.ComfyNode], ...] = (
+    LoadModel,
+    LoadVAE,
+    Encode,
+    Decode,
+    EmptyLatent,
+    Sampler,
+    SplitLatent,
+    JoinLatent,
+    InspectFile,
+)
 
 
 class DetailAlignedExtension(ComfyExtension):  # type: ignore[misc]
@@ -17,6 +31,7 @@ class DetailAlignedExtension(ComfyExtension):  # type: ignore[misc]
 
     def __init__(self) -> None:
         # Not in on_load, which ComfyUI before 0.14 never calls.
+        compat.register()
         compat.log_self_test()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -9,7 +9,11 @@ from . import compat
 BUNDLED = "miniature (bundled)"
 """The name under which the bundled miniature stands beside the files of models/vae."""
 
-INSPECTED_FOLDERS = ("vae", "loras", "diffusion_models")
+NO_ADAPTER = "none (warm start)"
+"""The choice of no adapter: the widened model as it is before any training."""
+
+BASE_FOLDERS = ("diffusion_models", "checkpoints")
+INSPECTED_FOLDERS = ("vae", "loras", "diffusion_models", "checkpoints")
 
 
 def vae_names() -> list[str]:
@@ -20,6 +24,31 @@ def vae_names() -> list[str]:
 def vae_path(name: str) -> Path:
     """The file behind one of `vae_names`. Raises CheckpointError when it is gone."""
     return mini.davae_path() if name == BUNDLED else compat.file_path("vae", name)
+
+
+def base_names() -> list[str]:
+    """Names in models/diffusion_models, then those in models/checkpoints that are not there too."""
+    return list(
+        dict.fromkeys(name for folder in BASE_FOLDERS for name in compat.file_names(folder))
+    )
+
+
+def base_path(name: str) -> Path:
+    """The file behind one of `base_names`. Raises CheckpointError when it is gone."""
+    folder = next(
+        (folder for folder in BASE_FOLDERS if name in compat.file_names(folder)), BASE_FOLDERS[0]
+    )
+    return compat.file_path(folder, name)
+
+
+def adapter_names() -> list[str]:
+    """No adapter, then the names in models/loras."""
+    return [NO_ADAPTER, *compat.file_names("loras")]
+
+
+def adapter_path(name: str) -> Path | None:
+    """The file behind one of `adapter_names`, None for none. Raises CheckpointError when it is gone."""
+    return None if name == NO_ADAPTER else compat.file_path("loras", name)
 
 
 def inspected_names() -> list[str]:

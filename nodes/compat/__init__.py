@@ -3,17 +3,39 @@
 from .features import log_self_test, problems, supported
 from .folders import file_names, file_path
 from .host import intermediate_device, intermediate_dtype, show_text
+from .model import (
+    WEIGHT_TYPES,
+    describe_model,
+    description_of,
+    largest_token_side,
+    load_model,
+    patch_size,
+    register,
+)
+from .sampling import PUBLISHED, SamplingSettings, sample, sampler_names, scheduler_names
 from .vae import DetailAlignedComfyVAE, describe_vae
 
 __all__ = [
+    "PUBLISHED",
+    "WEIGHT_TYPES",
     "DetailAlignedComfyVAE",
+    "SamplingSettings",
+    "describe_model",
     "describe_vae",
+    "description_of",
     "file_names",
     "file_path",
     "intermediate_device",
     "intermediate_dtype",
+    "largest_token_side",
+    "load_model",
     "log_self_test",
+    "patch_size",
     "problems",
+    "register",
+    "sample",
+    "sampler_names",
+    "scheduler_names",
     "show_text",
     "supported",
 ]

@@ -32,7 +32,15 @@ def supported(target: type, options: Mapping[str, Any]) -> dict[str, Any]:
 def problems() -> list[str]:
     """Which of ComfyUI's names and parameters we build on are missing; empty when all is well."""
     wanted: tuple[tuple[object, str], ...] = (
+        (comfy.latent_formats, "LatentFormat"),
+        (comfy.model_base, "SD3"),
+        (comfy.sample, "prepare_noise"),
+        (comfy.samplers, "KSampler"),
         (comfy.sd, "VAE"),
+        (comfy.sd, "load_diffusion_model_state_dict"),
+        (comfy.sd, "load_lora_for_models"),
+        (comfy.supported_models, "SD3"),
+        (comfy.supported_models, "models"),
         (comfy.ops, "disable_weight_init"),
         (comfy.model_management, "intermediate_device"),
         (comfy.model_management, "load_models_gpu"),

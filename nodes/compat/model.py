@@ -88,6 +88,7 @@ class DetailAlignedSD3(comfy.supported_models.SD3):  # type: ignore[misc]
     # bfloat16 first: it is what the published model was trained in, and float16 can overflow.
     supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]  # noqa: RUF012
     description = ModelDescription()
+    source = "a merged file"
 
     def get_model(
         self, state_dict: dict[str, Tensor], prefix: str = "", device: torch.device | None = None
@@ -136,6 +137,9 @@ def load_model(
         raise CheckpointError(
             f"{base} is not a transformer that ComfyUI knows: give Stable Diffusion 3.5 Medium."
         )
+    patcher.model.model_config.source = (
+        base.name if adapter is None else f"{base.name} with {adapter.name}"
+    )
     if lora is not None:
         patcher, _ = comfy.sd.load_lora_for_models(patcher, None, lora, 1.0, 0.0)
     # ComfyUI >= 0.15 asks for this to make a second copy of a model.
@@ -190,3 +194,22 @@ def description_of(model: Any) -> ModelDescription | None:
     """What a MODEL says of itself; None for a model that is not ours."""
     config = model.model.model_config
     return config.description if isinstance(config, DetailAlignedSD3) else None
+
+
+def describe_model(model: Any) -> str:
+    """A few words for a MODEL input, used in error sentences."""
+    config = model.model.model_config
+    if isinstance(config, DetailAlignedSD3):
+        return f"the DA-VAE model ({config.source})"
+    return f"an ordinary model of {model.model.latent_format.latent_channels} latent channels"
+
+
+def largest_token_side(model: Any) -> int | None:
+    """Rows or columns of tokens that the model has positions for; None when it does not say."""
+    found = getattr(model.model.diffusion_model, "pos_embed_max_size", None)
+    return None if found is None else int(found)
+
+
+def patch_size(model: Any) -> int:
+    """Latent cells per token along one side."""
+    return int(model.model.diffusion_model.patch_size)

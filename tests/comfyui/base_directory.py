@@ -11,6 +11,7 @@ from davae_core import PRESETS, DetailAlignedVAE, KLAutoencoder, KLConfig
 from davae_core.checkpoints import save_base_vae
 
 from .server import PACK, ROOT
+from .tiny_models import write_transformers
 
 TRUNCATED = "truncated.safetensors"
 EMPTY = "empty.safetensors"
@@ -27,13 +28,23 @@ COMPACT = "davae_compact.safetensors"
 
 def make_base_directory(base: Path) -> None:
     """Fill `base` with what the server and its tests need."""
-    for folder in ("models/vae", "models/loras", "models/diffusion_models", "input", "output"):
-        (base / folder).mkdir(parents=True)
+    for folder in (
+        "vae",
+        "loras",
+        "diffusion_models",
+        "checkpoints",
+        "vae_approx",
+        "text_encoders",
+    ):
+        (base / "models" / folder).mkdir(parents=True)
+    for folder in ("input", "output"):
+        (base / folder).mkdir()
     (base / "custom_nodes").mkdir()
     (base / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
     write_codecs(base / "models" / "vae")
     write_bad_files(base / "models" / "vae")
     shutil.copy(base / "models/vae" / RANDOM, base / "models/loras" / "misplaced.safetensors")
+    write_transformers(base / "models")
 
 
 def write_codecs(folder: Path) -> None:

@@ -1,0 +1,98 @@
+"""Sampling a MODEL as ComfyUI's own KSampler does, with the published schedule among the choices."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_sampling
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from torch import Tensor
+
+from ...davae_core.flow import shifted_sigmas
+
+PUBLISHED = "da-vae"
+"""The schedule of the published code, which no stock scheduler matches: even steps, then the shift."""
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """The widgets of a sampler node; `shift` None is the model's own, `denoise` 1 starts from pure noise."""
+
+    seed: int
+    steps: int
+    guidance: float
+    sampler: str
+    scheduler: str
+    denoise: float
+    shift: float | None = None
+
+
+def sampler_names() -> list[str]:
+    """ComfyUI's samplers."""
+    return list(comfy.samplers.KSampler.SAMPLERS)
+
+
+def scheduler_names() -> list[str]:
+    """The published schedule, then ComfyUI's schedulers."""
+    return [PUBLISHED, *comfy.samplers.KSampler.SCHEDULERS]
+
+
+def sample(
+    model: Any, positive: Any, negative: Any, latent: dict[str, Any], settings: SamplingSettings
+) -> dict[str, Any]:
+    """A new LATENT drawn from noise, or from `latent` where it is not empty; its mask and batch numbers count.
+
+    Progress, previews and interrupts are ComfyUI's own.
+    """
+    if settings.shift is not None:
+        model = with_shift(model, settings.shift)
+    samples = latent["samples"]
+    noise = comfy.sample.prepare_noise(samples, settings.seed, latent.get("batch_index"))
+    drawn = comfy.sample.sample(
+        model,
+        noise,
+        settings.steps,
+        settings.guidance,
+        settings.sampler,
+        # KSampler computes a schedule of its own before it takes the one given as sigmas.
+        "simple" if settings.scheduler == PUBLISHED else settings.scheduler,
+        positive,
+        negative,
+        samples,
+        denoise=settings.denoise,
+        noise_mask=latent.get("noise_mask"),
+        sigmas=_published_sigmas(model, settings) if settings.scheduler == PUBLISHED else None,
+        callback=latent_preview.prepare_callback(model, settings.steps),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=settings.seed,
+    )
+    kept = {name: value for name, value in latent.items() if not name.startswith("downscale_ratio")}
+    return {**kept, "samples": drawn}
+
+
+def with_shift(model: Any, shift: float) -> Any:
+    """A clone of MODEL whose schedule has another shift, as stock ModelSamplingSD3 makes one."""
+
+    class Shifted(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):  # type: ignore[misc]
+        pass
+
+    sampling = Shifted(model.model.model_config)
+    sampling.set_parameters(shift=shift, multiplier=1000)
+    clone = model.clone()
+    clone.add_object_patch("model_sampling", sampling)
+    return clone
+
+
+def _published_sigmas(model: Any, settings: SamplingSettings) -> Tensor:
+    """[steps + 1] levels ending in 0: the whole schedule, or the end of a longer one for denoise below 1."""
+    if settings.denoise <= 0.0:
+        return torch.zeros(0)
+    # These samplers look one level ahead, for which ComfyUI leaves out the last but one of a longer schedule.
+    ahead = settings.sampler in comfy.samplers.KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS
+    steps = settings.steps + ahead
+    shift = float(model.get_model_object("model_sampling").shift)
+    levels = shifted_sigmas(int(steps / min(settings.denoise, 1.0)), shift)[-(steps + 1) :]
+    return torch.cat([levels[:-2], levels[-1:]]) if ahead else levels

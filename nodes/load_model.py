@@ -1,0 +1,90 @@
+"""Load DA-VAE SD3.5 Model: a pretrained model and an adapter become a MODEL."""
+
+from comfy_api.latest import io, ui
+
+from ..davae_core.adapter import Advice
+from . import compat, files
+
+
+class LoadModel(io.ComfyNode):  # type: ignore[misc]
+    """Stable Diffusion 3.5, widened by the detail channels, with the adapter in it -> MODEL."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        search = {
+            "search_aliases": [
+                "da-vae",
+                "sd3.5",
+                "sd3.5 2k",
+                "load diffusion model",
+                "fewer tokens",
+            ]
+        }
+        advanced = compat.supported(io.Combo.Input, {"advanced": True})
+        return io.Schema(
+            node_id="DAVAE_LoadModel",
+            display_name="Load DA-VAE SD3.5 Model",
+            category="DA-VAE",
+            description="Loads Stable Diffusion 3.5 Medium so that it draws DA-VAE latents: 1024 x 1024 pixels from "
+            "32 x 32 tokens. An ordinary MODEL: the stock samplers, LoRA loaders and model patches work on it.",
+            inputs=[
+                io.Combo.Input(
+                    "base_name",
+                    display_name="base",
+                    options=files.base_names(),
+                    tooltip="The pretrained model, in models/diffusion_models or models/checkpoints: a single file, a "
+                    "full checkpoint, or a diffusers file. A merged DA-VAE model needs no adapter.",
+                ),
+                io.Combo.Input(
+                    "adapter_name",
+                    display_name="adapter",
+                    options=files.adapter_names(),
+                    default=files.NO_ADAPTER,
+                    tooltip="A DA-VAE adapter in models/loras, trained on this base. Without one the model draws what "
+                    "its base draws at half the size, and no detail.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(compat.WEIGHT_TYPES),
+                    default="default",
+                    tooltip="How the weights are kept. float8 takes half the memory of bfloat16 and changes the "
+                    "picture a little.",
+                    **advanced,
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The model, with the adapter's shift in its schedule.")
+            ],
+            hidden=[io.Hidden.unique_id],
+            **compat.supported(io.Schema, search),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, base_name: str, adapter_name: str, weight_dtype: str) -> str:
+        adapter = files.adapter_path(adapter_name)
+        prints = [files.fingerprint(files.base_path(base_name)), weight_dtype]
+        return " ".join(prints if adapter is None else [*prints, files.fingerprint(adapter)])
+
+    @classmethod
+    def execute(cls, base_name: str, adapter_name: str, weight_dtype: str) -> io.NodeOutput:
+        # ComfyUI 0.3 does not check the choices of a V3 combo that comes through its API.
+        if weight_dtype not in compat.WEIGHT_TYPES:
+            raise ValueError(
+                f"Load DA-VAE SD3.5 Model has no weight type {weight_dtype!r}: "
+                f"pick one of {', '.join(compat.WEIGHT_TYPES)}."
+            )
+        base, adapter = files.base_path(base_name), files.adapter_path(adapter_name)
+        model = compat.load_model(base, adapter, weight_dtype)
+        description = compat.description_of(model)
+        assert description is not None
+        text = advice_text(description.advice)
+        compat.show_text(text, cls.hidden.unique_id)
+        return io.NodeOutput(model, ui=ui.PreviewText(text))
+
+
+def advice_text(advice: Advice) -> str:
+    """The model's advice to whoever samples it, one line."""
+    sizes = ", ".join(f"{side} px" for side in advice.sizes)
+    return f"{advice.steps} steps, cfg {advice.guidance:g}, shift {advice.shift:g} (set)" + (
+        f", trained at {sizes}" if sizes else ""
+    )

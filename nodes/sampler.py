@@ -1,0 +1,116 @@
+"""DA-VAE Sampler: a MODEL draws a latent, with the paper's settings to start from."""
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..davae_core.adapter import Advice
+from . import compat, pairing
+
+NAME = "DA-VAE Sampler"
+ADVICE = Advice()
+
+
+class Sampler(io.ComfyNode):  # type: ignore[misc]
+    """MODEL, conditioning and a latent [B, C + D, h, w] -> the latent, drawn."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        search = {"search_aliases": ["ksampler", "sampler", "da-vae", "sd3.5"]}
+        advanced = compat.supported(io.Float.Input, {"advanced": True})
+        return io.Schema(
+            node_id="DAVAE_Sampler",
+            display_name=NAME,
+            category="DA-VAE",
+            description="Draws a DA-VAE latent, set as in the paper: 30 steps, cfg 2.5, the adapter's own shift. It "
+            "checks that model and latent belong together. The stock samplers work as well.",
+            inputs=[
+                io.Model.Input("model", tooltip="A model from Load DA-VAE SD3.5 Model."),
+                io.Conditioning.Input("positive", tooltip="What the picture shall show."),
+                io.Conditioning.Input("negative", tooltip="What it shall not show."),
+                io.Latent.Input(
+                    "latent_image",
+                    tooltip="An empty DA-VAE latent, or one from DA-VAE Encode with denoise below 1.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Which noise the picture starts from.",
+                ),
+                io.Int.Input(
+                    "steps", default=ADVICE.steps, min=1, max=10000, tooltip="Steps of the sampler."
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=ADVICE.guidance,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="Guidance: how strongly the prompt is followed.",
+                ),
+                io.Float.Input(
+                    "shift",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.01,
+                    tooltip="Shift of the schedule towards noise; 0 takes what the model was trained with.",
+                    **advanced,
+                ),
+                io.Combo.Input(
+                    "sampler_name",
+                    options=compat.sampler_names(),
+                    default="euler",
+                    tooltip="The sampling method.",
+                ),
+                io.Combo.Input(
+                    "scheduler",
+                    options=compat.scheduler_names(),
+                    default=compat.PUBLISHED,
+                    tooltip="How the noise levels are spread; da-vae is the published schedule.",
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="1 starts from noise alone; less keeps that much of the given latent.",
+                ),
+            ],
+            outputs=[io.Latent.Output(tooltip="The drawn latent, for DA-VAE Decode.")],
+            **compat.supported(io.Schema, search),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        latent_image: dict[str, Any],
+        seed: int,
+        steps: int,
+        cfg: float,
+        shift: float,
+        sampler_name: str,
+        scheduler: str,
+        denoise: float,
+    ) -> io.NodeOutput:
+        pairing.check_model_fits(NAME, model, latent_image)
+        check_choice("sampler", sampler_name, compat.sampler_names())
+        check_choice("scheduler", scheduler, compat.scheduler_names())
+        settings = compat.SamplingSettings(
+            seed, steps, cfg, sampler_name, scheduler, denoise, shift=shift or None
+        )
+        return io.NodeOutput(compat.sample(model, positive, negative, latent_image, settings))
+
+
+def check_choice(what: str, choice: str, choices: list[str]) -> None:
+    """Raise ValueError for a choice that is not offered; ComfyUI 0.3 lets any through to the node."""
+    if choice not in choices:
+        raise ValueError(f"{NAME} has no {what} {choice!r}: pick one of {', '.join(choices)}.")

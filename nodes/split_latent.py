@@ -1,0 +1,42 @@
+"""Split DA-VAE Latent: base and detail channels apart."""
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..davae_core.latents import check_latents, split
+from ..davae_core.presets import PRESETS
+from . import compat
+
+LAYOUT = PRESETS["sd3"].layout
+
+
+class SplitLatent(io.ComfyNode):  # type: ignore[misc]
+    """[B, C + D, h, w] -> base [B, C, h, w], which the pretrained VAE decodes, and detail [B, D, h, w]."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        search = {"search_aliases": ["split", "base channels", "detail channels", "da-vae"]}
+        return io.Schema(
+            node_id="DAVAE_SplitLatent",
+            display_name="Split DA-VAE Latent",
+            category="DA-VAE",
+            description="Takes a DA-VAE latent apart. The base is an ordinary latent of half the picture's size: the "
+            "stock Stable Diffusion 3.5 VAE and model take it.",
+            inputs=[io.Latent.Input("samples", tooltip="A DA-VAE latent.")],
+            outputs=[
+                io.Latent.Output(
+                    display_name="base",
+                    tooltip="The base channels, an ordinary latent of half the size.",
+                ),
+                io.Latent.Output(display_name="detail", tooltip="The detail channels."),
+            ],
+            **compat.supported(io.Schema, search),
+        )
+
+    @classmethod
+    def execute(cls, samples: dict[str, Any]) -> io.NodeOutput:
+        latents = samples["samples"]
+        check_latents(latents, LAYOUT)
+        base, detail = split(latents, LAYOUT)
+        return io.NodeOutput({**samples, "samples": base}, {**samples, "samples": detail})

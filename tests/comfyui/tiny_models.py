@@ -1,0 +1,143 @@
+"""A tiny Stable Diffusion 3.5 with random weights, in every form a user may have, and adapters and LoRAs for it.
+
+It reads text of the bundled miniature CLIP: 4096 wide, 1344 pooled. Two blocks, the first with dual attention.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from davae_core.adapter import Adapter, Advice, base_hash, merge, widened_edges, write_adapter
+from davae_core.checkpoints import write_described
+from davae_core.description import DESCRIPTION, ModelDescription, description_tensor
+from davae_core.presets import SD3
+from davae_core.transformer_names import diffusers_to_stability
+
+from .server import ROOT
+
+BASE = "tiny_sd35.safetensors"
+DIFFUSERS = "tiny_sd35_diffusers.safetensors"
+FULL = "tiny_sd35_checkpoint.safetensors"
+FLOAT8 = "tiny_sd35_fp8.safetensors"
+SCALED_FLOAT8 = "tiny_sd35_fp8_scaled.safetensors"
+BLOCK_QUANTISED = "tiny_sd35_blocks.safetensors"
+OTHER_BASE = "tiny_other.safetensors"
+MERGED = "davae_tiny_merged.safetensors"
+ADAPTER = "davae_tiny.safetensors"
+ADAPTER_1024 = "davae_tiny_1024.safetensors"
+ADAPTER_OF_VAE = "davae_tiny_other_vae.safetensors"
+TRUNCATED_ADAPTER = "davae_tiny_truncated.safetensors"
+LORA_DIFFUSERS = "ordinary_diffusers.safetensors"
+LORA_KOHYA = "ordinary_kohya.safetensors"
+
+RANK, WIDTH = 4, 128
+CONTEXT, POOLED, POSITIONS = 4096, 64 + 1280, 72
+ADVICE = Advice(shift=4.0, guidance=2.5, steps=30)
+GOLDEN = ROOT / "tests" / "data" / "golden" / "transformer" / "base.safetensors"
+
+
+def tiny_base(seed: int = 0) -> dict[str, Tensor]:
+    """The transformer under diffusers' names, float32."""
+    torch.manual_seed(seed)
+    tensors = {
+        name: torch.randn_like(tensor) * tensor.std() if tensor.std() > 0 else tensor
+        for name, tensor in load_file(GOLDEN).items()
+    }
+    embedder = "time_text_embed.text_embedder.linear_1.weight"
+    return {
+        **tensors,
+        "context_embedder.weight": torch.randn(WIDTH, CONTEXT) * 0.07,
+        embedder: torch.randn(WIDTH, POOLED) * 0.08,
+        "pos_embed.pos_embed": torch.randn(1, POSITIONS**2, WIDTH) * 0.5,
+    }
+
+
+def tiny_adapter(base: dict[str, Tensor]) -> Adapter:
+    """A random adapter for `base` (Stability names) that changes the picture visibly."""
+    torch.manual_seed(1)
+    layers = {
+        f"transformer_blocks.{block}.attn.to_{part}": WIDTH for block in (0, 1) for part in "qkv"
+    }
+    layers |= {
+        "transformer_blocks.0.attn2.to_out.0": WIDTH,
+        "transformer_blocks.1.ff.net.2": 4 * WIDTH,
+    }
+    lora = {}
+    for layer, width in layers.items():
+        lora[f"{layer}.lora_A.weight"] = torch.randn(RANK, width) * 0.2
+        lora[f"{layer}.lora_B.weight"] = torch.randn(WIDTH, RANK) * 0.2
+    edges = {
+        name: torch.randn_like(tensor) * 0.05
+        for name, tensor in widened_edges(base, SD3.layout).items()
+    }
+    return Adapter(SD3.layout, lora, edges, ADVICE, {"base": base_hash(base)})
+
+
+def write_transformers(models: Path) -> None:
+    """Fill diffusion_models, checkpoints and loras below `models`."""
+    diffusers = tiny_base()
+    base = diffusers_to_stability(diffusers)
+    folder = models / "diffusion_models"
+    save_file(base, folder / BASE)
+    save_file(diffusers, folder / DIFFUSERS)
+    save_file(diffusers_to_stability(tiny_base(seed=7)), folder / OTHER_BASE)
+    save_file(
+        {f"model.diffusion_model.{name}": t for name, t in base.items()},
+        models / "checkpoints" / FULL,
+    )
+    write_quantised(folder, base)
+    adapter = tiny_adapter(base)
+    write_adapters(models / "loras", adapter)
+    write_merged(folder / MERGED, base, adapter)
+    write_loras(models / "loras")
+
+
+def write_quantised(folder: Path, base: dict[str, Tensor]) -> None:
+    """Plain float8, float8 with one scale per layer, and float8 whose head has a scale per block."""
+    matrices = [name for name, tensor in base.items() if tensor.ndim == 2 and "embed" not in name]
+    small = {name: base[name].to(torch.float8_e4m3fn) for name in matrices}
+    save_file({**base, **small}, folder / FLOAT8)
+    scaled = {
+        "scaled_fp8": torch.zeros(2, dtype=torch.float8_e4m3fn),
+        **{f"{name.removesuffix('.weight')}.scale_weight": torch.tensor(1.0) for name in matrices},
+    }
+    save_file({**base, **small, **scaled}, folder / SCALED_FLOAT8)
+    head = small["final_layer.linear.weight"]
+    blocks = {"final_layer.linear.weight_scale": torch.ones(head.shape[0], head.shape[1] // 32)}
+    save_file({**base, **small, **blocks}, folder / BLOCK_QUANTISED)
+
+
+def write_adapters(folder: Path, adapter: Adapter) -> None:
+    """The adapter for any size, for 1024 pixels, for another DA-VAE's latents, and cut short."""
+    write_adapter(folder / ADAPTER, adapter)
+    write_adapter(folder / ADAPTER_1024, replace(adapter, advice=replace(ADVICE, sizes=(1024,))))
+    parents = {**adapter.parents, "vae": "0" * 64}
+    write_adapter(folder / ADAPTER_OF_VAE, replace(adapter, parents=parents))
+    whole = (folder / ADAPTER).read_bytes()
+    (folder / TRUNCATED_ADAPTER).write_bytes(whole[: len(whole) // 2])
+
+
+def write_merged(path: Path, base: dict[str, Tensor], adapter: Adapter) -> None:
+    """Base and adapter as one file."""
+    description = ModelDescription(adapter.layout, adapter.advice, adapter.parents)
+    tensors = merge(base, adapter) | {DESCRIPTION: description_tensor(description)}
+    write_described(path, tensors, description.as_json())
+
+
+def write_loras(folder: Path) -> None:
+    """An ordinary LoRA of SD3.5, in diffusers' and in kohya's key names, with an alpha."""
+    torch.manual_seed(3)
+    down, up = torch.randn(RANK, WIDTH) * 0.3, torch.randn(WIDTH, RANK) * 0.3
+    layer = "transformer_blocks.1.attn.to_out.0"
+    tensors = {f"transformer.{layer}.lora_A.weight": down, f"transformer.{layer}.lora_B.weight": up}
+    save_file(tensors, folder / LORA_DIFFUSERS)
+    native = "lora_unet_joint_blocks_1_x_block_attn_proj"
+    kohya = {
+        f"{native}.lora_down.weight": down,
+        f"{native}.lora_up.weight": up,
+        f"{native}.alpha": torch.tensor(float(RANK)),
+    }
+    save_file(kohya, folder / LORA_KOHYA)
