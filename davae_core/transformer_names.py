@@ -5,7 +5,7 @@ Stability's file fuses q, k and v into one matrix and keeps the picture's and th
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -119,6 +119,29 @@ def diffusers_to_stability(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if len(parts) != 3:
             raise ValueError(f"{target} lacks one of q, k and v")
         renamed[target] = torch.cat([parts[0], parts[1], parts[2]])
+    return renamed
+
+
+def stability_to_diffusers(
+    tensors: Mapping[str, Tensor], names: Iterable[str]
+) -> dict[str, Tensor]:
+    """The tensors that diffusers' model calls `names`, taken from a transformer under Stability's names.
+
+    Raises ValueError for a name that the weights cannot fill.
+    """
+    blocks = count_blocks(tensors)
+    renamed: dict[str, Tensor] = {}
+    for name in names:
+        layer, _, kind = name.rpartition(".")
+        place = place_of(layer, blocks)
+        target = _OUTSIDE.get(name, "" if place is None else f"{place.layer}.{kind}")
+        if target not in tensors:
+            raise ValueError(f"these weights have nothing for {name}")
+        tensor = tensors[target]
+        if place is not None and place.part is not None:
+            tensor = tensor.chunk(3)[place.part]
+        swapped = place is not None and place.swapped
+        renamed[name] = swap_halves(tensor) if swapped else tensor
     return renamed
 
 
