@@ -1,7 +1,8 @@
 """DA-VAE Decode: latents become pictures, whole, in tiles, or as a draft."""
 
+from typing import Any
+
 from comfy_api.latest import io
-from torch import Tensor
 
 from . import compat, pairing
 
@@ -60,14 +61,14 @@ class Decode(io.ComfyNode):  # type: ignore[misc]
     @classmethod
     def execute(
         cls,
-        samples: dict[str, Tensor],
+        samples: dict[str, Any],
         vae: compat.DetailAlignedComfyVAE,
         mode: str,
         tile_size: int,
         overlap: int,
     ) -> io.NodeOutput:
         latents = samples["samples"]
-        pairing.check_latent_fits(NAME, latents, vae)
+        pairing.check_latent_fits(NAME, samples, vae)
         # ComfyUI 0.3 does not check the choices of a V3 combo that comes through its API.
         if mode not in MODES:
             raise ValueError(

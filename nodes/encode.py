@@ -36,4 +36,4 @@ class Encode(io.ComfyNode):  # type: ignore[misc]
     def execute(cls, image: Tensor, vae: object) -> io.NodeOutput:
         davae = pairing.require_davae(NAME, vae, instead="VAE Encode")
         samples = davae.encode(image[..., :3])
-        return io.NodeOutput({"samples": samples})
+        return io.NodeOutput({"samples": samples, pairing.ORIGIN: pairing.encoded_by(davae)})

@@ -1,5 +1,6 @@
 """Does what was connected belong together? One sentence that names both sides when it does not."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -7,6 +8,17 @@ from torch import Tensor
 from ..davae_core.description import ModelDescription
 from ..davae_core.latents import check_latents
 from . import compat
+
+ORIGIN = "davae_origin"
+"""The key of a LATENT that says whose it is. Stock nodes hand it on; a latent without it is nobody's."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The DA-VAE whose latent this is: `davae_core.latent_files.encoding_hash` of its file, and words for it."""
+
+    vae_hash: str
+    words: str
 
 
 def require_davae(node: str, vae: object, instead: str) -> compat.DetailAlignedComfyVAE:
@@ -19,8 +31,26 @@ def require_davae(node: str, vae: object, instead: str) -> compat.DetailAlignedC
     return vae
 
 
-def check_latent_fits(node: str, latents: Tensor, vae: object) -> None:
-    """Raise ValueError unless the latent is one that this VAE's decoder reads, and finite."""
+def encoded_by(vae: compat.DetailAlignedComfyVAE) -> Origin:
+    """What DA-VAE Encode writes on its latents."""
+    return Origin(vae.encoding_hash, compat.describe_vae(vae))
+
+
+def drawn_by(model: Any, latent: dict[str, Any]) -> dict[str, Origin]:
+    """What DA-VAE Sampler writes on its latents: whom the model was trained for, else what was there."""
+    description = compat.description_of(model)
+    assert description is not None
+    trained_for = description.parents.get("vae")
+    if trained_for is not None:
+        return {
+            ORIGIN: Origin(trained_for, f"the DA-VAE that {compat.describe_model(model)} draws for")
+        }
+    return {ORIGIN: latent[ORIGIN]} if ORIGIN in latent else {}
+
+
+def check_latent_fits(node: str, latent: dict[str, Any], vae: object) -> None:
+    """Raise ValueError unless the latent is one that this VAE's decoder reads, its own where it says, and finite."""
+    latents: Tensor = latent["samples"]
     if not isinstance(vae, compat.DetailAlignedComfyVAE):
         raise ValueError(
             f"{node} got a latent of {latents.shape[1]} channels and {compat.describe_vae(vae)}: connect Load DA-VAE "
@@ -31,6 +61,12 @@ def check_latent_fits(node: str, latents: Tensor, vae: object) -> None:
             f"{node} got a latent of shape {list(latents.shape)}, but {compat.describe_vae(vae)} reads "
             f"{vae.layout.channels} channels: use a latent from DA-VAE Encode or Empty DA-VAE Latent, or decode this "
             "one with the VAE it was made for."
+        )
+    origin = latent.get(ORIGIN)
+    if origin is not None and origin.vae_hash != vae.encoding_hash:
+        raise ValueError(
+            f"{node} got {compat.describe_vae(vae)}, but the latent belongs to {origin.words}: connect that one, or "
+            "make the latent with this one."
         )
     check_latents(latents, vae.layout)
 
@@ -51,6 +87,26 @@ def check_model_fits(node: str, model: Any, latent: dict[str, Any]) -> None:
             f"{description.layout.channels} channels: use a latent from Empty DA-VAE Latent or DA-VAE Encode."
         )
     _check_size(node, model, description, samples)
+    origin, trained_for = latent.get(ORIGIN), description.parents.get("vae")
+    if origin is not None and trained_for not in (None, origin.vae_hash):
+        raise ValueError(
+            f"{node} got a latent of {origin.words}, but {compat.describe_model(model)} was trained for another "
+            "DA-VAE: encode the picture with that one, or load the adapter trained for this one."
+        )
+
+
+def check_prompts_fit(node: str, model: Any, *prompts: Any) -> None:
+    """Raise ValueError unless every prompt was encoded as wide as this MODEL reads."""
+    context, pooled = compat.text_widths(model)
+    for values, extra in (entry for prompt in prompts for entry in prompt):
+        found = extra.get("pooled_output")
+        widths = (values.shape[-1], None if found is None else found.shape[-1])
+        if widths != (context, pooled):
+            raise ValueError(
+                f"{node} got a prompt encoded {widths[0]} wide ({widths[1] or 'nothing'} pooled), but "
+                f"{compat.describe_model(model)} reads {context} ({pooled} pooled): encode it with this model's text "
+                "encoders, for Stable Diffusion 3.5 by TripleCLIPLoader."
+            )
 
 
 def _check_size(node: str, model: Any, description: ModelDescription, samples: Tensor) -> None:

@@ -102,12 +102,14 @@ class Sampler(io.ComfyNode):  # type: ignore[misc]
         denoise: float,
     ) -> io.NodeOutput:
         pairing.check_model_fits(NAME, model, latent_image)
+        pairing.check_prompts_fit(NAME, model, positive, negative)
         check_choice("sampler", sampler_name, compat.sampler_names())
         check_choice("scheduler", scheduler, compat.scheduler_names())
         settings = compat.SamplingSettings(
             seed, steps, cfg, sampler_name, scheduler, denoise, shift=shift or None
         )
-        return io.NodeOutput(compat.sample(model, positive, negative, latent_image, settings))
+        drawn = compat.sample(model, positive, negative, latent_image, settings)
+        return io.NodeOutput({**drawn, **pairing.drawn_by(model, latent_image)})
 
 
 def check_choice(what: str, choice: str, choices: list[str]) -> None:

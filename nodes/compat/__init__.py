@@ -11,6 +11,7 @@ from .model import (
     load_model,
     patch_size,
     register,
+    text_widths,
 )
 from .sampling import PUBLISHED, SamplingSettings, sample, sampler_names, scheduler_names
 from .vae import DetailAlignedComfyVAE, describe_vae
@@ -38,4 +39,5 @@ __all__ = [
     "scheduler_names",
     "show_text",
     "supported",
+    "text_widths",
 ]

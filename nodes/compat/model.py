@@ -213,3 +213,12 @@ def largest_token_side(model: Any) -> int | None:
 def patch_size(model: Any) -> int:
     """Latent cells per token along one side."""
     return int(model.model.diffusion_model.patch_size)
+
+
+def text_widths(model: Any) -> tuple[int, int]:
+    """How wide the model reads text: each token's features, and the pooled ones."""
+    transformer = model.model.diffusion_model
+    return (
+        int(transformer.context_embedder.in_features),
+        int(transformer.y_embedder.mlp[0].in_features),
+    )

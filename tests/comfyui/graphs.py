@@ -8,6 +8,7 @@ FILE_BUNDLED = "miniature (bundled)"
 RESERVED_WIDGETS = {"image": ["image"]}
 """Values that the browser saves after a widget's own: an upload button."""
 
+NO_ADAPTER = "none (warm start)"
 LINKED_TYPES = {"IMAGE", "LATENT", "VAE", "MASK", "MODEL", "CLIP", "CONDITIONING"}
 
 
@@ -31,6 +32,50 @@ def decode(mode: str = "full", samples: object = None, tile_size: int = 512) -> 
 def load(name: str) -> dict[str, Any]:
     """Load DA-VAE."""
     return node("DAVAE_LoadVAE", vae_name=name)
+
+
+def load_model(
+    base: str, adapter: str = NO_ADAPTER, weight_dtype: str = "default"
+) -> dict[str, Any]:
+    """Load DA-VAE SD3.5 Model."""
+    return node("DAVAE_LoadModel", base_name=base, adapter_name=adapter, weight_dtype=weight_dtype)
+
+
+def prompts() -> Graph:
+    """Nodes "positive" and "negative", encoded by the bundled miniature CLIP."""
+    return {
+        "clip": node("DAVAE_LoadMiniCLIP", clip_name=FILE_BUNDLED),
+        "positive": node("CLIPTextEncode", clip=["clip", 0], text="a red circle on the left"),
+        "negative": node("CLIPTextEncode", clip=["clip", 0], text="blurred"),
+    }
+
+
+def empty_latent(width: int = 64, height: int = 96, batch_size: int = 1) -> dict[str, Any]:
+    """Empty DA-VAE Latent."""
+    return node("DAVAE_EmptyLatent", width=width, height=height, batch_size=batch_size)
+
+
+SETTINGS: dict[str, Any] = {
+    "seed": 7,
+    "steps": 3,
+    "cfg": 2.5,
+    "sampler_name": "euler",
+    "scheduler": "simple",
+    "denoise": 1.0,
+}
+CONDITIONS = {"positive": ["positive", 0], "negative": ["negative", 0]}
+
+
+def ksampler(model: str = "model", latent: str = "latent", **changed: object) -> dict[str, Any]:
+    """ComfyUI's KSampler of those two nodes, with SETTINGS."""
+    settings = {**CONDITIONS, **SETTINGS, **changed}
+    return node("KSampler", model=[model, 0], latent_image=[latent, 0], **settings)
+
+
+def sampler(model: str = "model", latent: str = "latent", **changed: object) -> dict[str, Any]:
+    """DA-VAE Sampler of those two nodes, with SETTINGS and the model's own shift."""
+    settings = {**CONDITIONS, **SETTINGS, "shift": 0.0, **changed}
+    return node("DAVAE_Sampler", model=[model, 0], latent_image=[latent, 0], **settings)
 
 
 def save(images: str) -> dict[str, Any]:

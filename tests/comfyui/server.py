@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 import websocket
 from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
 
 ROOT = Path(__file__).parents[2]
 PACK = "davae_pack"
@@ -56,6 +58,7 @@ class Result:
     error: dict[str, Any] | None = None
     interrupted: bool = False
     refused: dict[str, Any] | None = None
+    previews: list[Image.Image] = field(default_factory=list)
 
     @property
     def sentence(self) -> str:
@@ -78,6 +81,7 @@ class Server:
         command = [comfyui_python(), "main.py", "--cpu", "--base-directory", str(self.base)]
         command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK]
         command += ["--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
+        command += ["--preview-method", "latent2rgb"]
         command += ["--listen", "127.0.0.1", "--port", self.address.partition(":")[2]]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -161,9 +165,11 @@ class Server:
             events.close()
 
     def _follow(self, events: websocket.WebSocket, prompt: str, interrupt_at: str | None) -> Result:
+        previews: list[Image.Image] = []
         while True:
             message = events.recv()
             if isinstance(message, bytes):
+                previews += preview_in(message)
                 continue
             event = json.loads(message)
             kind, data = event["type"], event["data"]
@@ -176,7 +182,7 @@ class Server:
             if kind == "execution_interrupted":
                 return Result(interrupted=True)
             if kind == "execution_success":
-                return Result(outputs=self._outputs(prompt))
+                return Result(outputs=self._outputs(prompt), previews=previews)
 
     def _outputs(self, prompt: str) -> dict[str, Any]:
         """The history is written after the last event, hence the waiting."""
@@ -187,10 +193,36 @@ class Server:
             time.sleep(0.1)
         raise AssertionError(f"the server never wrote the history of {prompt}")
 
+    def draw(self, graph: Graph, *sampled: str) -> list[Tensor]:
+        """Run a graph and return the latents [B, C, h, w] of these nodes' first outputs; fails when it fails."""
+        kept = {
+            f"keep_{name}": {
+                "class_type": "SaveLatent",
+                "inputs": {"samples": [name, 0], "filename_prefix": f"{uuid.uuid4().hex}_{name}"},
+            }
+            for name in sampled
+        }
+        result = self.run({**graph, **kept})
+        assert result.error is None and result.refused is None, result
+        return [
+            self._latents(kept[f"keep_{name}"]["inputs"]["filename_prefix"]) for name in sampled
+        ]
+
+    def _latents(self, prefix: str) -> Tensor:
+        (saved,) = (self.base / "output").glob(f"{prefix}_*.latent")
+        return load_file(saved)["latent_tensor"]
+
     def picture(self, outputs: dict[str, Any], node: str, index: int = 0) -> Image.Image:
         """A picture that a Save Image or Preview Image node made, fetched over HTTP."""
         where = urllib.parse.urlencode(outputs[node]["images"][index])
         return Image.open(BytesIO(self.get(f"/view?{where}")))
+
+
+def preview_in(message: bytes) -> list[Image.Image]:
+    """The picture of a binary event of type 1: two big-endian numbers, then a JPEG; none in other events."""
+    if int.from_bytes(message[:4], "big") != 1:
+        return []
+    return [Image.open(BytesIO(message[8:]))]
 
 
 def _free_port() -> int:
