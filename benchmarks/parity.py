@@ -20,11 +20,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from davae_core.adapter import merge
 from davae_core.autoencoder import DetailAlignedVAE, KLAutoencoder
 from davae_core.blocks import count_parameters
 from davae_core.checkpoints import write_codec_file
 from davae_core.latents import split, to_model_space
+from davae_core.merging import merge
 from davae_core.official import convert_codec
 from davae_core.official_adapter import convert_adapter
 from davae_core.presets import SD3

@@ -145,13 +145,18 @@ def _damaged(path: str | Path, error: Exception) -> CheckpointError:
 def _config_from(path: str | Path, described: Mapping[str, Any]) -> CodecConfig:
     try:
         return CodecConfig(
-            layout=_dataclass_from(LatentLayout, described["layout"]),
+            layout=layout_from(described["layout"]),
             backbone=_dataclass_from(KLConfig, described["backbone"]),
             stem_order=described["stem_order"],
             shared_trunk=bool(described["shared_trunk"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
+
+
+def layout_from(values: Mapping[str, Any]) -> LatentLayout:
+    """The layout in our JSON. Raises TypeError or ValueError when it is damaged."""
+    return _dataclass_from(LatentLayout, values)
 
 
 def _dataclass_from(kind: type[Config], values: Mapping[str, Any]) -> Config:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import pickletools
 import secrets
@@ -17,6 +18,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 _LARGEST_HEADER = 100_000_000
+_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+}
+"""How safetensors spells the types that can be streamed."""
 METADATA_KEY = "davae"
 """The safetensors metadata key that holds our JSON."""
 
@@ -112,6 +125,46 @@ def write_safetensors(
         name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()
     }
     write_atomically(path, lambda beside: save_file(owned, beside, dict(metadata)))
+
+
+def stream_safetensors(
+    path: str | Path,
+    kinds: Mapping[str, tuple[tuple[int, ...], torch.dtype]],
+    tensor_of: Callable[[str], Tensor],
+    metadata: Mapping[str, str],
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a safetensors file atomically, asking for one tensor after the other, so that they need not fit in memory.
+
+    `kinds`: shape and type of what `tensor_of` will give for each name. `progress` is told (bytes written, bytes in
+    all). Raises CheckpointError as `write_safetensors` does.
+    """
+    # Largest types first, so that every tensor starts at a multiple of its type's size.
+    names = sorted(kinds, key=lambda name: (-kinds[name][1].itemsize, name))
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name in names:
+        shape, dtype = kinds[name]
+        start, end = end, end + math.prod(shape) * dtype.itemsize
+        header[name] = {"dtype": _NAMES[dtype], "shape": shape, "data_offsets": (start, end)}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+
+    def write(beside: Path) -> None:
+        done = 0
+        with beside.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for name in names:
+                tensor = tensor_of(name)
+                if (tuple(tensor.shape), tensor.dtype) != kinds[name]:
+                    raise ValueError(f"{name} is not of the announced shape and type.")
+                written = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
+                file.write(written.numpy().data)
+                done += written.numel()
+                if progress is not None:
+                    progress(done, end)
+
+    write_atomically(path, write)
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:

@@ -12,8 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .adapter import Adapter, Advice, base_hash, widened_edges
+from .adapter import Adapter, widened_edges
+from .description import Advice
 from .files import CheckpointError, read_safetensors
+from .fingerprint import base_fingerprint
 from .pickles import read_plain_weights
 from .presets import SD3
 
@@ -54,7 +56,7 @@ def convert_adapter(
             f"{source} does not fit this base ({error}): give the base it was trained on."
         ) from error
     found = _live_lora(source, lora) if weights == "live" else _ema_lora(heads)
-    return Adapter(SD3.layout, found, edges, advice, {"base": base_hash(base)})
+    return Adapter(SD3.layout, found, edges, advice, {"base": base_fingerprint(base)})
 
 
 def _fused_edges(heads: Mapping[str, Tensor], patch: str, head: str) -> dict[str, Tensor]:

@@ -14,14 +14,16 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ...davae_core.adapter import Adapter, Advice, base_hash, read_adapter
+from ...davae_core.adapter import Adapter, read_adapter
 from ...davae_core.description import (
     DESCRIPTION,
+    Advice,
     ModelDescription,
     description_tensor,
     read_description,
 )
 from ...davae_core.files import CheckpointError, read_shapes
+from ...davae_core.fingerprint import require_same_base
 from ...davae_core.latents import LatentLayout, to_model_space, to_vae_space
 from ...davae_core.presets import SD3
 from ...davae_core.transformer_files import transformer_part
@@ -168,7 +170,7 @@ def _widened(
     parents = {} if adapter is None else adapter.parents
     advice = Advice(shift=BASE_SHIFT) if adapter is None else adapter.advice
     if adapter is not None and adapter_path is not None:
-        check_adapter_fits(adapter_path, adapter, base, tensors)
+        require_same_base(adapter.parents, adapter_path, tensors, base)
     try:
         wide = widen_model(tensors, layout)
     except ValueError as error:
@@ -177,17 +179,6 @@ def _widened(
             "bfloat16 or plain float8."
         ) from error
     return {**wide, DESCRIPTION: description_tensor(ModelDescription(layout, advice, parents))}
-
-
-def check_adapter_fits(
-    adapter_path: Path, adapter: Adapter, base_path: Path, tensors: dict[str, Tensor]
-) -> None:
-    """Raise CheckpointError, naming both files, unless the adapter was trained on this base."""
-    if adapter.parents.get("base") not in (None, base_hash(tensors)):
-        raise CheckpointError(
-            f"The adapter {adapter_path} was trained on another base than {base_path}: pick that base, or an adapter "
-            "for this one."
-        )
 
 
 def description_of(model: Any) -> ModelDescription | None:

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from davae_core.adapter import Adapter, Advice, base_hash, merge, widened_edges, write_adapter
-from davae_core.checkpoints import write_described
-from davae_core.description import DESCRIPTION, ModelDescription, description_tensor
+from davae_core.adapter import Adapter, widened_edges, write_adapter
+from davae_core.description import Advice
+from davae_core.fingerprint import base_fingerprint
+from davae_core.merging import write_merged
 from davae_core.presets import SD3
 from davae_core.transformer_names import diffusers_to_stability
 
@@ -73,7 +74,7 @@ def tiny_adapter(base: dict[str, Tensor]) -> Adapter:
         name: torch.randn_like(tensor) * 0.05
         for name, tensor in widened_edges(base, SD3.layout).items()
     }
-    return Adapter(SD3.layout, lora, edges, ADVICE, {"base": base_hash(base)})
+    return Adapter(SD3.layout, lora, edges, ADVICE, {"base": base_fingerprint(base)})
 
 
 def write_transformers(models: Path) -> None:
@@ -118,13 +119,6 @@ def write_adapters(folder: Path, adapter: Adapter) -> None:
     write_adapter(folder / ADAPTER_OF_VAE, replace(adapter, parents=parents))
     whole = (folder / ADAPTER).read_bytes()
     (folder / TRUNCATED_ADAPTER).write_bytes(whole[: len(whole) // 2])
-
-
-def write_merged(path: Path, base: dict[str, Tensor], adapter: Adapter) -> None:
-    """Base and adapter as one file."""
-    description = ModelDescription(adapter.layout, adapter.advice, adapter.parents)
-    tensors = merge(base, adapter) | {DESCRIPTION: description_tensor(description)}
-    write_described(path, tensors, description.as_json())
 
 
 def write_loras(folder: Path) -> None:

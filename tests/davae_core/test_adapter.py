@@ -1,20 +1,21 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from davae_core.adapter import (
     EDGES,
     Adapter,
-    Advice,
-    base_hash,
-    merge,
     read_adapter,
     widened_edges,
     write_adapter,
 )
+from davae_core.description import Advice, read_file_description
 from davae_core.files import CheckpointError
+from davae_core.fingerprint import same_base
 from davae_core.official_adapter import convert_adapter
 from davae_core.presets import SD3
 from davae_core.transformer_files import load_transformer
@@ -80,41 +81,6 @@ def test_the_converted_adapter_gives_the_published_velocity_in_diffusers(
     torch.testing.assert_close(ours, expected["adapted_velocity"], atol=1e-5, rtol=0)
 
 
-def test_merging_adds_every_delta_where_stability_keeps_it(live, base):
-    merged = merge(base, live)
-    assert merged.keys() == base.keys()
-    assert merged["x_embedder.proj.weight"].shape == (128, 32, 2, 2)
-    assert merged["final_layer.linear.weight"].shape == (128, 128)
-    qkv = "joint_blocks.1.x_block.attn.qkv.weight"
-    lora = live.lora
-    for third, letter in enumerate("qkv"):
-        layer = f"transformer_blocks.1.attn.to_{letter}"
-        delta = lora[f"{layer}.lora_B.weight"] @ lora[f"{layer}.lora_A.weight"]
-        rows = slice(128 * third, 128 * third + 128)
-        torch.testing.assert_close(merged[qkv][rows], base[qkv][rows] + delta)
-    untouched = "joint_blocks.0.context_block.attn.qkv.weight"
-    assert merged[untouched] is base[untouched]
-
-
-def test_merging_without_training_is_the_zero_widened_base(base):
-    wide = widened_edges(base, SD3.layout)
-    nothing = Adapter(
-        SD3.layout, {}, {name: torch.zeros_like(tensor) for name, tensor in wide.items()}
-    )
-    merged = merge(base, nothing)
-    for name, (_, target) in EDGES.items():
-        assert torch.equal(merged[target], wide[name])
-    assert torch.equal(merged["x_embedder.proj.weight"][:, :16], base["x_embedder.proj.weight"])
-    head = merged["final_layer.linear.weight"].unflatten(0, (4, 32))
-    assert torch.equal(head[:, :16].flatten(0, 1), base["final_layer.linear.weight"])
-    assert torch.count_nonzero(head[:, 16:]) == 0
-
-
-def test_merging_can_change_the_storage_type(live, base):
-    merged = merge(base, live, torch.bfloat16)
-    assert {tensor.dtype for tensor in merged.values()} == {torch.bfloat16}
-
-
 def test_live_and_ema_weights_can_be_told_apart(folder, base, live):
     ema = convert_adapter(folder / "step_4321.pt", base, "ema")
     assert ema.lora.keys() == live.lora.keys()
@@ -156,32 +122,17 @@ def test_other_files_are_no_adapters(tmp_path, folder, live):
     path = tmp_path / "adapter.safetensors"
     write_adapter(path, live)
     tensors = load_file(path)
-    described = {"kind": "adapter", "format_version": 1, "layout": {}, "advice": {}}
+    described = {"kind": "adapter", "format_version": 1, "layout": {}, "advice": {}, "parents": {}}
     save_file(tensors, path, {"davae": json.dumps(described)})
     with pytest.raises(CheckpointError, match="no whole DA-VAE adapter"):
         read_adapter(path)
 
 
-def test_an_adapter_for_a_larger_base_is_refused(live, base):
-    shallow = {
-        name: tensor for name, tensor in base.items() if not name.startswith("joint_blocks.1.")
-    }
-    with pytest.raises(ValueError, match="which this base does not have"):
-        merge(shallow, live)
-
-
-def test_a_base_that_is_widened_already_is_refused(live, base):
-    with pytest.raises(ValueError, match="widened already"):
-        merge(merge(base, live), live)
-
-
-def test_the_base_is_known_by_its_edges_in_any_float_type(base, live):
-    assert live.parents["base"] == base_hash(base)
-    halves = {name: tensor.bfloat16() for name, tensor in base.items()}
-    assert base_hash(halves) == base_hash({name: tensor.float() for name, tensor in halves.items()})
-    assert base_hash(
-        {**base, "x_embedder.proj.bias": base["x_embedder.proj.bias"] + 1}
-    ) != base_hash(base)
+def test_the_base_is_known_again_in_any_float_type(base, live):
+    assert same_base(live.parents["base"], base)
+    assert same_base(live.parents["base"], {name: part.half() for name, part in base.items()})
+    other = {name: torch.randn_like(part) for name, part in base.items()}
+    assert not same_base(live.parents["base"], other)
 
 
 def test_every_layout_of_a_base_reads_the_same(base, folder, tmp_path):
@@ -248,3 +199,80 @@ def test_conversion_says_what_it_lacks(folder, base, tmp_path):
     (tmp_path / "step_3.pt").write_bytes(b"no pickle")
     with pytest.raises(CheckpointError, match="never run"):
         convert_adapter(tmp_path / "step_3.pt", base, "ema")
+
+
+def test_the_header_alone_gives_layout_advice_and_parents(live, tmp_path):
+    path = tmp_path / "adapter.safetensors"
+    write_adapter(path, replace(live, advice=Advice(shift=3.0, sizes=(512,))))
+    found = read_file_description(path)
+    assert (found.kind, found.layout, found.advice, found.parents) == (
+        "adapter",
+        SD3.layout,
+        Advice(shift=3.0, sizes=(512,)),
+        live.parents,
+    )
+    # Weights that cannot be read do not matter.
+    with path.open("rb+") as file:
+        header = int.from_bytes(file.read(8), "little")
+        file.seek(8 + header)
+        file.write(b"\xff" * 1000)
+    assert read_file_description(path) == found
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.pop("advice"), "'advice' is missing"),
+        (lambda d: d["advice"].pop("shift"), "'shift' is missing"),
+        (lambda d: d["advice"].update(shift=0), "shift must be above 0"),
+        (lambda d: d["advice"].update(steps=0), "at least 1"),
+        (lambda d: d["advice"].update(sizes=None), "DA-VAE adapter"),
+        (lambda d: d.update(advice=[]), "DA-VAE adapter"),
+        (lambda d: d["layout"].update(base_channels=0), "base_channels must be at least 1"),
+        (lambda d: d["layout"].update(base_channels="x"), "DA-VAE adapter"),
+        (lambda d: d.pop("parents"), "'parents' is missing"),
+        (lambda d: d.update(kind="latent"), "a stored latent, not a DA-VAE adapter"),
+    ],
+)
+def test_a_damaged_description_is_refused(change, words, live, tmp_path):
+    path = tmp_path / "adapter.safetensors"
+    write_adapter(path, live)
+    with safe_open(path, "pt") as file:
+        described = json.loads(file.metadata()["davae"])
+    change(described)
+    save_file(load_file(path), path, {"davae": json.dumps(described)})
+    with pytest.raises(CheckpointError, match=words) as caught:
+        read_file_description(path)
+    assert str(path) in str(caught.value) and str(caught.value).count(". ") == 0
+
+
+TO_Q = "transformer_blocks.0.attn.to_q"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda a: a.lora.pop(f"{TO_Q}.lora_B.weight"), f"{TO_Q} lacks lora_B"),
+        (lambda a: a.lora.pop(f"{TO_Q}.lora_A.weight"), f"{TO_Q} lacks lora_A"),
+        (lambda a: a.lora.update({f"{TO_Q}.alpha": torch.ones(1)}), "alpha is no part of a LoRA"),
+        (lambda a: a.lora.update({f"{TO_Q}.lora_A.weight": torch.ones(3, 128)}), r"lora_A \[3, 128\]"),
+        (lambda a: a.lora.update({"proj_out.lora_A.weight": torch.ones(3, 128)}), "an edge layer"),
+        (lambda a: a.edges.pop("proj_out.bias"), r"proj_out\.bias is missing"),
+        (lambda a: a.edges.update({"proj_out.bias": torch.zeros(64)}), r"proj_out\.bias \[64\]"),
+        (lambda a: a.edges.update({"pos_embed.proj.weight": torch.zeros(128, 48, 2, 2)}), "32 channels"),
+    ],
+)  # fmt: skip
+def test_an_adapter_that_is_not_whole_is_neither_written_nor_read(change, words, live, tmp_path):
+    path = tmp_path / "adapter.safetensors"
+    write_adapter(path, live)
+    change(live)
+    with pytest.raises(ValueError, match=words):
+        write_adapter(path, live)
+    tensors = {f"transformer.{name}": part for name, part in live.lora.items()}
+    tensors |= {f"transformer.{EDGES[name][0]}": part for name, part in live.edges.items()}
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    save_file(tensors, path, metadata)
+    with pytest.raises(CheckpointError, match="no whole DA-VAE adapter") as caught:
+        read_adapter(path)
+    assert str(path) in str(caught.value)
