@@ -1,0 +1,198 @@
+"""Measurements of our MODEL inside a real ComfyUI process (process.py starts it):
+
+python inside_model.py PACK MODELS ANSWERS
+
+MODELS is a folder as tiny_models.write_transformers fills it. ANSWERS becomes a JSON file with an entry per function of
+EXPERIMENTS. Nothing here decides what is right: tests/nodes/test_model_inside_comfyui.py does.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import inside_pack
+
+PACK, MODELS, ANSWERS = (Path(argument) for argument in sys.argv[1:])
+inside_pack.start(PACK)
+
+import comfy.model_management as management  # noqa: E402
+import comfy.sample  # noqa: E402
+import comfy.sd  # noqa: E402
+import folder_paths  # noqa: E402
+import latent_preview  # noqa: E402
+import torch  # noqa: E402
+from comfy.cli_args import LatentPreviewMethod  # noqa: E402
+from comfy.cli_args import args as flags  # noqa: E402
+from comfy.taesd.taesd import TAESD  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+compat = inside_pack.part("nodes.compat")
+inside_pack.part("nodes.extension").DetailAlignedExtension()
+
+BASE = MODELS / "diffusion_models" / "tiny_sd35.safetensors"
+FLOAT8 = MODELS / "diffusion_models" / "tiny_sd35_fp8.safetensors"
+ADAPTER = MODELS / "loras" / "davae_tiny.safetensors"
+
+
+def largest(difference: torch.Tensor) -> float:
+    return float(difference.abs().max())
+
+
+def prompt() -> list[Any]:
+    """Random text features as CLIPTextEncode gives them."""
+    generator = torch.Generator().manual_seed(5)
+    context = torch.randn(1, 77, 4096, generator=generator)
+    return [[context, {"pooled_output": torch.randn(1, 1344, generator=generator)}]]
+
+
+def drawn(model: Any, latents: torch.Tensor, steps: int = 2) -> torch.Tensor:
+    """What the model draws from seed 3, guidance 2, the stock way."""
+    noise = comfy.sample.prepare_noise(latents, 3)
+    text = prompt()
+    return comfy.sample.sample(
+        model, noise, steps, 2.0, "euler", "simple", text, text, latents, seed=3
+    )
+
+
+def tokens_at(model: Any, pixels: int) -> list[int]:
+    """Rows of the first block's picture stream in every call while a picture of this size is drawn."""
+    seen = []
+    block = model.model.diffusion_model.joint_blocks[0]
+    hook = block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1].shape[1]))
+    drawn(model, torch.zeros(1, 32, pixels // 16, pixels // 16), steps=1)
+    hook.remove()
+    return seen
+
+
+def tokens() -> dict[str, Any]:
+    model = compat.load_model(BASE, ADAPTER, "default")
+    return {str(pixels): tokens_at(model, pixels) for pixels in (1024, 2048)}
+
+
+def warm_start() -> dict[str, Any]:
+    """The widened, untrained model beside the stock one on the same file, seed and schedule, even and odd grids."""
+    ours = compat.load_model(BASE, None, "default")
+    stock = comfy.sd.load_diffusion_model(str(BASE))
+    found = {}
+    for height, width in ((6, 4), (7, 5)):
+        wide = drawn(ours, torch.zeros(1, 32, height, width))
+        plain = drawn(stock, torch.zeros(1, 16, height, width))
+        noise = comfy.sample.prepare_noise(torch.zeros(1, 32, height, width), 3)
+        found[f"{height}x{width}"] = {
+            "base": largest(wide[:, :16] - plain),
+            "detail": largest(wide[:, 16:] - noise[:, 16:]),
+            "size": largest(plain),
+        }
+    return found
+
+
+def float8() -> dict[str, Any]:
+    """float8 storage, in the file or by choice, beside float32."""
+    latents = torch.zeros(1, 32, 6, 4)
+    whole = drawn(compat.load_model(BASE, ADAPTER, "default"), latents)
+    stored = compat.load_model(FLOAT8, ADAPTER, "default")
+    chosen = compat.load_model(BASE, ADAPTER, "fp8_e4m3fn")
+    weight = chosen.model.diffusion_model.joint_blocks[0].x_block.mlp.fc1.weight
+    return {
+        "size": float(whole.std()),
+        "stored": float((drawn(stored, latents) - whole).std()),
+        "chosen": float((drawn(chosen, latents) - whole).std()),
+        "dtype": str(weight.dtype),
+    }
+
+
+def another_copy() -> dict[str, Any]:
+    """What ComfyUI does to give a compiler, or another GPU, a model of its own."""
+    model = compat.load_model(BASE, ADAPTER, "default")
+    factory, arguments = model.cached_patcher_init
+    again = factory(*arguments, disable_dynamic=True)
+    latents = torch.zeros(1, 32, 6, 4)
+    return {
+        "other_object": again.model is not model.model,
+        "difference": largest(drawn(again, latents) - drawn(model, latents)),
+    }
+
+
+def preference() -> dict[str, Any]:
+    """Which type ComfyUI would take first."""
+    model = compat.load_model(BASE, None, "default")
+    return {"first": str(model.model.model_config.supported_inference_dtypes[0])}
+
+
+def preview() -> dict[str, Any]:
+    """The padded small decoder beside the plain one, as ComfyUI's own previewer runs them."""
+    torch.manual_seed(4)
+    plain = TAESD(latent_channels=16)
+    for parameter in plain.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    approx = MODELS / "vae_approx"
+    padded = inside_pack.part("davae_core.preview_decoder").pad_preview_decoder
+    layout = inside_pack.part("davae_core.presets").SD3.layout
+    own = plain.taesd_decoder.state_dict()
+    save_file(padded("taesd3", own, layout), approx / "davae_taesd3_decoder.safetensors")
+    folder_paths.add_model_folder_path("vae_approx", str(approx), is_default=True)
+    flags.preview_method = LatentPreviewMethod.TAESD
+    model = compat.load_model(BASE, ADAPTER, "default")
+    previewer = latent_preview.get_previewer(torch.device("cpu"), model.model.latent_format)
+    flags.preview_method = LatentPreviewMethod.NoPreviews
+    latents = torch.randn(1, 32, 6, 4)
+    picture = previewer.decode_latent_to_preview(latents)
+    plain.vae_scale.data.fill_(1.0)
+    plain.vae_shift.data.fill_(0.0)
+    wanted = latent_preview.TAESDPreviewerImpl(plain).decode_latent_to_preview(latents[:, :16])
+    return {
+        "previewer": type(previewer).__name__,
+        "size": list(picture.size),
+        "equal": picture.tobytes() == wanted.tobytes(),
+        "flat": len(set(picture.tobytes())) < 3,
+        "first_layer": list(
+            load_file(approx / "davae_taesd3_decoder.safetensors")["1.weight"].shape
+        ),
+    }
+
+
+def interruption() -> dict[str, Any]:
+    """An interrupt while drawing reaches ComfyUI, and the model draws on afterwards."""
+    model = compat.load_model(BASE, ADAPTER, "default")
+    latents = torch.zeros(1, 32, 6, 4)
+    before = drawn(model, latents)
+    settings = compat.SamplingSettings(3, 20, 2.0, "euler", compat.PUBLISHED, 1.0)
+    block = model.model.diffusion_model.joint_blocks[1]
+    hook = block.register_forward_hook(lambda *_: management.interrupt_current_processing(True))
+    try:
+        compat.sample(model, prompt(), prompt(), {"samples": latents}, settings)
+        raised = ""
+    except management.InterruptProcessingException as error:
+        raised = type(error).__name__
+    hook.remove()
+    management.interrupt_current_processing(False)
+    return {"raised": raised, "afterwards": largest(drawn(model, latents) - before)}
+
+
+EXPERIMENTS = (
+    tokens,
+    warm_start,
+    float8,
+    another_copy,
+    preference,
+    preview,
+    interruption,
+)
+
+
+def measure() -> dict[str, Any]:
+    """Every experiment's answers; one that raises gives {"failed": what}."""
+    answers: dict[str, Any] = {}
+    for experiment in EXPERIMENTS:
+        try:
+            # ComfyUI runs nodes under inference mode.
+            with torch.inference_mode():
+                answers[experiment.__name__] = experiment()
+        except Exception as error:  # noqa: BLE001 - one failure must not hide the other answers
+            answers[experiment.__name__] = {"failed": f"{type(error).__name__}: {error}"}
+    return answers
+
+
+if __name__ == "__main__":
+    ANSWERS.write_text(json.dumps(measure(), indent=1))

@@ -1,0 +1,25 @@
+"""What every script that runs inside ComfyUI's own process does first: become ComfyUI on a CPU, import the pack."""
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+
+def start(pack: Path) -> None:
+    """Prepare ComfyUI as its main.py does, in ComfyUI's folder, and import the pack as `davae_pack`."""
+    sys.argv = ["main.py", "--cpu"]
+    sys.path.insert(0, os.getcwd())
+    importlib.import_module("comfy.options").enable_args_parsing()
+    spec = importlib.util.spec_from_file_location("davae_pack", pack / "__init__.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["davae_pack"] = module
+    spec.loader.exec_module(module)
+
+
+def part(name: str) -> ModuleType:
+    """A module of the pack, such as `nodes.compat`."""
+    return importlib.import_module(f"davae_pack.{name}")

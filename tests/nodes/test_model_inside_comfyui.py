@@ -1,0 +1,76 @@
+"""Our MODEL inside a real ComfyUI process (tests/comfyui/inside_model.py measures, this file judges)."""
+
+import pytest
+
+from tests.comfyui.process import answers_of_process
+from tests.comfyui.tiny_models import write_transformers
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Answers of every experiment, from one process."""
+    folder = tmp_path_factory.mktemp("model")
+    for name in ("diffusion_models", "checkpoints", "loras", "vae_approx"):
+        (folder / name).mkdir()
+    write_transformers(folder)
+    return answers_of_process("inside_model.py", folder, answers=folder / "answers.json")
+
+
+@pytest.fixture
+def found(measured, request):
+    """The answers of the experiment that the test names by its marker argument."""
+    answers = measured[request.param]
+    assert "failed" not in answers, answers["failed"]
+    return answers
+
+
+def answers_of(experiment):
+    return pytest.mark.parametrize("found", [experiment], indirect=True, ids=[""])
+
+
+@answers_of("tokens")
+def test_the_transformer_sees_1024_tokens_at_1024_pixels_and_4096_at_2048(found):
+    assert found["1024"] and set(found["1024"]) == {1024}
+    assert found["2048"] and set(found["2048"]) == {4096}
+
+
+@answers_of("warm_start")
+def test_without_adapter_the_base_channels_are_what_the_stock_model_draws(found):
+    for grid in found.values():
+        assert grid["size"] > 0.5
+        assert grid["base"] < 1e-5
+
+
+@answers_of("warm_start")
+def test_without_adapter_the_detail_stays_the_noise_it_was(found):
+    assert max(grid["detail"] for grid in found.values()) < 1e-6
+
+
+@answers_of("float8")
+def test_float8_weights_draw_nearly_the_same(found):
+    assert found["dtype"] == "torch.float8_e4m3fn"
+    assert 0 < found["stored"] < 0.5 * found["size"]
+    assert 0 < found["chosen"] < 0.5 * found["size"]
+
+
+@answers_of("another_copy")
+def test_comfyui_can_read_the_model_once_more_for_a_copy(found):
+    assert found["other_object"] and found["difference"] == 0
+
+
+@answers_of("preference")
+def test_bfloat16_is_preferred(found):
+    assert found["first"] == "torch.bfloat16"
+
+
+@answers_of("preview")
+def test_the_padded_preview_decoder_draws_what_the_plain_one_draws_of_the_base(found):
+    assert found["previewer"] == "TAESDPreviewerImpl" and found["first_layer"] == [64, 32, 3, 3]
+    assert found["size"] == [32, 48] and not found["flat"]
+    assert found["equal"]
+
+
+@answers_of("interruption")
+def test_an_interrupt_while_drawing_reaches_comfyui_and_the_model_draws_on(found):
+    assert found["raised"] == "InterruptProcessingException"
+    assert found["afterwards"] == 0
