@@ -26,6 +26,7 @@ FLOAT8 = "tiny_sd35_fp8.safetensors"
 SCALED_FLOAT8 = "tiny_sd35_fp8_scaled.safetensors"
 BLOCK_QUANTISED = "tiny_sd35_blocks.safetensors"
 OTHER_BASE = "tiny_other.safetensors"
+OTHER_WIDTHS = "tiny_other_text.safetensors"
 MERGED = "davae_tiny_merged.safetensors"
 ADAPTER = "davae_tiny.safetensors"
 ADAPTER_1024 = "davae_tiny_1024.safetensors"
@@ -85,6 +86,7 @@ def write_transformers(models: Path) -> None:
     save_file(base, folder / BASE)
     save_file(diffusers, folder / DIFFUSERS)
     save_file(diffusers_to_stability(tiny_base(seed=7)), folder / OTHER_BASE)
+    save_file(diffusers_to_stability(load_file(GOLDEN)), folder / OTHER_WIDTHS)
     save_file(
         {f"model.diffusion_model.{name}": t for name, t in base.items()},
         models / "checkpoints" / FULL,

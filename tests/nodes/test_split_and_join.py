@@ -1,0 +1,50 @@
+"""Split and Join DA-VAE Latent on a real server."""
+
+import torch
+from PIL import Image
+
+from tests.comfyui import base_directory as files
+from tests.comfyui.graphs import empty_latent, load, node
+
+
+def encoded(server):
+    colours = Image.radial_gradient("L").resize((64, 96)).convert("RGB")
+    return {
+        "vae": load(files.RANDOM),
+        "picture": node("LoadImage", image=server.upload(colours, "split.png")),
+        "latent": node("DAVAE_Encode", image=["picture", 0], vae=["vae", 0]),
+        "parts": node("DAVAE_SplitLatent", samples=["latent", 0]),
+    }
+
+
+def test_joining_what_was_split_is_the_latent_again(server):
+    graph = {
+        **encoded(server),
+        "detail": node("LatentMultiply", samples=["parts", 1], multiplier=1.0),
+        "joined": node("DAVAE_JoinLatent", base=["parts", 0], detail=["parts", 1]),
+    }
+    whole, base, detail, joined = server.draw(graph, "latent", "parts", "detail", "joined")
+    assert base.shape == detail.shape == (1, 16, 6, 4)
+    assert torch.equal(base, whole[:, :16]) and torch.equal(detail, whole[:, 16:])
+    assert torch.equal(joined, whole)
+
+
+def test_parts_of_different_sizes_are_refused_with_both_shapes(server):
+    graph = {
+        **encoded(server),
+        "other": empty_latent(64, 64),
+        "other_parts": node("DAVAE_SplitLatent", samples=["other", 0]),
+        "joined": node("DAVAE_JoinLatent", base=["parts", 0], detail=["other_parts", 1]),
+        "saved": node("SaveLatent", samples=["joined", 0], filename_prefix="never"),
+    }
+    sentence = server.run(graph).sentence
+    assert "[1, 16, 6, 4]" in sentence and "[1, 16, 4, 4]" in sentence
+
+
+def test_an_ordinary_latent_cannot_be_split(server):
+    graph = {
+        "latent": node("EmptySD3LatentImage", width=64, height=64, batch_size=1),
+        "parts": node("DAVAE_SplitLatent", samples=["latent", 0]),
+        "saved": node("SaveLatent", samples=["parts", 0], filename_prefix="never"),
+    }
+    assert "[1, 16, 8, 8]" in server.run(graph).sentence
