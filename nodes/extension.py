@@ -9,6 +9,7 @@ from .encode import Encode
 from .inspect_file import InspectFile
 from .join_latent import JoinLatent
 from .load_model import LoadModel
+from .load_text_encoder import LoadTextEncoder
 from .load_vae import LoadVAE
 from .sampler import Sampler
 from .split_latent import SplitLatent
@@ -16,6 +17,7 @@ from .split_latent import SplitLatent
 NODES: tuple[type[io.ComfyNode], ...] = (
     LoadModel,
     LoadVAE,
+    LoadTextEncoder,
     Encode,
     Decode,
     EmptyLatent,

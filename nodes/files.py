@@ -51,6 +51,16 @@ def adapter_path(name: str) -> Path | None:
     return None if name == NO_ADAPTER else compat.file_path("loras", name)
 
 
+def text_encoder_names() -> list[str]:
+    """The bundled miniature, then the names in models/text_encoders."""
+    return [BUNDLED, *compat.file_names("text_encoders")]
+
+
+def text_encoder_path(name: str) -> Path:
+    """The file behind one of `text_encoder_names`. Raises CheckpointError when it is gone."""
+    return mini.clip_path() if name == BUNDLED else compat.file_path("text_encoders", name)
+
+
 def inspected_names() -> list[str]:
     """The bundled miniature, then `folder/name` for every file in the folders that hold our files."""
     return [

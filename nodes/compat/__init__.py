@@ -14,6 +14,7 @@ from .model import (
     text_widths,
 )
 from .sampling import PUBLISHED, SamplingSettings, sample, sampler_names, scheduler_names
+from .text import load_text_encoder
 from .vae import DetailAlignedComfyVAE, describe_vae
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "intermediate_dtype",
     "largest_token_side",
     "load_model",
+    "load_text_encoder",
     "log_self_test",
     "patch_size",
     "problems",

@@ -36,6 +36,7 @@ def problems() -> list[str]:
         (comfy.model_base, "SD3"),
         (comfy.sample, "prepare_noise"),
         (comfy.samplers, "KSampler"),
+        (comfy.sd, "CLIP"),
         (comfy.sd, "VAE"),
         (comfy.sd, "load_diffusion_model_state_dict"),
         (comfy.sd, "load_lora_for_models"),

@@ -1,0 +1,41 @@
+"""Load Miniature CLIP: text to image without five gigabytes of text encoders."""
+
+from comfy_api.latest import io
+
+from . import compat, files
+
+
+class LoadTextEncoder(io.ComfyNode):  # type: ignore[misc]
+    """The bundled miniature text encoder, or another one of its kind, as an ordinary CLIP."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        search = {"search_aliases": ["clip", "text encoder", "da-vae", "miniature", "load clip"]}
+        return io.Schema(
+            node_id="DAVAE_LoadMiniCLIP",
+            display_name="Load Miniature CLIP",
+            category="DA-VAE",
+            description="Loads the text encoder of the miniature stack, for CLIP Text Encode and the miniature model. "
+            "Stable Diffusion 3.5 needs its own text encoders.",
+            inputs=[
+                io.Combo.Input(
+                    "clip_name",
+                    display_name="file",
+                    options=files.text_encoder_names(),
+                    default=files.BUNDLED,
+                    tooltip="The bundled miniature, or a file of its kind in models/text_encoders. It knows the words "
+                    "of the pictures this project draws. Ordinary text encoders belong in CLIPLoader or "
+                    "DualCLIPLoader.",
+                ),
+            ],
+            outputs=[io.Clip.Output(tooltip="The text encoder, for CLIP Text Encode.")],
+            **compat.supported(io.Schema, search),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, clip_name: str) -> str:
+        return files.fingerprint(files.text_encoder_path(clip_name))
+
+    @classmethod
+    def execute(cls, clip_name: str) -> io.NodeOutput:
+        return io.NodeOutput(compat.load_text_encoder(files.text_encoder_path(clip_name)))
