@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 SNAPSHOT = json.loads((Path(__file__).parent / "schema.json").read_text())
-LIMITS = ("default", "min", "max", "step")
+LIMITS = ("default", "min", "max", "step", "round", "control_after_generate")
+"""What decides which saved values fit a widget, and how many the browser saves for it."""
 
 
 @pytest.fixture(scope="module")
