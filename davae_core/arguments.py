@@ -3,8 +3,17 @@
 import argparse
 from pathlib import Path
 
+import torch
+
 MINIATURE = "mini"
 """The word that stands for the bundled miniature where a DA-VAE file is asked for."""
+STORAGE_TYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+}
+"""What --dtype may say."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     _add_convert(
         commands.add_parser("convert", help="a published DA-VAE checkpoint to a file of ours")
     )
+    _add_merge(commands.add_parser("merge", help="a base and an adapter to one widened model"))
     return found
 
 
@@ -66,22 +76,82 @@ def _add_reconstruct(command: argparse.ArgumentParser) -> None:
 
 
 def _add_convert(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Makes a DA-VAE file of stage 1's pytorch_model.bin, or an adapter of stage 2's step_N.pt; SRC itself tells "
+        "which it is."
+    )
     command.add_argument(
-        "source", type=Path, metavar="SRC", help="pytorch_model.bin of the published stage 1"
+        "source",
+        type=Path,
+        metavar="SRC",
+        help="pytorch_model.bin of the published stage 1, or step_N.pt of stage 2",
     )
     _add_output(command, "DST.safetensors")
     command.add_argument(
+        "--base",
+        type=Path,
+        metavar="FILE",
+        help="stage 1: the pretrained VAE, if SRC does not hold it; stage 2: the pretrained transformer, which the "
+        "adapter is a difference from (a single file, a full checkpoint or a diffusers folder)",
+    )
+    one = command.add_argument_group("stage 1")
+    one.add_argument(
         "--stats",
         type=Path,
         metavar="JSON",
         help="the detail's mean and std (default: latent_norm_stats.json beside SRC, else 0 and 1)",
     )
-    command.add_argument(
-        "--base", type=Path, metavar="VAE", help="the pretrained VAE, if SRC does not hold it"
-    )
-    command.add_argument(
+    one.add_argument(
         "--compact", action="store_true", help="without the base decoder; drafts need the stock VAE"
     )
+    two = command.add_argument_group("stage 2")
+    two.add_argument(
+        "--weights",
+        choices=("live", "ema"),
+        help="live: SRC's heads as trained, with the LoRA file; ema: averaged heads and LoRA, both from SRC",
+    )
+    two.add_argument(
+        "--lora",
+        type=Path,
+        metavar="FILE",
+        help="the pytorch_lora_weights.safetensors of the same step, for live weights",
+    )
+    two.add_argument(
+        "--vae",
+        type=Path,
+        metavar="FILE",
+        help="the DA-VAE it was trained with, so that others are refused (default: any is taken)",
+    )
+    two.add_argument(
+        "--sizes",
+        type=_side,
+        nargs="+",
+        default=[],
+        metavar="PX",
+        help="sides of the square pictures it was trained at, such as 2048 (default: unknown)",
+    )
+
+
+def _add_merge(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "base",
+        type=Path,
+        metavar="BASE",
+        help="the pretrained transformer: a single file, a full checkpoint or a diffusers file or folder",
+    )
+    command.add_argument("adapter", type=Path, metavar="ADAPTER", help="a DA-VAE adapter for it")
+    _add_output(command, "FILE.safetensors")
+    command.add_argument(
+        "--dtype",
+        choices=tuple(STORAGE_TYPES),
+        help="how to store it (default: as BASE is); fp8_e4m3fn for the blocks' matrices, the rest in bfloat16",
+    )
+
+
+def _side(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of pixels")
+    return int(text)
 
 
 def _add_output(command: argparse.ArgumentParser, example: str) -> None:

@@ -19,11 +19,10 @@ from .files import (
     METADATA_KEY,
     CheckpointError,
     read_safetensors,
-    read_shapes,
     value_hash,
     write_safetensors,
 )
-from .latents import LatentLayout, token_count
+from .latents import LatentLayout
 from .stock_vae import diffusers_vae_to_ldm, kl_config_of, looks_like_diffusers_vae
 
 FORMAT_VERSION = 1
@@ -45,15 +44,6 @@ class BaseVae:
     vae: KLAutoencoder
     shift: float
     scale: float
-
-
-@dataclass(frozen=True)
-class FileReport:
-    """What `inspect_file` found: the kind, sentences for people, and the same as plain data."""
-
-    kind: str
-    lines: tuple[str, ...]
-    data: dict[str, Any]
 
 
 def read_metadata(path: str | Path, metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -131,11 +121,12 @@ def check_codec_shapes(
         with torch.device("meta"):
             codec = DetailAlignedVAE(config, base_decoder="decoder.conv_in.weight" in shapes)
     except (TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     _check_keys(path, shapes, _shapes(codec.state_dict()))
 
 
-def _damaged(path: str | Path, error: Exception) -> CheckpointError:
+def damaged(path: str | Path, error: Exception) -> CheckpointError:
+    """The sentence for a file whose description is damaged in the way `error` says."""
     reason = str(error).rstrip(".")
     return CheckpointError(
         f"{path} has damaged DA-VAE metadata ({reason}): download or write it again."
@@ -151,7 +142,7 @@ def _config_from(path: str | Path, described: Mapping[str, Any]) -> CodecConfig:
             shared_trunk=bool(described["shared_trunk"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 def layout_from(values: Mapping[str, Any]) -> LatentLayout:
@@ -350,6 +341,8 @@ def what_is(shapes: Mapping[str, tuple[int, ...]], described: Mapping[str, Any])
         name.endswith(("lora_A.weight", "lora_down.weight", "lora_up.weight")) for name in names
     ):
         return "a LoRA"
+    if any(name.endswith("davae.description") for name in names):
+        return kinds["merged"]
     if any("joint_blocks." in name or "transformer_blocks." in name for name in names):
         return "a diffusion transformer"
     if "text_model.embeddings.token_embedding.weight" in names:
@@ -358,82 +351,3 @@ def what_is(shapes: Mapping[str, tuple[int, ...]], described: Mapping[str, Any])
     if any(name.startswith("encoder.block.") for name in names):
         return "a T5 text encoder"
     return "an unknown kind of file" if names else "a file without tensors"
-
-
-def inspect_file(path: str | Path) -> FileReport:
-    """What a safetensors file is, what it holds and what it needs. Raises CheckpointError when it cannot be read."""
-    found, metadata = read_shapes(path)
-    shapes = {name: shape for name, (shape, _) in found.items()}
-    described = read_metadata(path, metadata)
-    parameters = sum(torch.Size(shape).numel() for shape in shapes.values())
-    data: dict[str, Any] = {
-        "file": str(path),
-        "kind": described.get("kind", "other"),
-        "tensors": len(shapes),
-        "parameters": parameters,
-        "dtypes": sorted({dtype for _, dtype in found.values()}),
-        "metadata": described,
-    }
-    lines = [
-        f"{Path(path).name} is {what_is(shapes, described)}: {_count(parameters)} parameters, {len(shapes)} tensors."
-    ]
-    if described.get("kind") == KIND_CODEC:
-        lines += _codec_lines(
-            codec_config(path, shapes, metadata), "decoder.conv_in.weight" in shapes, described
-        )
-    if described.get("kind") == KIND_BASE_VAE:
-        lines += _base_lines(path, described)
-    if described.get("kind") == KIND_TEXT_ENCODER:
-        lines += _text_encoder_lines(path, described)
-    if not described:
-        lines.append("It was not written by this project (no DA-VAE metadata).")
-    return FileReport(data["kind"], tuple(lines), data)
-
-
-def _base_lines(path: str | Path, described: Mapping[str, Any]) -> list[str]:
-    try:
-        channels, shift, scale = (described[key] for key in ("latent_channels", "shift", "scale"))
-        return [
-            f"Latent: {channels} channels; model space is (x - {shift:.4f}) * {scale:.4f}. "
-            "A DA-VAE can be trained on it (python -m training vae)."
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
-
-
-def _text_encoder_lines(path: str | Path, described: Mapping[str, Any]) -> list[str]:
-    try:
-        sizes = described["text_model"]
-        width, layers = int(sizes["hidden_size"]), int(sizes["num_hidden_layers"])
-        return [
-            f"Text: {layers} layers of width {width} over CLIP's own vocabulary; as the only text encoder it gives a "
-            f"context of 77 tokens and {width + 1280} pooled channels. Load Miniature CLIP reads it."
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
-
-
-def _codec_lines(
-    config: CodecConfig, base_decoder: bool, described: Mapping[str, Any]
-) -> list[str]:
-    layout = config.layout
-    size = 64 * layout.factor
-    plain = (size // layout.base_factor // 2) ** 2
-    return [
-        f"Latent: {layout.base_channels} base + {layout.detail_channels} detail channels, "
-        f"{layout.factor} pixels per cell ({size}x{size} pixels: [{layout.channels}, 64, 64], "
-        f"{token_count(size, size, layout)} tokens where the plain "
-        f"VAE needs {plain}).",
-        "Drafts: "
-        + (
-            "yes, the base decoder is inside."
-            if base_decoder
-            else "with the stock VAE (compact file)."
-        ),
-        "Trunk: " + ("shared with the base encoder." if config.shared_trunk else "its own."),
-        f"Base encoder: {described.get('parents', {}).get('base_encoder', 'unknown')[:12]}.",
-    ]
-
-
-def _count(parameters: int) -> str:
-    return f"{parameters / 1e6:.1f} M" if parameters >= 1e6 else f"{parameters / 1e3:.1f} k"

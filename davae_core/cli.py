@@ -1,4 +1,4 @@
-"""The command line: `davae demo | inspect | encode | decode | reconstruct | convert` (`davae COMMAND --help`).
+"""The command line: `davae demo | inspect | encode | decode | reconstruct | convert | merge` (`davae COMMAND --help`).
 
 Exit codes: 0 done, 1 failed with one sentence on stderr, 2 wrong usage. Everything is computed in float32.
 """
@@ -10,24 +10,35 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from . import demo, mini
-from .arguments import MINIATURE, parser
+from .adapter import write_adapter
+from .arguments import MINIATURE, STORAGE_TYPES, parser
 from .autoencoder import DetailAlignedVAE
-from .checkpoints import inspect_file, load_base_vae, weights_file, write_codec_file
+from .checkpoints import (
+    load_base_vae,
+    read_codec_file,
+    weights_file,
+    write_codec_file,
+)
 from .comparison import DAVAE, compare
 from .comparison_report import report, table, write_report
 from .contact_sheet import write_contact_sheet
+from .description import Advice
 from .images import ImageError, read_image, write_image
-from .latent_files import load_latents, save_latents
+from .inspection import inspect_file
+from .latent_files import encoding_hash, load_latents, save_latents
 from .latents import crop_to_multiple, token_count
+from .merging import merge_files
 from .official import convert_codec, statistics_file
+from .official_adapter import convert_adapter, holds_stage_two
 from .presets import SD3
+from .transformer_files import load_transformer, transformer_weights
 
 Item = TypeVar("Item")
 DONE, FAILED, INTERRUPTED = 0, 1, 130
@@ -145,6 +156,20 @@ def run_reconstruct(options: argparse.Namespace) -> None:
 
 def run_convert(options: argparse.Namespace) -> None:
     """`davae convert`."""
+    if holds_stage_two(options.source):
+        _convert_adapter(options)
+    else:
+        _convert_codec(options)
+    _write("\n".join(inspect_file(options.output).lines) + "\n")
+
+
+def _convert_codec(options: argparse.Namespace) -> None:
+    foreign = [f"--{name}" for name in ("weights", "lora", "vae", "sizes") if vars(options)[name]]
+    if foreign:
+        raise CommandError(
+            f"{foreign[0]} belongs to stage 2, but {options.source} is no step_N.pt: "
+            f"leave {foreign[0]} out, or give stage 2's file."
+        )
     stats = statistics_file(options.source, options.stats)
     read = [options.source, stats, options.base and weights_file(options.base)]
     _refuse_overwriting(options.output, *(path for path in read if path is not None))
@@ -152,6 +177,49 @@ def run_convert(options: argparse.Namespace) -> None:
     base = load_base_vae(options.base, channels) if options.base is not None else None
     converted = convert_codec(options.source, stats, base, options.compact)
     write_codec_file(options.output, converted.config, converted.tensors, options.compact)
+
+
+def _convert_adapter(options: argparse.Namespace) -> None:
+    _check_stage_two(options)
+    read = [options.source, options.lora, options.vae, *transformer_weights(options.base)]
+    _refuse_overwriting(options.output, *(path for path in read if path is not None))
+    parents = {"base_name": options.base.name}
+    if options.vae is not None:
+        read_codec_file(options.vae)
+        parents["vae"] = encoding_hash(options.vae)
+    adapter = convert_adapter(
+        options.source,
+        load_transformer(options.base),
+        options.weights,
+        options.lora,
+        Advice(sizes=tuple(options.sizes)),
+        parents,
+    )
+    write_adapter(options.output, adapter)
+
+
+def _check_stage_two(options: argparse.Namespace) -> None:
+    source = f"{options.source} is a stage-2 file"
+    if options.stats or options.compact:
+        raise CommandError(f"{source}, which --stats and --compact are not for: leave them out.")
+    if options.weights is None:
+        raise CommandError(f"{source} with live and averaged weights: add --weights live or ema.")
+    if options.base is None:
+        raise CommandError(
+            f"{source}, and an adapter is its difference from the pretrained transformer: name that with --base."
+        )
+    if options.weights == "ema" and options.lora is not None:
+        raise CommandError(
+            f"{source} whose averaged weights hold their own LoRA: leave --lora out, or use --weights live."
+        )
+
+
+def run_merge(options: argparse.Namespace) -> None:
+    """`davae merge`."""
+    _refuse_overwriting(options.output, options.adapter, *transformer_weights(options.base))
+    with _bytes_bar() as progress:
+        dtype = None if options.dtype is None else STORAGE_TYPES[options.dtype]
+        merge_files(options.base, options.adapter, options.output, dtype, progress)
     _write("\n".join(inspect_file(options.output).lines) + "\n")
 
 
@@ -162,6 +230,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "decode": run_decode,
     "reconstruct": run_reconstruct,
     "convert": run_convert,
+    "merge": run_merge,
 }
 
 
@@ -243,12 +312,21 @@ def _bar(pictures: Sequence[Item]) -> Iterable[Item]:
 @contextmanager
 def _tiles_bar() -> Iterator[Callable[[int, int], None]]:
     with tqdm(unit="tile", disable=None, leave=False) as bar:
+        yield _counting(bar)
 
-        def update(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
 
-        yield update
+@contextmanager
+def _bytes_bar() -> Iterator[Callable[[int, int], None]]:
+    with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
+        yield _counting(bar)
+
+
+def _counting(bar: "tqdm[Any]") -> Callable[[int, int], None]:
+    def update(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return update
 
 
 def _write(text: str) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .adapter import DOWN, EDGES, UP, Adapter, widened_edges
+from .adapter import DOWN, EDGES, UP, Adapter, read_adapter, widened_edges
 from .description import DESCRIPTION, ModelDescription, description_tensor
-from .files import METADATA_KEY, stream_safetensors, value_hash
+from .files import METADATA_KEY, CheckpointError, stream_safetensors, value_hash
+from .fingerprint import require_same_base
+from .transformer_files import load_transformer
 from .transformer_names import Place, count_blocks, place_of, swap_halves
+from .widened_model import is_widened
 
 FP8 = torch.float8_e4m3fn
 """Of the storage types, the one that is too coarse for anything but the blocks' matrices."""
@@ -61,10 +64,11 @@ def plan_merge(base: Mapping[str, Tensor], adapter: Adapter) -> Merge:
 def _check_shape(layer: str, place: Place, adapter: Adapter, target: Tensor) -> None:
     found = [adapter.lora[layer + UP].shape[0], adapter.lora[layer + DOWN].shape[1]]
     wanted = list(target.shape)
-    if place.part is not None:
-        wanted[0] //= 3
-    if found != wanted:
-        raise ValueError(f"the adapter's {layer} has shape {found}, this base's {wanted}")
+    thirds = 1 if place.part is None else 3
+    if [found[0] * thirds, *found[1:]] != wanted:
+        raise ValueError(
+            f"the adapter's {layer} has shape {found}, which does not fit this base's {wanted}"
+        )
 
 
 def merged_tensor(plan: Merge, name: str) -> Tensor:
@@ -145,3 +149,32 @@ def write_merged(
         {METADATA_KEY: json.dumps(description.as_json())},
         progress,
     )
+
+
+def merge_files(
+    base_path: Path,
+    adapter_path: Path,
+    output: Path,
+    dtype: torch.dtype | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """`write_merged` from files: `base_path` is whatever `load_transformer` takes.
+
+    Raises CheckpointError, naming the files, when they are not what they should be or do not belong together.
+    """
+    adapter = read_adapter(adapter_path)
+    base = load_transformer(base_path)
+    if is_widened(base, adapter.layout):
+        raise CheckpointError(
+            f"{base_path} is widened already: give the pretrained model it was made from."
+        )
+    require_same_base(adapter.parents, adapter_path, base, base_path)
+    try:
+        write_merged(output, base, adapter, dtype, progress)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        reason = str(error).rstrip(".")
+        raise CheckpointError(
+            f"The adapter {adapter_path} does not fit {base_path} ({reason}): pick the model it was trained on."
+        ) from error

@@ -12,17 +12,30 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .adapter import Adapter, widened_edges
+from .adapter import Adapter, check_adapter, widened_edges
 from .description import Advice
 from .files import CheckpointError, read_safetensors
 from .fingerprint import base_fingerprint
+from .merging import plan_merge
 from .pickles import read_plain_weights
 from .presets import SD3
 
 Weights = Literal["live", "ema"]
+_LIVE_STATE, _EMA_STATE = "model_state_dict", "ema_state_dict"
 _LIVE = ("tokenizer_patch_embed.proj.", "project_out.")
 _EMA = ("transformer.transformer.pos_embed.proj.", "transformer.transformer.proj_out.")
+_LORA_SETTINGS = "lora_adapter_metadata"
 _EMA_LORA = "transformer.transformer."
+
+
+def holds_stage_two(source: Path) -> bool:
+    """Whether a published checkpoint is stage 2's step_N.pt. Raises CheckpointError when it cannot be read."""
+    if source.suffix == ".safetensors":
+        return False
+    loaded = read_plain_weights(
+        source, "the published pytorch_model.bin (stage 1) or step_N.pt (stage 2)"
+    )
+    return any(isinstance(loaded.get(state), dict) for state in (_LIVE_STATE, _EMA_STATE))
 
 
 def convert_adapter(
@@ -30,33 +43,44 @@ def convert_adapter(
     base: Mapping[str, Tensor],
     weights: Weights,
     lora: str | Path | None = None,
-    advice: Advice = Advice(),  # noqa: B008
+    advice: Advice | None = None,
+    parents: Mapping[str, str] | None = None,
 ) -> Adapter:
     """An adapter of published stage-2 files.
 
     `base`: the pretrained transformer under Stability's names, which the differences are taken from. `live` needs the
-    `lora` file, `ema` takes everything from `source`. Raises CheckpointError.
+    `lora` file, `ema` takes everything from `source`. `parents`: what to remember beside the base's fingerprint. Raises
+    CheckpointError.
     """
     source = Path(source)
     state = read_plain_weights(source, "the published step_N.pt")
     prefixes = _LIVE if weights == "live" else _EMA
-    heads = state.get("model_state_dict" if weights == "live" else "ema_state_dict")
+    heads = state.get(_LIVE_STATE if weights == "live" else _EMA_STATE)
     if not isinstance(heads, dict):
         raise CheckpointError(
             f"{source} holds no EMA weights: use --weights live with its LoRA file."
             if weights == "ema"
             else f"{source} holds no heads (model_state_dict): give a step_N.pt of the published stage 2."
         )
+    found = _live_lora(source, lora) if weights == "live" else _ema_lora(source, heads)
     try:
         fused = _fused_edges(heads, *prefixes)
         wide = widened_edges(base, SD3.layout)
         edges = {name: fused[name] - wide[name] for name in wide}
-    except (KeyError, ValueError, RuntimeError) as error:
+        known = {"base": base_fingerprint(base), **(parents or {})}
+        adapter = Adapter(SD3.layout, found, edges, advice or Advice(), known)
+        check_adapter(adapter)
+        plan_merge(base, adapter)
+    except KeyError as error:
         raise CheckpointError(
-            f"{source} does not fit this base ({error}): give the base it was trained on."
+            f"{source} lacks {error}, so it is no whole step_N.pt: get it again."
         ) from error
-    found = _live_lora(source, lora) if weights == "live" else _ema_lora(heads)
-    return Adapter(SD3.layout, found, edges, advice, {"base": base_fingerprint(base)})
+    except (ValueError, RuntimeError, AttributeError, TypeError) as error:
+        raise CheckpointError(
+            f"{source if lora is None else f'{source} with {lora}'} does not fit this base "
+            f"({str(error).rstrip('.')}): give the base it was trained on, in float32, float16 or bfloat16."
+        ) from error
+    return adapter
 
 
 def _fused_edges(heads: Mapping[str, Tensor], patch: str, head: str) -> dict[str, Tensor]:
@@ -96,15 +120,32 @@ def _live_lora(source: Path, lora: str | Path | None) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{lora} is not a LoRA: give the pytorch_lora_weights.safetensors beside the heads."
         )
-    return _scaled(found, _scale(metadata))
+    return _scaled(found, _scale(lora, metadata))
 
 
-def _scale(metadata: Mapping[str, str]) -> float:
+def _scale(lora: str | Path, metadata: Mapping[str, str]) -> float:
     """alpha / r of the file; 1 where it does not say, as the published one is trained."""
-    settings = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-    if not settings.get("r"):
+    if _LORA_SETTINGS not in metadata:
         return 1.0
-    return float(settings.get("lora_alpha", settings["r"])) / float(settings["r"])
+    try:
+        settings = json.loads(metadata[_LORA_SETTINGS])
+        rank, alpha = float(settings["r"]), float(settings["lora_alpha"])
+        scale = alpha / rank
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"{lora} has damaged LoRA settings ({_LORA_SETTINGS} in its metadata): get the file again."
+        ) from error
+    unknown = [
+        key
+        for key in ("alpha_pattern", "rank_pattern", "use_rslora", "use_dora")
+        if settings.get(key)
+    ]
+    if unknown:
+        raise CheckpointError(
+            f"{lora} is scaled in a way that the published training never does ({unknown[0]}): "
+            "give the pytorch_lora_weights.safetensors beside the heads."
+        )
+    return scale
 
 
 def _scaled(lora: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
@@ -116,12 +157,14 @@ def _scaled(lora: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
     }
 
 
-def _ema_lora(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _ema_lora(source: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found = {
         name.removeprefix(_EMA_LORA).replace(".default.weight", ".weight"): tensor
         for name, tensor in state.items()
         if ".lora_A." in name or ".lora_B." in name
     }
     if not found:
-        raise CheckpointError("The EMA state holds no LoRA: use --weights live with its LoRA file.")
+        raise CheckpointError(
+            f"The EMA state of {source} holds no LoRA: use --weights live with its LoRA file."
+        )
     return found

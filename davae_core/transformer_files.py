@@ -4,17 +4,28 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from .checkpoints import read_metadata, what_is
+from .description import DESCRIPTION
 from .files import CheckpointError, read_safetensors
+from .fingerprint import EDGE_TENSORS
 from .transformer_names import diffusers_to_stability, looks_like_diffusers_transformer
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
 """Where checkpoints keep the transformer; the empty prefix is a transformer file of its own."""
 INDEX = "diffusion_pytorch_model.safetensors.index.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-_QUANTISED = (".scale_weight", ".comfy_quant", ".weight_scale", ".absmax", ".quant_map")
+QUANTISED = (".scale_weight", ".comfy_quant", ".weight_scale", ".absmax", ".quant_map")
+_PLAIN = (
+    torch.float64,
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
+)
 
 
 def load_transformer(path: str | Path) -> dict[str, Tensor]:
@@ -24,13 +35,43 @@ def load_transformer(path: str | Path) -> dict[str, Tensor]:
     `transformer`, sharded or not). Raises CheckpointError for anything else and for quantised storage.
     """
     path = Path(path)
-    found = transformer_part(path, _read_folder(path) if path.is_dir() else _read_file(path))
-    if any(name.endswith(_QUANTISED) for name in found):
+    tensors: dict[str, Tensor] = {}
+    for file in transformer_weights(path):
+        tensors |= _read_file(file)
+    found = transformer_part(path, tensors)
+    if DESCRIPTION in found:
         raise CheckpointError(
-            f"{path} holds a quantised transformer, whose layers cannot be changed one by one: "
-            "give the same model in float16, bfloat16 or float32."
+            f"{path} is a merged DA-VAE model, not a pretrained transformer: give the model it starts from."
         )
+    for name, tensor in found.items():
+        if name.endswith(QUANTISED) or tensor.dtype not in _PLAIN:
+            raise CheckpointError(
+                f"{path} holds a quantised transformer ({name}), whose layers cannot be changed one by one: "
+                "give the same model in float16, bfloat16 or float32."
+            )
     return found
+
+
+def transformer_weights(path: Path) -> list[Path]:
+    """The safetensors files that `load_transformer` reads at `path`, a file or a folder. Raises CheckpointError."""
+    if not path.is_dir():
+        return [path]
+    for place in (path, path / "transformer"):
+        if (place / INDEX).is_file():
+            return _shards(place)
+        if (place / WEIGHTS).is_file():
+            return [place / WEIGHTS]
+    raise CheckpointError(
+        f"The folder {path} holds no {WEIGHTS}: give a diffusers folder or a safetensors file."
+    )
+
+
+def _shards(folder: Path) -> list[Path]:
+    try:
+        weight_map = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        return sorted({folder / Path(file).name for file in weight_map.values()})
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{folder / INDEX} is damaged: download the folder again.") from error
 
 
 def transformer_part(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -42,11 +83,11 @@ def transformer_part(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Ten
     if looks_like_diffusers_transformer(found):
         try:
             found = diffusers_to_stability(found)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{path} is no SD3 transformer ({error}): give SD3 or SD3.5."
             ) from error
-    if "x_embedder.proj.weight" not in found or "final_layer.linear.bias" not in found:
+    if not found.keys() >= set(EDGE_TENSORS):
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         raise CheckpointError(
             f"{path} is {what_is(shapes, {})}, not an SD3 transformer: give SD3 or SD3.5."
@@ -61,28 +102,6 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} is {what_is({}, described)}, not a pretrained transformer: give the model it starts from."
         )
-    return tensors
-
-
-def _read_folder(folder: Path) -> dict[str, Tensor]:
-    for place in (folder, folder / "transformer"):
-        if (place / INDEX).is_file():
-            return _read_shards(place)
-        if (place / WEIGHTS).is_file():
-            return _read_file(place / WEIGHTS)
-    raise CheckpointError(
-        f"The folder {folder} holds no {WEIGHTS}: give a diffusers folder or a safetensors file."
-    )
-
-
-def _read_shards(folder: Path) -> dict[str, Tensor]:
-    try:
-        files = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{folder / INDEX} is damaged: download the folder again.") from error
-    tensors: dict[str, Tensor] = {}
-    for name in sorted(files):
-        tensors |= read_safetensors(folder / Path(name).name)[0]
     return tensors
 
 

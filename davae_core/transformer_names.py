@@ -118,7 +118,7 @@ def diffusers_to_stability(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for target, parts in thirds.items():
         if len(parts) != 3:
             raise ValueError(f"{target} lacks one of q, k and v")
-        renamed[target] = torch.cat([parts[0], parts[1], parts[2]])
+        renamed[target] = _joined(parts[0], parts[1], parts[2])
     return renamed
 
 
@@ -148,4 +148,11 @@ def stability_to_diffusers(
 def swap_halves(tensor: Tensor) -> Tensor:
     """(scale, shift) rows to (shift, scale) rows, or back."""
     first, second = tensor.chunk(2)
-    return torch.cat([second, first])
+    return _joined(second, first)
+
+
+def _joined(*parts: Tensor) -> Tensor:
+    """Rows behind each other; float8 tensors cannot be concatenated, but their bytes can."""
+    if all(part.element_size() == 1 and part.dtype == parts[0].dtype for part in parts):
+        return torch.cat([part.view(torch.uint8) for part in parts]).view(parts[0].dtype)
+    return torch.cat(parts)

@@ -23,7 +23,7 @@ _EDGE_LAYERS = ("x_embedder.proj", "final_layer.linear")
 
 def is_widened(tensors: Mapping[str, Tensor], layout: LatentLayout) -> bool:
     """Whether the patch embedder reads base and detail channels already."""
-    return tensors[EMBEDDER].shape[1] == layout.channels
+    return tensors[EMBEDDER].shape[1:2] == (layout.channels,)
 
 
 def widen_model(tensors: Mapping[str, Tensor], layout: LatentLayout) -> dict[str, Tensor]:

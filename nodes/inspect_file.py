@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io, ui
 
-from ..davae_core.checkpoints import inspect_file
+from ..davae_core.inspection import inspect_file
 from . import compat, files
 
 

@@ -8,11 +8,11 @@ from davae_core.autoencoder import DetailAlignedVAE, KLAutoencoder
 from davae_core.blocks import KLConfig
 from davae_core.checkpoints import (
     CheckpointError,
-    inspect_file,
     load_base_vae,
     read_codec_file,
     save_base_vae,
 )
+from davae_core.inspection import inspect_file
 
 TINY = KLConfig(widths=(8, 16, 16), res_blocks=1, norm_groups=4)
 

@@ -8,8 +8,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from davae_core import mini
-from davae_core.checkpoints import inspect_file
 from davae_core.files import CheckpointError
+from davae_core.inspection import inspect_file
 from davae_core.text_encoder import ClipTextModel, TextConfig
 from davae_core.text_encoder_files import read_text_encoder, write_text_encoder
 

@@ -1,0 +1,255 @@
+"""What a file is, what it holds and what it needs, without reading its weights (`davae inspect`, DA-VAE File Info)."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .adapter import DOWN
+from .autoencoder import CodecConfig
+from .checkpoints import (
+    KIND_BASE_VAE,
+    KIND_CODEC,
+    KIND_LATENT,
+    KIND_TEXT_ENCODER,
+    codec_config,
+    damaged,
+    layout_from,
+    read_metadata,
+    what_is,
+)
+from .description import (
+    DESCRIPTION,
+    KIND_ADAPTER,
+    KIND_MERGED,
+    ModelDescription,
+    describe_file,
+    not_whole,
+    read_description,
+)
+from .files import open_safetensors, read_shapes
+from .latent_files import SAMPLES
+from .latents import LatentLayout, token_count
+from .presets import SD3
+from .transformer_files import PREFIXES, QUANTISED
+from .transformer_names import count_blocks
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What `inspect_file` found: the kind, sentences for people, and the same as plain data."""
+
+    kind: str
+    lines: tuple[str, ...]
+    data: dict[str, Any]
+
+
+def inspect_file(path: str | Path) -> FileReport:
+    """What a safetensors file is, what it holds and what it needs. Raises CheckpointError when it cannot be read."""
+    found, metadata = read_shapes(path)
+    shapes = {name: shape for name, (shape, _) in found.items()}
+    described = read_metadata(path, metadata)
+    parameters = sum(math.prod(shape) for shape in shapes.values())
+    data: dict[str, Any] = {
+        "file": str(path),
+        "kind": described.get("kind", "other"),
+        "tensors": len(shapes),
+        "parameters": parameters,
+        "dtypes": sorted({dtype for _, dtype in found.values()}),
+        "metadata": described,
+    }
+    inside = next((name for name in shapes if name.endswith(DESCRIPTION)), None)
+    if inside is not None and not described:
+        described = data["metadata"] = _described_inside(path, inside)
+        data["kind"] = described["kind"]
+    lines = [
+        f"{Path(path).name} is {what_is(shapes, described)}: {_count(parameters)} parameters, {len(shapes)} tensors."
+    ]
+    lines += _lines_of(data["kind"], path, shapes, described, metadata)
+    if not described:
+        lines.append("It was not written by this project (no DA-VAE metadata).")
+    return FileReport(data["kind"], tuple(lines), data)
+
+
+def _described_inside(path: str | Path, name: str) -> dict[str, Any]:
+    """The description a widened model carries among its tensors, as metadata would hold it."""
+    with open_safetensors(path) as file:
+        told = file.get_tensor(name)
+    try:
+        return read_description(told).as_json()
+    except ValueError as error:
+        raise not_whole(path, KIND_MERGED, error) from error
+
+
+def _lines_of(
+    kind: str,
+    path: str | Path,
+    shapes: Shapes,
+    described: Mapping[str, Any],
+    metadata: Mapping[str, str],
+) -> list[str]:
+    if kind == KIND_CODEC:
+        config = codec_config(path, shapes, metadata)
+        return _codec_lines(config, "decoder.conv_in.weight" in shapes, described)
+    if kind == KIND_BASE_VAE:
+        return _base_lines(path, described)
+    if kind == KIND_TEXT_ENCODER:
+        return _text_encoder_lines(path, described)
+    if kind == KIND_LATENT:
+        return _latent_lines(path, shapes, described)
+    if kind == KIND_ADAPTER:
+        return _adapter_lines(shapes, describe_file(path, shapes, metadata))
+    if kind == KIND_MERGED:
+        return _merged_lines(ModelDescription.from_json(described))
+    return _transformer_lines(shapes)
+
+
+def _base_lines(path: str | Path, described: Mapping[str, Any]) -> list[str]:
+    try:
+        channels, shift, scale = (described[key] for key in ("latent_channels", "shift", "scale"))
+        return [
+            f"Latent: {channels} channels; model space is (x - {shift:.4f}) * {scale:.4f}. "
+            "A DA-VAE can be trained on it (python -m training vae)."
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path, error) from error
+
+
+def _text_encoder_lines(path: str | Path, described: Mapping[str, Any]) -> list[str]:
+    try:
+        sizes = described["text_model"]
+        width, layers = int(sizes["hidden_size"]), int(sizes["num_hidden_layers"])
+        return [
+            f"Text: {layers} layers of width {width} over CLIP's own vocabulary; as the only text encoder it gives a "
+            f"context of 77 tokens and {width + 1280} pooled channels. Load Miniature CLIP reads it."
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path, error) from error
+
+
+def _codec_lines(
+    config: CodecConfig, base_decoder: bool, described: Mapping[str, Any]
+) -> list[str]:
+    layout = config.layout
+    size = 64 * layout.factor
+    plain = (size // layout.base_factor // 2) ** 2
+    return [
+        f"Latent: {layout.base_channels} base + {layout.detail_channels} detail channels, "
+        f"{layout.factor} pixels per cell ({size}x{size} pixels: [{layout.channels}, 64, 64], "
+        f"{token_count(size, size, layout)} tokens where the plain "
+        f"VAE needs {plain}).",
+        "Drafts: "
+        + (
+            "yes, the base decoder is inside."
+            if base_decoder
+            else "with the stock VAE (compact file)."
+        ),
+        "Trunk: " + ("shared with the base encoder." if config.shared_trunk else "its own."),
+        f"Base encoder: {described.get('parents', {}).get('base_encoder', 'unknown')[:12]}.",
+    ]
+
+
+def _count(parameters: int) -> str:
+    return f"{parameters / 1e6:.1f} M" if parameters >= 1e6 else f"{parameters / 1e3:.1f} k"
+
+
+def _latent_lines(path: str | Path, shapes: Shapes, described: Mapping[str, Any]) -> list[str]:
+    try:
+        layout = layout_from(described["layout"])
+        batch, channels, height, width = shapes[SAMPLES]
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path, error) from error
+    made_by = described.get("parents", {}).get("vae")
+    return [
+        f"Latent: {batch} of {width * layout.factor}x{height * layout.factor} pixels, {channels} channels of "
+        f"{height}x{width} cells, in VAE space; {token_count(width * layout.factor, height * layout.factor, layout)} "
+        "tokens at patch size 2.",
+        f"Needs: the DA-VAE that made it{'' if made_by is None else f' (encoder {made_by[:12]})'}: "
+        "`davae decode` makes the picture.",
+    ]
+
+
+def _adapter_lines(shapes: Shapes, description: ModelDescription) -> list[str]:
+    ranks = sorted({shape[0] for name, shape in shapes.items() if name.endswith(DOWN)})
+    layers = sum(name.endswith(DOWN) for name in shapes)
+    rank = "-".join(str(edge) for edge in dict.fromkeys((ranks or [0])[:1] + ranks[-1:]))
+    return [
+        f"{_channels(description.layout)}; a LoRA of rank {rank} on {layers} layers, and the whole patch embedder and "
+        "output head.",
+        f"Needs: {_base(description)}, and {_vae(description)}.",
+        _advice(description),
+        "In ComfyUI: models/loras; choose it in Load DA-VAE SD3.5 Model together with that model. `davae merge` makes "
+        "one file of both.",
+    ]
+
+
+def _merged_lines(description: ModelDescription) -> list[str]:
+    return [
+        f"{_channels(description.layout)}; a whole model, which needs no adapter (made from {_base(description)}).",
+        f"Needs: {_vae(description)}.",
+        _advice(description),
+        "In ComfyUI: models/diffusion_models; Load DA-VAE SD3.5 Model and the stock Load Diffusion Model read it.",
+    ]
+
+
+def _channels(layout: LatentLayout) -> str:
+    return (
+        f"Latent: {layout.base_channels} base + {layout.detail_channels} detail channels, "
+        f"{layout.factor} pixels per cell"
+    )
+
+
+def _base(description: ModelDescription) -> str:
+    return description.parents.get("base_name", "the pretrained model it was trained on")
+
+
+def _vae(description: ModelDescription) -> str:
+    own = description.parents.get("vae")
+    return (
+        "a DA-VAE (the file does not say which)"
+        if own is None
+        else f"the DA-VAE of encoder {own[:12]}"
+    )
+
+
+def _advice(description: ModelDescription) -> str:
+    advice = description.advice
+    sizes = " or ".join(f"{side}x{side}" for side in advice.sizes) or "sizes it does not say"
+    how = f"shift {advice.shift:g}, {advice.steps} steps, guidance {advice.guidance:g}"
+    return f"Sample with {how}; trained at {sizes}."
+
+
+def _transformer_lines(shapes: Shapes) -> list[str]:
+    """What a pretrained transformer, alone or in a full checkpoint, can be used for; nothing for other files."""
+    for prefix in PREFIXES:
+        for embedder in ("x_embedder.proj.weight", "pos_embed.proj.weight"):
+            shape = shapes.get(prefix + embedder, ())
+            if len(shape) == 4:
+                inner = [name.removeprefix(prefix) for name in shapes if name.startswith(prefix)]
+                blocks = count_blocks(dict.fromkeys(inner))
+                quantised = any(name.endswith(QUANTISED) for name in inner)
+                return [
+                    f"Transformer: Stable Diffusion 3 of width {shape[0]} with {blocks} blocks, for latents of "
+                    f"{shape[1]} channels.",
+                    _use(shape[1], quantised),
+                ]
+    return []
+
+
+def _use(channels: int, quantised: bool) -> str:
+    if channels == SD3.layout.channels:
+        return "It is widened already, as a DA-VAE model is: it needs no adapter."
+    if channels != SD3.layout.base_channels:
+        return f"It cannot be widened for a DA-VAE of SD3, whose base has {SD3.layout.base_channels} channels."
+    if quantised:
+        return (
+            "It is stored quantised, so `davae merge` cannot take it: get it in float16, bfloat16, float32 or plain "
+            "float8."
+        )
+    return (
+        "It can be widened for a DA-VAE: choose it in Load DA-VAE SD3.5 Model with an adapter made for it, or give it "
+        "to `davae merge`."
+    )
