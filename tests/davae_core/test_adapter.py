@@ -168,11 +168,8 @@ def test_bases_that_are_none_are_called_what_they_are(tmp_path, golden, live):
     write_adapter(tmp_path / "adapter.safetensors", live)
     with pytest.raises(CheckpointError, match="a DA-VAE adapter, not a pretrained transformer"):
         load_transformer(tmp_path / "adapter.safetensors")
-    quantised = {
-        "x_embedder.proj.weight": torch.zeros(1),
-        "final_layer.linear.bias": torch.zeros(1),
-        "joint_blocks.0.x.scale_weight": torch.zeros(1),
-    }
+    quantised = {name: torch.zeros(1) for _, name in EDGES.values()}
+    quantised["joint_blocks.0.x.scale_weight"] = torch.zeros(1)
     save_file(quantised, tmp_path / "fp8.safetensors")
     with pytest.raises(CheckpointError, match="quantised transformer"):
         load_transformer(tmp_path / "fp8.safetensors")
