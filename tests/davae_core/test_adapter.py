@@ -187,7 +187,7 @@ def test_conversion_says_what_it_lacks(folder, base, tmp_path):
     with pytest.raises(CheckpointError, match="holds no EMA weights"):
         convert_adapter(tmp_path / "step_1.pt", base, "ema")
     torch.save({"model_state_dict": {}}, tmp_path / "step_2.pt")
-    with pytest.raises(CheckpointError, match="does not fit this base"):
+    with pytest.raises(CheckpointError, match="is no whole step_N"):
         convert_adapter(
             tmp_path / "step_2.pt", base, "live", folder / "pytorch_lora_weights.safetensors"
         )
