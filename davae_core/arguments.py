@@ -35,6 +35,11 @@ def parser() -> argparse.ArgumentParser:
         commands.add_parser("convert", help="a published DA-VAE checkpoint to a file of ours")
     )
     _add_merge(commands.add_parser("merge", help="a base and an adapter to one widened model"))
+    _add_preview_decoder(
+        commands.add_parser(
+            "preview-decoder", help="SD3's small preview decoder made to read our latents"
+        )
+    )
     return found
 
 
@@ -152,6 +157,13 @@ def _side(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is no number of pixels")
     return int(text)
+
+
+def _add_preview_decoder(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "source", type=Path, metavar="SRC", help="taesd3_decoder.safetensors, for SD3 and SD3.5"
+    )
+    _add_output(command, "davae_taesd3_decoder.safetensors")
 
 
 def _add_output(command: argparse.ArgumentParser, example: str) -> None:

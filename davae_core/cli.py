@@ -1,4 +1,4 @@
-"""The command line: `davae demo | inspect | encode | decode | reconstruct | convert | merge` (`davae COMMAND --help`).
+"""The command line, one function a command (`davae --help` lists them, `davae COMMAND --help` explains one).
 
 Exit codes: 0 done, 1 failed with one sentence on stderr, 2 wrong usage. Everything is computed in float32.
 """
@@ -30,6 +30,7 @@ from .comparison import DAVAE, compare
 from .comparison_report import report, table, write_report
 from .contact_sheet import write_contact_sheet
 from .description import Advice
+from .files import read_safetensors, write_safetensors
 from .images import ImageError, read_image, write_image
 from .inspection import inspect_file
 from .latent_files import encoding_hash, load_latents, save_latents
@@ -38,6 +39,7 @@ from .merging import merge_files
 from .official import convert_codec, statistics_file
 from .official_adapter import convert_adapter, holds_stage_two
 from .presets import SD3
+from .preview_decoder import pad_preview_decoder
 from .transformer_files import load_transformer, transformer_weights
 
 Item = TypeVar("Item")
@@ -223,6 +225,15 @@ def run_merge(options: argparse.Namespace) -> None:
     _write("\n".join(inspect_file(options.output).lines) + "\n")
 
 
+def run_preview_decoder(options: argparse.Namespace) -> None:
+    """`davae preview-decoder`."""
+    _refuse_overwriting(options.output, options.source)
+    tensors, metadata = read_safetensors(options.source)
+    padded = pad_preview_decoder(str(options.source), tensors, SD3.layout)
+    write_safetensors(options.output, padded, metadata)
+    _write(f"{options.output}: put it in ComfyUI's models/vae_approx.\n")
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "demo": run_demo,
     "inspect": run_inspect,
@@ -231,6 +242,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "reconstruct": run_reconstruct,
     "convert": run_convert,
     "merge": run_merge,
+    "preview-decoder": run_preview_decoder,
 }
 
 
