@@ -190,12 +190,19 @@ class DetailAlignedVAE(nn.Module):
         return codec.to(device=device, dtype=dtype).eval()
 
     def save(
-        self, path: str | Path, compact: bool = False, parents: dict[str, str] | None = None
+        self,
+        path: str | Path,
+        compact: bool = False,
+        parents: dict[str, str] | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        """Write the codec file; `compact` leaves the base decoder out, `parents` names its ancestors by hash."""
+        """Write the codec file; `compact` leaves the base decoder out, `parents` names its ancestors by hash.
+
+        `dtype` None keeps the weights' own; the detail's statistics are never rounded.
+        """
         from .checkpoints import write_codec_file
 
-        write_codec_file(path, self.config, self.state_dict(), compact, parents or {})
+        write_codec_file(path, self.config, self.state_dict(), compact, parents or {}, dtype)
 
     def encode_moments(self, images: Tensor) -> CodecMoments:
         """Posteriors of [B, 3, H, W] in [-1, 1]: base and detail, each [B, channels, H/(f s), W/(f s)].

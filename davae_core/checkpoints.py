@@ -33,6 +33,9 @@ KIND_TEXT_ENCODER = "text_encoder"
 PREFIXES = ("first_stage_model.", "vae.", "")
 """Where a stock checkpoint keeps its VAE; the empty prefix is a VAE file of its own."""
 
+STATISTICS = ("detail.mean", "detail.std")
+"""The detail's channel statistics, which a codec file keeps in float32 whatever its weights are in."""
+
 SD3_SHIFT, SD3_SCALE = 0.0609, 1.5305
 Config = TypeVar("Config", LatentLayout, KLConfig)
 
@@ -183,9 +186,16 @@ def write_codec_file(
     tensors: Mapping[str, Tensor],
     compact: bool = False,
     parents: Mapping[str, str] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a codec file; `compact` leaves the base decoder out. The base VAE's hash is always among the parents."""
-    kept = dict(tensors)
+    """Write a codec file; the hash of the base encoder in it is always among the parents.
+
+    `compact` leaves the base decoder out. `dtype` None keeps the weights' own; the statistics are never rounded.
+    """
+    kept = {
+        name: tensor if name in STATISTICS else tensor.to(dtype or tensor.dtype)
+        for name, tensor in tensors.items()
+    }
     base = {
         name: tensor
         for name, tensor in kept.items()
@@ -209,8 +219,17 @@ def write_codec_file(
     write_described(path, kept, described)
 
 
-def save_base_vae(path: str | Path, vae: KLAutoencoder, shift: float, scale: float) -> None:
-    """Write a plain KL autoencoder with its measured shift and scale; its keys are a stock file's."""
+def save_base_vae(
+    path: str | Path,
+    vae: KLAutoencoder,
+    shift: float,
+    scale: float,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a plain KL autoencoder with its measured shift and scale; its keys are a stock file's.
+
+    `dtype` None keeps the weights' own.
+    """
     described = {
         "kind": KIND_BASE_VAE,
         "format_version": FORMAT_VERSION,
@@ -220,7 +239,8 @@ def save_base_vae(path: str | Path, vae: KLAutoencoder, shift: float, scale: flo
         "scale": scale,
         "parents": {},
     }
-    write_described(path, vae.state_dict(), described)
+    weights = vae.state_dict()
+    write_described(path, {k: v.to(dtype or v.dtype) for k, v in weights.items()}, described)
 
 
 def load_base_vae(path: str | Path, channels: int | None = None) -> BaseVae:

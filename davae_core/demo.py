@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from . import mini
@@ -25,8 +26,8 @@ def run(folder: Path, progress: Callable[[Sequence[tuple[str, Tensor]]], Picture
     `progress` wraps the photographs while they are worked on. Raises MissingPhotographs, or CheckpointError when a
     file cannot be read or written.
     """
-    codec = DetailAlignedVAE.from_file(mini.davae_path())
-    base = load_base_vae(mini.base_vae_path()).vae
+    codec = DetailAlignedVAE.from_file(mini.davae_path(), dtype=torch.float32)
+    base = load_base_vae(mini.base_vae_path()).vae.float()
     comparisons = [
         compare(name, crop_to_multiple(picture, codec.layout.factor), codec, base)
         for name, picture in progress(list(held_out_photographs()))

@@ -255,6 +255,7 @@ class OutputConfig:
     log_every: int = 10
     tensorboard: bool = True
     compact: bool = False
+    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
 
     def __post_init__(self) -> None:
         if not self.folder:

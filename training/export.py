@@ -17,6 +17,8 @@ from .errors import TrainingError
 from .statistics import ChannelStatistics
 from .trainees import BaseVaeTrainee, DetailTrainee, Trainee
 
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def export_trained(
     trainee: Trainee,
@@ -31,11 +33,12 @@ def export_trained(
     the mean and deviation of each detail channel. Raises TrainingError when the file cannot be written.
     """
     images = leading_crops(dataset, config, config.train.statistics_samples, device)
+    dtype = _DTYPES[config.output.dtype]
     try:
         if isinstance(trainee, BaseVaeTrainee):
-            return _export_base(trainee, images, target)
+            return _export_base(trainee, images, target, dtype)
         assert isinstance(trainee, DetailTrainee)
-        return _export_codec(trainee, images, target, config.output.compact)
+        return _export_codec(trainee, images, target, config.output.compact, dtype)
     except CheckpointError as error:
         raise TrainingError(
             f"{error} The checkpoints are untouched; run the same command again."
@@ -44,19 +47,23 @@ def export_trained(
 
 @torch.no_grad()
 def _export_base(
-    trainee: BaseVaeTrainee, images: Iterator[Tensor], target: Path
+    trainee: BaseVaeTrainee, images: Iterator[Tensor], target: Path, dtype: torch.dtype
 ) -> dict[str, object]:
     statistics = ChannelStatistics.empty(trainee.vae.latent_channels)
     for batch in images:
         statistics.add(trainee.vae.encode_moments(batch).mean)
     shift, std = statistics.overall
-    save_base_vae(target, trainee.vae, shift, 1.0 / std)
+    save_base_vae(target, trainee.vae, shift, 1.0 / std, dtype)
     return {"shift": shift, "scale": 1.0 / std, "channel_std": statistics.std.tolist()}
 
 
 @torch.no_grad()
 def _export_codec(
-    trainee: DetailTrainee, images: Iterator[Tensor], target: Path, compact: bool
+    trainee: DetailTrainee,
+    images: Iterator[Tensor],
+    target: Path,
+    compact: bool,
+    dtype: torch.dtype,
 ) -> dict[str, object]:
     codec = trainee.codec
     statistics = ChannelStatistics.empty(codec.layout.detail_channels)
@@ -65,5 +72,5 @@ def _export_codec(
     # A channel that never moves must not be divided by zero.
     std = statistics.std.clamp(min=1e-6)
     codec.set_detail_statistics(statistics.mean.float(), std.float())
-    codec.save(target, compact=compact)
+    codec.save(target, compact=compact, dtype=dtype)
     return {"detail_mean": statistics.mean.tolist(), "detail_std": std.tolist()}

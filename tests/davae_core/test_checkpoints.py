@@ -47,6 +47,21 @@ def test_the_base_encoder_is_named_by_hash_among_the_parents(codec_file, tiny_co
     assert len(whole["base_encoder"]) == 64
 
 
+def test_weights_can_be_written_in_half_precision(tiny_codec, tmp_path):
+    tiny_codec.save(tmp_path / "half.safetensors", dtype=torch.float16)
+    half = load_file(tmp_path / "half.safetensors")
+    for name, tensor in tiny_codec.state_dict().items():
+        kept = name in ("detail.mean", "detail.std")
+        assert torch.equal(half[name], tensor if kept else tensor.half())
+    wider = DetailAlignedVAE.from_file(tmp_path / "half.safetensors", dtype=torch.float32)
+    wider.save(tmp_path / "wider.safetensors")
+    parents = [
+        inspect_file(tmp_path / f"{name}.safetensors").data["metadata"]["parents"]
+        for name in ("half", "wider")
+    ]
+    assert parents[0] == parents[1]
+
+
 def test_inspect_tells_layout_tokens_and_drafts(codec_file):
     report = inspect_file(codec_file)
     assert report.kind == "vae"

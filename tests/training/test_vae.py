@@ -231,6 +231,18 @@ def test_a_compact_result_has_no_base_decoder(make_config: Any) -> None:
     assert not any(name.startswith("decoder.") for name in load_file(path))
 
 
+@pytest.mark.parametrize("kind", ["davae", "base_vae"])
+def test_a_result_can_be_written_in_half_precision(
+    kind: str, make_config: Any, base_vae_changes: dict[str, Any]
+) -> None:
+    changes = base_vae_changes if kind == "base_vae" else {}
+    whole = load_file(run(make_config("whole", train__steps=1, **changes)))
+    half = load_file(run(make_config("half", train__steps=1, output__dtype="fp16", **changes)))
+    for name, tensor in whole.items():
+        kept = name in ("detail.mean", "detail.std")
+        assert torch.equal(half[name], tensor if kept else tensor.half())
+
+
 def test_a_perceptual_term_is_trained_and_logged(make_config: Any, tmp_path: Path) -> None:
     weights = tmp_path / "squeezenet.safetensors"
     save_file(squeezenet1_1(weights=None).state_dict(), weights)

@@ -1,0 +1,17 @@
+"""The bundled codec and base VAE: small enough to ship, and made for each other."""
+
+from davae_core import mini
+from davae_core.checkpoints import inspect_file
+from davae_core.files import read_safetensors, value_hash
+
+
+def test_the_codec_and_its_base_take_less_than_12_megabytes():
+    assert sum(path.stat().st_size for path in (mini.davae_path(), mini.base_vae_path())) < 12e6
+
+
+def test_the_codec_holds_the_base_vae_and_names_it_as_its_parent():
+    base, codec = (read_safetensors(path)[0] for path in (mini.base_vae_path(), mini.davae_path()))
+    assert {name: codec[name].tolist() for name in base} == {n: t.tolist() for n, t in base.items()}
+    encoder = {name: part for name, part in base.items() if name.startswith("encoder.")}
+    parents = inspect_file(mini.davae_path()).data["metadata"]["parents"]
+    assert parents == {"base_encoder": value_hash(encoder)}
