@@ -1,0 +1,207 @@
+"""Measurements of ComfyUI's own transformer with our files inside a real ComfyUI process (process.py starts it):
+
+python inside_transformer.py PACK FILES ANSWERS
+
+FILES is a folder as tests/nodes/test_transformer_inside_comfyui.py fills it: the golden base, and the adapter and the
+merged models that `davae` wrote. ANSWERS becomes a JSON file with an entry per function of EXPERIMENTS. Nothing here
+decides what is right: that test does.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import inside_pack
+
+PACK, FILES, ANSWERS = (Path(argument) for argument in sys.argv[1:])
+inside_pack.start(PACK)
+
+import comfy.model_management as management  # noqa: E402
+import comfy.sd  # noqa: E402
+import comfy.utils  # noqa: E402
+import torch  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+inside_pack.part("nodes.extension").DetailAlignedExtension()
+warm_start_of = inside_pack.part("davae_core.warm_start")
+widen_model = inside_pack.part("davae_core.widened_model").widen_model
+load_transformer = inside_pack.part("davae_core.transformer_files").load_transformer
+LAYOUT = inside_pack.part("davae_core.presets").SD3.layout
+EXPECTED = load_file(FILES / "expected.safetensors")
+GRIDS = ((4, 6), (8, 8), (16, 10), (5, 7), (3, 4), (1, 1))
+
+
+def largest(difference: Tensor) -> float:
+    return float(difference.abs().max())
+
+
+def velocity(patcher: Any, latents: Tensor) -> Tensor:
+    """What the transformer behind a MODEL makes of the golden conditions, patches applied."""
+    management.load_models_gpu([patcher])
+    network = patcher.model.diffusion_model
+    return forward(network, latents)
+
+
+def forward(network: nn.Module, latents: Tensor) -> Tensor:
+    return network(latents, EXPECTED["timestep"], context=EXPECTED["context"], y=EXPECTED["pooled"])
+
+
+def stock() -> Any:
+    """The untouched 16-channel model, by ComfyUI's own loader."""
+    return comfy.sd.load_diffusion_model(str(FILES / "base.safetensors"))
+
+
+def widened() -> Any:
+    """The same file's model widened by zeros, by the loader that stock nodes use."""
+    base = load_transformer(FILES / "base.safetensors")
+    return comfy.sd.load_diffusion_model_state_dict(widen_model(base, LAYOUT))
+
+
+def compared(plain: nn.Module, wide: nn.Module) -> dict[str, Any]:
+    """Both networks on the same base latents, at even and odd grids: is the base equal bit for bit, the detail zero?"""
+    found = {}
+    for height, width in GRIDS:
+        generator = torch.Generator().manual_seed(height * 100 + width)
+        latents = torch.randn(2, LAYOUT.channels, height, width, generator=generator)
+        before = forward(plain, latents[:, : LAYOUT.base_channels])
+        after = forward(wide, latents)
+        found[f"{height}x{width}"] = {
+            "shape": list(after.shape),
+            "size": largest(before),
+            "equal": torch.equal(after[:, : LAYOUT.base_channels], before),
+            "base": largest(after[:, : LAYOUT.base_channels] - before),
+            "detail": int(torch.count_nonzero(after[:, LAYOUT.base_channels :])),
+        }
+    return found
+
+
+def warm_start() -> dict[str, Any]:
+    """A widened state dict, loaded by ComfyUI."""
+    plain, wide = stock(), widened()
+    management.load_models_gpu([plain, wide])
+    return compared(plain.model.diffusion_model, wide.model.diffusion_model)
+
+
+def warm_start_of_a_network() -> dict[str, Any]:
+    """The network's own layers exchanged for widened ones."""
+    plain, wide = (stock().model.diffusion_model for _ in range(2))
+    base, detail = LAYOUT.base_channels, LAYOUT.detail_channels
+    wide.x_embedder.proj = warm_start_of.widen_patch_embedder(wide.x_embedder.proj, base, detail)
+    wide.final_layer.linear = warm_start_of.widen_head(wide.final_layer.linear, base, detail)
+    wide.out_channels = base + detail
+    return compared(plain, wide)
+
+
+class LinearOnPatches(nn.Module):
+    """A patch embedder that is a Linear on each patch's values, position by position, channels together."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, latents: Tensor) -> Tensor:
+        patches = latents.unfold(2, 2, 2).unfold(3, 2, 2)
+        tokens = self.layer(patches.permute(0, 2, 3, 4, 5, 1).flatten(3))
+        return tokens.permute(0, 3, 1, 2)
+
+
+def warm_start_of_a_linear_embedder() -> dict[str, Any]:
+    """The same with an embedder that is a Linear on patches, made of the convolution's weights."""
+    plain, wide = (stock().model.diffusion_model for _ in range(2))
+    base, detail = LAYOUT.base_channels, LAYOUT.detail_channels
+    conv = plain.x_embedder.proj
+    linear = nn.Linear(conv.weight[0].numel(), conv.weight.shape[0])
+    linear.weight.data = conv.weight.permute(0, 2, 3, 1).flatten(1).clone()
+    linear.bias.data = conv.bias.clone()
+    latents = torch.randn(2, base, 4, 6)
+    with_conv = forward(plain, latents)
+    plain.x_embedder.proj = LinearOnPatches(linear)
+    wide.x_embedder.proj = LinearOnPatches(warm_start_of.widen_patch_embedder(linear, base, detail))
+    wide.final_layer.linear = warm_start_of.widen_head(wide.final_layer.linear, base, detail)
+    wide.out_channels = base + detail
+    return {
+        "same_as_conv": largest(forward(plain, latents) - with_conv),
+        "grids": compared(plain, wide),
+    }
+
+
+def adapted() -> Any:
+    """The widened model with the adapter on it, by the code of the stock LoRA loaders."""
+    lora = comfy.utils.load_torch_file(str(FILES / "adapter.safetensors"))
+    return comfy.sd.load_lora_for_models(widened(), None, lora, 1.0, 0.0)[0]
+
+
+def merged(name: str, **options: Any) -> Any:
+    """A file that `davae merge` wrote, by the code of the stock Load Diffusion Model."""
+    return comfy.sd.load_diffusion_model(str(FILES / name), model_options=options)
+
+
+def velocities() -> dict[str, Any]:
+    """How far each way is from what the published code computed."""
+    detail, base = EXPECTED["latent_detail_first"].chunk(2, dim=1)
+    latents = torch.cat([base, detail], dim=1)
+    zero, trained = (
+        torch.cat(EXPECTED[name].chunk(2, dim=1)[::-1], dim=1)
+        for name in ("zero_init_velocity", "adapted_velocity")
+    )
+    return {
+        "untouched": largest(velocity(stock(), base) - EXPECTED["base_velocity"]),
+        "zero": largest(velocity(widened(), latents) - zero),
+        "adapter": largest(velocity(adapted(), latents) - trained),
+        "merged": largest(velocity(merged("merged.safetensors"), latents) - trained),
+        "merged_of_full": largest(velocity(merged("merged_full.safetensors"), latents) - trained),
+        "change": largest(trained - zero),
+    }
+
+
+def small_types() -> dict[str, Any]:
+    """Merged files in smaller types beside float32; float8 also kept as such, as a GPU does."""
+    detail, base = EXPECTED["latent_detail_first"].chunk(2, dim=1)
+    latents = torch.cat([base, detail], dim=1)
+    whole = velocity(merged("merged.safetensors"), latents)
+    kept = merged("merged_fp8_e4m3fn.safetensors", dtype=torch.float8_e4m3fn)
+    found = {
+        "bfloat16": velocity(merged("merged_bfloat16.safetensors"), latents),
+        "float8": velocity(merged("merged_fp8_e4m3fn.safetensors"), latents),
+        "kept": velocity(kept, latents),
+    }
+    return {
+        "size": float(whole.std()),
+        "dtype": str(kept.model.diffusion_model.joint_blocks[0].x_block.mlp.fc1.weight.dtype),
+        **{name: float((out - whole).std()) for name, out in found.items()},
+    }
+
+
+def description() -> dict[str, Any]:
+    """What a merged model, loaded by the stock loader, says of itself."""
+    config = merged("merged.safetensors").model.model_config
+    return config.description.as_json()
+
+
+EXPERIMENTS = (
+    warm_start,
+    warm_start_of_a_network,
+    warm_start_of_a_linear_embedder,
+    velocities,
+    small_types,
+    description,
+)
+
+
+def measure() -> dict[str, Any]:
+    """Every experiment's answers; one that raises gives {"failed": what}."""
+    answers: dict[str, Any] = {}
+    for experiment in EXPERIMENTS:
+        try:
+            # ComfyUI runs nodes under inference mode.
+            with torch.inference_mode():
+                answers[experiment.__name__] = experiment()
+        except Exception as error:  # noqa: BLE001 - one failure must not hide the other answers
+            answers[experiment.__name__] = {"failed": f"{type(error).__name__}: {error}"}
+    return answers
+
+
+if __name__ == "__main__":
+    ANSWERS.write_text(json.dumps(measure(), indent=1))

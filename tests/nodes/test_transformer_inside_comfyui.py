@@ -1,0 +1,98 @@
+"""ComfyUI's own transformer with our files (tests/comfyui/inside_transformer.py measures, this file judges)."""
+
+import json
+import shutil
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from davae_core.cli import main
+from davae_core.description import read_file_description
+from davae_core.transformer_files import load_transformer
+from tests.comfyui.process import answers_of_process
+from tests.comfyui.server import ROOT
+
+GOLDEN = ROOT / "tests" / "data" / "golden" / "transformer"
+
+
+def davae(*command):
+    assert main([str(part) for part in command]) == 0
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The golden base in Stability's names, and the adapter and merged models made of it on the command line."""
+    folder = tmp_path_factory.mktemp("transformer")
+    base, adapter = folder / "base.safetensors", folder / "adapter.safetensors"
+    save_file(load_transformer(GOLDEN / "base.safetensors"), base)
+    full = {f"model.diffusion_model.{name}": part for name, part in load_file(base).items()}
+    save_file(full, folder / "full.safetensors")
+    shutil.copy(GOLDEN / "expected.safetensors", folder)
+    lora = ["--weights", "live", "--lora", GOLDEN / "pytorch_lora_weights.safetensors"]
+    step = GOLDEN / "step_4321.pt"
+    davae("convert", step, *lora, "--base", GOLDEN / "base.safetensors", "-o", adapter)
+    davae("merge", GOLDEN / "base.safetensors", adapter, "-o", folder / "merged.safetensors")
+    full_merged = folder / "merged_full.safetensors"
+    davae("merge", folder / "full.safetensors", adapter, "-o", full_merged)
+    for dtype in ("fp8_e4m3fn", "bfloat16"):
+        output = folder / f"merged_{dtype}.safetensors"
+        davae("merge", base, adapter, "-o", output, "--dtype", dtype)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(files):
+    """Answers of every experiment, from one process."""
+    return answers_of_process("inside_transformer.py", files, answers=files / "answers.json")
+
+
+@pytest.fixture
+def found(measured, request):
+    """The answers of the experiment that the test names by its marker argument."""
+    answers = measured[request.param]
+    assert "failed" not in answers, answers["failed"]
+    return answers
+
+
+def answers_of(*experiments):
+    return pytest.mark.parametrize("found", experiments, indirect=True)
+
+
+def assert_exact(grids):
+    assert {"4x6", "5x7", "1x1"} <= grids.keys()
+    for name, grid in grids.items():
+        assert grid["shape"] == [2, 32, *map(int, name.split("x"))]
+        assert grid["size"] > 0.1
+        assert grid["equal"], grid
+        assert grid["detail"] == 0
+
+
+@answers_of("warm_start", "warm_start_of_a_network")
+def test_the_widened_network_gives_the_old_base_bit_for_bit_and_no_detail(found):
+    assert_exact(found)
+
+
+@answers_of("warm_start_of_a_linear_embedder")
+def test_so_does_one_whose_embedder_is_a_linear_layer_on_patches(found):
+    assert found["same_as_conv"] < 1e-5
+    assert_exact(found["grids"])
+
+
+@answers_of("velocities")
+@pytest.mark.parametrize("way", ["untouched", "zero", "adapter", "merged", "merged_of_full"])
+def test_velocities_are_the_published_code_s(found, way):
+    assert found["change"] > 0.01
+    assert found[way] < 1e-5
+
+
+@answers_of("small_types")
+def test_merged_files_in_smaller_types_load_and_stay_near(found):
+    assert found["dtype"] == "torch.float8_e4m3fn"
+    for kind, share in (("bfloat16", 0.01), ("float8", 0.02), ("kept", 0.1)):
+        assert 0 < found[kind] < share * found["size"]
+
+
+@answers_of("description")
+def test_the_stock_loader_s_model_knows_what_the_file_says(found, files):
+    wanted = read_file_description(files / "merged.safetensors").as_json()
+    assert found == json.loads(json.dumps(wanted))
