@@ -16,7 +16,6 @@ import inside_pack
 PACK, MODELS, ANSWERS = (Path(argument) for argument in sys.argv[1:])
 inside_pack.start(PACK)
 
-import comfy.model_management as management  # noqa: E402
 import comfy.sample  # noqa: E402
 import comfy.sd  # noqa: E402
 import folder_paths  # noqa: E402
@@ -152,24 +151,6 @@ def preview() -> dict[str, Any]:
     }
 
 
-def interruption() -> dict[str, Any]:
-    """An interrupt while drawing reaches ComfyUI, and the model draws on afterwards."""
-    model = compat.load_model(BASE, ADAPTER, "default")
-    latents = torch.zeros(1, 32, 6, 4)
-    before = drawn(model, latents)
-    settings = compat.SamplingSettings(3, 20, 2.0, "euler", compat.PUBLISHED, 1.0)
-    block = model.model.diffusion_model.joint_blocks[1]
-    hook = block.register_forward_hook(lambda *_: management.interrupt_current_processing(True))
-    try:
-        compat.sample(model, prompt(), prompt(), {"samples": latents}, settings)
-        raised = ""
-    except management.InterruptProcessingException as error:
-        raised = type(error).__name__
-    hook.remove()
-    management.interrupt_current_processing(False)
-    return {"raised": raised, "afterwards": largest(drawn(model, latents) - before)}
-
-
 EXPERIMENTS = (
     tokens,
     warm_start,
@@ -177,7 +158,6 @@ EXPERIMENTS = (
     another_copy,
     preference,
     preview,
-    interruption,
 )
 
 

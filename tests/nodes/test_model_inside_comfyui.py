@@ -68,9 +68,3 @@ def test_the_padded_preview_decoder_draws_what_the_plain_one_draws_of_the_base(f
     assert found["previewer"] == "TAESDPreviewerImpl" and found["first_layer"] == [64, 32, 3, 3]
     assert found["size"] == [32, 48] and not found["flat"]
     assert found["equal"]
-
-
-@answers_of("interruption")
-def test_an_interrupt_while_drawing_reaches_comfyui_and_the_model_draws_on(found):
-    assert found["raised"] == "InterruptProcessingException"
-    assert found["afterwards"] == 0
