@@ -16,9 +16,11 @@ from davae_core.adapter import (
 from davae_core.description import Advice, read_file_description
 from davae_core.files import CheckpointError
 from davae_core.fingerprint import same_base
+from davae_core.merging import write_merged
 from davae_core.official_adapter import convert_adapter
 from davae_core.presets import SD3
 from davae_core.transformer_files import load_transformer
+from davae_core.transformer_names import stability_to_diffusers
 from davae_core.warm_start import widen_head, widen_patch_embedder
 
 
@@ -39,46 +41,75 @@ def live(folder, base):
 
 
 @pytest.fixture
-def adapted_diffusers(folder):
-    """Apply an adapter to diffusers' own model: widen, add the edges' differences, load the LoRA with peft."""
+def diffusers_model(folder):
+    """Diffusers' own model of the golden base, not widened."""
+    from diffusers import SD3Transformer2DModel
 
-    def apply(adapter):
-        from diffusers import SD3Transformer2DModel
-
-        model = SD3Transformer2DModel(
-            sample_size=32, patch_size=2, in_channels=16, num_layers=2, attention_head_dim=64, num_attention_heads=2,
-            joint_attention_dim=64, caption_projection_dim=128, pooled_projection_dim=48, out_channels=16,
-            pos_embed_max_size=40, dual_attention_layers=(0,), qk_norm="rms_norm",
-        )  # fmt: skip
-        model.load_state_dict(load_file(folder / "base.safetensors"))
-        model.pos_embed.proj = widen_patch_embedder(model.pos_embed.proj, 16, 16)
-        model.proj_out = widen_head(model.proj_out, 16, 16)
-        model.out_channels = 32
-        with torch.no_grad():
-            for name, difference in adapter.edges.items():
-                model.get_parameter(name).add_(difference)
-        model.load_lora_adapter(dict(adapter.lora), prefix=None)
-        return model.eval()
-
-    return apply
+    model = SD3Transformer2DModel(
+        sample_size=32, patch_size=2, in_channels=16, num_layers=2, attention_head_dim=64, num_attention_heads=2,
+        joint_attention_dim=64, caption_projection_dim=128, pooled_projection_dim=48, out_channels=16,
+        pos_embed_max_size=40, dual_attention_layers=(0,), qk_norm="rms_norm",
+    )  # fmt: skip
+    model.load_state_dict(load_file(folder / "base.safetensors"))
+    return model.eval()
 
 
-@torch.no_grad()
-def test_the_converted_adapter_gives_the_published_velocity_in_diffusers(
-    folder, live, adapted_diffusers, tmp_path
-):
+def widen(model):
+    model.pos_embed.proj = widen_patch_embedder(model.pos_embed.proj, 16, 16)
+    model.proj_out = widen_head(model.proj_out, 16, 16)
+    model.out_channels = 32
+    return model
+
+
+@pytest.fixture
+def published_velocity(folder):
+    """Compare a model's velocity with the published code's: the channels it has, detail first there."""
     expected = load_file(folder / "expected.safetensors")
+
+    @torch.no_grad()
+    def compare(model, name):
+        detail, latent_base = expected["latent_detail_first"].chunk(2, dim=1)
+        wide = torch.cat([latent_base, detail], dim=1)
+        velocity = model(
+            hidden_states=wide[:, : model.out_channels],
+            encoder_hidden_states=expected["context"],
+            pooled_projections=expected["pooled"],
+            timestep=expected["timestep"],
+        ).sample
+        ours = torch.cat([velocity[:, 16:], velocity[:, :16]], dim=1)
+        torch.testing.assert_close(ours, expected[name], atol=1e-5, rtol=0)
+
+    return compare
+
+
+def test_untouched_and_zero_widened_models_give_the_published_velocities_in_diffusers(
+    diffusers_model, published_velocity
+):
+    published_velocity(diffusers_model, "base_velocity")
+    published_velocity(widen(diffusers_model), "zero_init_velocity")
+
+
+def test_the_converted_adapter_gives_the_published_velocity_in_diffusers(
+    live, diffusers_model, published_velocity, tmp_path
+):
     write_adapter(tmp_path / "adapter.safetensors", live)
-    model = adapted_diffusers(read_adapter(tmp_path / "adapter.safetensors"))
-    detail, latent_base = expected["latent_detail_first"].chunk(2, dim=1)
-    velocity = model(
-        hidden_states=torch.cat([latent_base, detail], dim=1),
-        encoder_hidden_states=expected["context"],
-        pooled_projections=expected["pooled"],
-        timestep=expected["timestep"],
-    ).sample
-    ours = torch.cat([velocity[:, 16:], velocity[:, :16]], dim=1)
-    torch.testing.assert_close(ours, expected["adapted_velocity"], atol=1e-5, rtol=0)
+    adapter = read_adapter(tmp_path / "adapter.safetensors")
+    model = widen(diffusers_model)
+    with torch.no_grad():
+        for name, difference in adapter.edges.items():
+            model.get_parameter(name).add_(difference)
+    model.load_lora_adapter(dict(adapter.lora), prefix=None)
+    published_velocity(model, "adapted_velocity")
+
+
+def test_the_merged_file_gives_the_published_velocity_in_diffusers(
+    base, live, diffusers_model, published_velocity, tmp_path
+):
+    write_merged(tmp_path / "merged.safetensors", base, live)
+    merged = load_file(tmp_path / "merged.safetensors")
+    model = widen(diffusers_model)
+    model.load_state_dict(stability_to_diffusers(merged, model.state_dict()))
+    published_velocity(model, "adapted_velocity")
 
 
 def test_live_and_ema_weights_can_be_told_apart(folder, base, live):
