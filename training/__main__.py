@@ -1,4 +1,4 @@
-"""Command line of the trainers: `python -m training vae CONFIG`."""
+"""Command line of the trainers: `python -m training vae CONFIG`, and `text` for the miniature's text encoder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        return _train_vae(options)
+        return _COMMANDS[options.command](options)
     except (TrainingError, CheckpointError) as error:
         return _fail(str(error))
     except OSError as error:
@@ -42,6 +42,21 @@ def _train_vae(options: argparse.Namespace) -> int:
     return 0
 
 
+def _train_text(options: argparse.Namespace) -> int:
+    from .text_config import read_text_config
+    from .text_encoder import train_text_encoder
+
+    written, found = train_text_encoder(read_text_config(options.config, tuple(options.set)))
+    sys.stdout.write(
+        f"{written}\nOf {found.count} scenes that training never saw, the caption finds the picture in "
+        f"{found.pictures_by_caption:.1%} and the picture its caption in {found.captions_by_picture:.1%}.\n"
+    )
+    return 0
+
+
+_COMMANDS = {"vae": _train_vae, "text": _train_text}
+
+
 def _fail(sentence: str) -> int:
     sys.stderr.write(sentence + "\n")
     return 1
@@ -51,14 +66,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Train DA-VAE models.")
     commands = parser.add_subparsers(dest="command", required=True)
     vae = commands.add_parser("vae", help="stage 1: a base VAE or a detail-aligned codec")
-    vae.add_argument("config", type=Path, help="YAML file; training/configs/ holds commented ones")
-    vae.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="change one key (may be repeated)",
-    )
+    text = commands.add_parser("text", help="the miniature's text encoder, as CLIP is trained")
+    for command in (vae, text):
+        command.add_argument(
+            "config", type=Path, help="YAML file; training/configs/ holds commented ones"
+        )
+        command.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="SECTION.KEY=VALUE",
+            help="change one key (may be repeated)",
+        )
     vae.add_argument(
         "--stop-at",
         type=int,

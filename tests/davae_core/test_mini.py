@@ -1,8 +1,8 @@
 """The bundled codec and base VAE: small enough to ship, and made for each other."""
 
 from davae_core import mini
-from davae_core.checkpoints import inspect_file
 from davae_core.files import read_safetensors, value_hash
+from davae_core.inspection import inspect_file
 
 
 def test_the_codec_and_its_base_take_less_than_12_megabytes():

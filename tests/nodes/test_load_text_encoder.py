@@ -51,6 +51,15 @@ def test_a_file_in_models_text_encoders_is_read_like_the_bundled_one(server, fol
     assert torch.equal(drawn(server), drawn(server, clip=loaded("mini_copy.safetensors")))
 
 
+def test_words_and_their_weights_decide_what_is_drawn(server):
+    plain, other, heavy = (
+        drawn(server, positive=prompt(text))
+        for text in ("a red circle", "a blue circle", "a (red circle:2.0)")
+    )
+    assert (plain - other).abs().max() > 1e-3
+    assert (plain - heavy).abs().max() > 1e-4
+
+
 def test_a_clip_skip_changes_what_is_drawn(server):
     skipped = node("CLIPSetLastLayer", clip=["loaded", 0], stop_at_clip_layer=-3)
     graph = {"loaded": loaded(FILE_BUNDLED), "clip": skipped}

@@ -1,0 +1,58 @@
+"""Pictures with their captions, drawn in memory: what the miniature's text encoder learns from."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from . import prompt_scenes, scenes
+
+Drawn = tuple[NDArray[np.uint8], str]
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """Pictures [N, 3, size, size] as bytes, and the caption of each."""
+
+    pictures: Tensor
+    captions: list[str]
+
+    def images(self, chosen: Tensor | slice) -> Tensor:
+        """Some of the pictures in [-1, 1]."""
+        return self.pictures[chosen].float() / 127.5 - 1
+
+
+def draw(families: Sequence[str], first_seed: int, count: int, size: int) -> Captioned:
+    """`count` scenes of each family, from `first_seed` on."""
+    pictures, captions = [], []
+    for family in families:
+        seeds = range(first_seed, first_seed + count)
+        for seed in tqdm(seeds, desc=family.replace("_", " "), file=sys.stderr):
+            picture, caption = FAMILIES[family](seed, size)
+            pictures.append(torch.from_numpy(picture).movedim(-1, 0))
+            captions.append(caption)
+    return Captioned(torch.stack(pictures), captions)
+
+
+def _scene(seed: int, size: int) -> Drawn:
+    picture, scene = scenes.render(seed, size)
+    return picture, scenes.caption(scene)
+
+
+def _prompt_scene(seed: int, size: int) -> Drawn:
+    scene = prompt_scenes.compose(seed)
+    return prompt_scenes.render(scene, size), prompt_scenes.caption(scene)
+
+
+FAMILIES: dict[str, Callable[[int, int], Drawn]] = {
+    "scenes": _scene,
+    "prompt_scenes": _prompt_scene,
+}
+"""Every kind of captioned scene, by the name that a configuration gives it."""
