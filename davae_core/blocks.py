@@ -91,8 +91,9 @@ class AttnBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         hidden = self.norm(x)
+        # Contiguous, or PyTorch falls back to attention that holds all pairs of positions: 16 GB at 2048 pixels.
         q, k, v = (
-            layer(hidden).flatten(2).transpose(1, 2).unsqueeze(1)
+            layer(hidden).flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
             for layer in (self.q, self.k, self.v)
         )
         hidden = F.scaled_dot_product_attention(q, k, v).squeeze(1)

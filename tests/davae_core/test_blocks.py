@@ -3,9 +3,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from davae_core.autoencoder import CodecConfig, DetailAlignedVAE
-from davae_core.blocks import DCDown, DCUp, Decoder, Encoder, KLConfig
+from davae_core.blocks import AttnBlock, DCDown, DCUp, Decoder, Encoder, KLConfig
 from davae_core.checkpoints import load_base_vae
 from davae_core.presets import PRESETS
 
@@ -122,6 +123,13 @@ def test_attention_levels_follow_their_blocks():
     assert len(encoder.down[1].attn) == 2 and len(encoder.down[0].attn) == 0
     assert len(decoder.up[1].attn) == 3 and len(decoder.up[0].attn) == 0
     assert decoder(encoder(torch.randn(1, 3, 8, 8))[:, :2]).shape == (1, 3, 8, 8)
+
+
+def test_attention_never_holds_all_pairs_of_positions():
+    block = AttnBlock(width=32, groups=8, ops=nn)
+    # Only the kernel that works in blocks is allowed; PyTorch raises when it cannot take these inputs.
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        assert block(torch.randn(1, 32, 8, 6)).shape == (1, 32, 8, 6)
 
 
 def test_layout_and_backbone_must_agree_on_the_factor():
