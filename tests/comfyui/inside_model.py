@@ -6,7 +6,6 @@ MODELS is a folder as tiny_models.write_transformers fills it. ANSWERS becomes a
 EXPERIMENTS. Nothing here decides what is right: tests/nodes/test_model_inside_comfyui.py does.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import inside_pack
 
 PACK, MODELS, ANSWERS = (Path(argument) for argument in sys.argv[1:])
 inside_pack.start(PACK)
+largest = inside_pack.largest
 
 import comfy.sample  # noqa: E402
 import comfy.sd  # noqa: E402
@@ -32,10 +32,6 @@ inside_pack.part("nodes.extension").DetailAlignedExtension()
 BASE = MODELS / "diffusion_models" / "tiny_sd35.safetensors"
 FLOAT8 = MODELS / "diffusion_models" / "tiny_sd35_fp8.safetensors"
 ADAPTER = MODELS / "loras" / "davae_tiny.safetensors"
-
-
-def largest(difference: torch.Tensor) -> float:
-    return float(difference.abs().max())
 
 
 def prompt() -> list[Any]:
@@ -161,18 +157,5 @@ EXPERIMENTS = (
 )
 
 
-def measure() -> dict[str, Any]:
-    """Every experiment's answers; one that raises gives {"failed": what}."""
-    answers: dict[str, Any] = {}
-    for experiment in EXPERIMENTS:
-        try:
-            # ComfyUI runs nodes under inference mode.
-            with torch.inference_mode():
-                answers[experiment.__name__] = experiment()
-        except Exception as error:  # noqa: BLE001 - one failure must not hide the other answers
-            answers[experiment.__name__] = {"failed": f"{type(error).__name__}: {error}"}
-    return answers
-
-
 if __name__ == "__main__":
-    ANSWERS.write_text(json.dumps(measure(), indent=1))
+    inside_pack.write_answers(ANSWERS, EXPERIMENTS)

@@ -2,10 +2,17 @@
 
 import importlib
 import importlib.util
+import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import torch
+
+Experiment = Callable[[], dict[str, Any]]
 
 
 def start(pack: Path) -> None:
@@ -23,3 +30,21 @@ def start(pack: Path) -> None:
 def part(name: str) -> ModuleType:
     """A module of the pack, such as `nodes.compat`."""
     return importlib.import_module(f"davae_pack.{name}")
+
+
+def largest(difference: torch.Tensor) -> float:
+    """The largest absolute value."""
+    return float(difference.abs().max())
+
+
+def write_answers(path: Path, experiments: tuple[Experiment, ...]) -> None:
+    """Run every experiment and write their answers as JSON by name; one that raises gives {"failed": what}."""
+    answers: dict[str, Any] = {}
+    for experiment in experiments:
+        try:
+            # ComfyUI runs nodes under inference mode.
+            with torch.inference_mode():
+                answers[experiment.__name__] = experiment()
+        except Exception as error:  # noqa: BLE001 - one failure must not hide the other answers
+            answers[experiment.__name__] = {"failed": f"{type(error).__name__}: {error}"}
+    path.write_text(json.dumps(answers, indent=1))

@@ -1,4 +1,4 @@
-"""The miniature text encoder inside a real ComfyUI process, started in ComfyUI's folder by ComfyUI's Python:
+"""The miniature text encoder inside a real ComfyUI process (process.py starts it):
 
 python inside_text.py PACK FILE EXPECTED ANSWERS
 
@@ -7,38 +7,19 @@ PACK is this repository, FILE a text encoder, EXPECTED a safetensors file of wha
 is right: tests/nodes/test_text_encoder_inside_comfyui.py does.
 """
 
-import importlib
-import importlib.util
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import inside_pack
+
 PACK, FILE, EXPECTED, ANSWERS = (Path(argument) for argument in sys.argv[1:])
-sys.argv = ["main.py", "--cpu"]
-sys.path.insert(0, os.getcwd())
-
-import comfy.options  # noqa: E402
-
-comfy.options.enable_args_parsing()
+inside_pack.start(PACK)
+largest = inside_pack.largest
 
 import torch  # noqa: E402
 from safetensors import safe_open  # noqa: E402
-
-
-def load_text_encoder() -> Any:
-    """The pack's own loader, imported as ComfyUI imports the pack."""
-    spec = importlib.util.spec_from_file_location("davae_pack", PACK / "__init__.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["davae_pack"] = module
-    spec.loader.exec_module(module)
-    return importlib.import_module("davae_pack.nodes.compat").load_text_encoder
-
-
-def largest(difference: torch.Tensor) -> float:
-    return float(difference.abs().max())
 
 
 def compare(clip: Any) -> list[dict[str, Any]]:
@@ -81,7 +62,7 @@ def copied(clip: Any) -> dict[str, Any]:
 if __name__ == "__main__":
     # ComfyUI runs nodes under inference mode.
     with torch.inference_mode():
-        clip = load_text_encoder()(FILE)
+        clip = inside_pack.part("nodes.compat").load_text_encoder(FILE)
         answers = {
             "prompts": compare(clip),
             "copied": copied(clip),

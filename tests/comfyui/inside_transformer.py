@@ -7,7 +7,6 @@ merged models that `davae` wrote. ANSWERS becomes a JSON file with an entry per 
 decides what is right: that test does.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import inside_pack
 
 PACK, FILES, ANSWERS = (Path(argument) for argument in sys.argv[1:])
 inside_pack.start(PACK)
+largest = inside_pack.largest
 
 import comfy.model_management as management  # noqa: E402
 import comfy.sd  # noqa: E402
@@ -31,10 +31,6 @@ load_transformer = inside_pack.part("davae_core.transformer_files").load_transfo
 LAYOUT = inside_pack.part("davae_core.presets").SD3.layout
 EXPECTED = load_file(FILES / "expected.safetensors")
 GRIDS = ((4, 6), (8, 8), (16, 10), (5, 7), (3, 4), (1, 1))
-
-
-def largest(difference: Tensor) -> float:
-    return float(difference.abs().max())
 
 
 def velocity(patcher: Any, latents: Tensor) -> Tensor:
@@ -190,18 +186,5 @@ EXPERIMENTS = (
 )
 
 
-def measure() -> dict[str, Any]:
-    """Every experiment's answers; one that raises gives {"failed": what}."""
-    answers: dict[str, Any] = {}
-    for experiment in EXPERIMENTS:
-        try:
-            # ComfyUI runs nodes under inference mode.
-            with torch.inference_mode():
-                answers[experiment.__name__] = experiment()
-        except Exception as error:  # noqa: BLE001 - one failure must not hide the other answers
-            answers[experiment.__name__] = {"failed": f"{type(error).__name__}: {error}"}
-    return answers
-
-
 if __name__ == "__main__":
-    ANSWERS.write_text(json.dumps(measure(), indent=1))
+    inside_pack.write_answers(ANSWERS, EXPERIMENTS)

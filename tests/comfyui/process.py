@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from .server import ROOT, comfyui_python, comfyui_tree, environment
 
 
@@ -20,3 +22,8 @@ def answers_of_process(script: str, *arguments: Path, answers: Path) -> Any:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(answers.read_text())
+
+
+def answers_of(*experiments: str) -> pytest.MarkDecorator:
+    """Give a test the answers of these experiments, one after the other, as its fixture `found`."""
+    return pytest.mark.parametrize("found", experiments, indirect=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.comfyui.process import answers_of_process
+from tests.comfyui.process import answers_of, answers_of_process
 from tests.comfyui.tiny_models import write_transformers
 
 
@@ -14,18 +14,6 @@ def measured(tmp_path_factory):
         (folder / name).mkdir()
     write_transformers(folder)
     return answers_of_process("inside_model.py", folder, answers=folder / "answers.json")
-
-
-@pytest.fixture
-def found(measured, request):
-    """The answers of the experiment that the test names by its marker argument."""
-    answers = measured[request.param]
-    assert "failed" not in answers, answers["failed"]
-    return answers
-
-
-def answers_of(experiment):
-    return pytest.mark.parametrize("found", [experiment], indirect=True, ids=[""])
 
 
 @answers_of("tokens")

@@ -1,7 +1,6 @@
 """The miniature text encoder in ComfyUI's own CLIP gives what davae_core gives (tests/comfyui/inside_text.py)."""
 
 import json
-import subprocess
 
 import pytest
 import torch
@@ -9,7 +8,7 @@ from safetensors.torch import save_file
 
 from davae_core import mini
 from davae_core.text_encoder import TextEncoder
-from tests.comfyui.server import ROOT, comfyui_python, comfyui_tree, environment
+from tests.comfyui.process import answers_of_process
 
 PROMPTS = [
     "a red circle above a blue square on a wooden background",
@@ -32,17 +31,8 @@ def answers(tmp_path_factory):
         folder / "expected.safetensors",
         {"prompts": json.dumps(PROMPTS)},
     )
-    script = ROOT / "tests" / "comfyui" / "inside_text.py"
-    arguments = [ROOT, mini.clip_path(), folder / "expected.safetensors", folder / "answers.json"]
-    done = subprocess.run(
-        [comfyui_python(), script, *arguments],
-        cwd=comfyui_tree(),
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads((folder / "answers.json").read_text())
+    expected, answers = folder / "expected.safetensors", folder / "answers.json"
+    return answers_of_process("inside_text.py", mini.clip_path(), expected, answers=answers)
 
 
 def test_tokens_are_comfyui_s(answers):

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from davae_core.cli import main
 from davae_core.description import read_file_description
 from davae_core.transformer_files import load_transformer
-from tests.comfyui.process import answers_of_process
+from tests.comfyui.process import answers_of, answers_of_process
 from tests.comfyui.server import ROOT
 
 GOLDEN = ROOT / "tests" / "data" / "golden" / "transformer"
@@ -44,18 +44,6 @@ def files(tmp_path_factory):
 def measured(files):
     """Answers of every experiment, from one process."""
     return answers_of_process("inside_transformer.py", files, answers=files / "answers.json")
-
-
-@pytest.fixture
-def found(measured, request):
-    """The answers of the experiment that the test names by its marker argument."""
-    answers = measured[request.param]
-    assert "failed" not in answers, answers["failed"]
-    return answers
-
-
-def answers_of(*experiments):
-    return pytest.mark.parametrize("found", experiments, indirect=True)
 
 
 def assert_exact(grids):

@@ -1,27 +1,20 @@
-"""Measurements inside a real ComfyUI process, started in ComfyUI's folder by ComfyUI's Python:
+"""Measurements of our VAE object inside a real ComfyUI process (process.py starts it):
 
-python inside.py PACK MODELS PICTURE ANSWERS
+python inside_vae.py PACK MODELS PICTURE ANSWERS
 
 PACK is this repository, MODELS a folder of codec files, PICTURE a photograph; ANSWERS becomes a JSON file with one
 entry per function of EXPERIMENTS. Nothing here decides what is right: the tests do.
 """
 
-import importlib
-import importlib.util
-import json
-import os
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import inside_pack
+
 PACK, MODELS, PICTURE, ANSWERS = (Path(argument) for argument in sys.argv[1:])
-sys.argv = ["main.py", "--cpu"]
-sys.path.insert(0, os.getcwd())
-
-import comfy.options  # noqa: E402
-
-comfy.options.enable_args_parsing()
+inside_pack.start(PACK)
+largest = inside_pack.largest
 
 import comfy.model_management as management  # noqa: E402
 import comfy.sd  # noqa: E402
@@ -31,21 +24,9 @@ from comfy_api.latest import io  # noqa: E402
 from PIL import Image  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-
-def load_pack() -> ModuleType:
-    """Import the pack as ComfyUI does, under a name of its own."""
-    spec = importlib.util.spec_from_file_location("davae_pack", PACK / "__init__.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["davae_pack"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-load_pack()
-compat = importlib.import_module("davae_pack.nodes.compat")
-core = importlib.import_module("davae_pack.davae_core")
-mini = importlib.import_module("davae_pack.davae_core.mini")
+compat = inside_pack.part("nodes.compat")
+core = inside_pack.part("davae_core")
+mini = inside_pack.part("davae_core.mini")
 
 RANDOM = MODELS / "davae_random.safetensors"
 
@@ -53,10 +34,6 @@ RANDOM = MODELS / "davae_random.safetensors"
 def photograph() -> torch.Tensor:
     """The picture [1, H, W, 3] in [0, 1], as LoadImage gives it."""
     return torch.from_numpy(np.asarray(Image.open(PICTURE).convert("RGB"), np.float32) / 255)[None]
-
-
-def largest(difference: torch.Tensor) -> float:
-    return float(difference.abs().max())
 
 
 def agreement_with_the_core() -> dict[str, Any]:
@@ -213,18 +190,5 @@ EXPERIMENTS = (
 )
 
 
-def measure() -> dict[str, Any]:
-    """Every experiment's answers; one that raises gives {"failed": what}."""
-    answers: dict[str, Any] = {}
-    for experiment in EXPERIMENTS:
-        try:
-            # ComfyUI runs nodes under inference mode.
-            with torch.inference_mode():
-                answers[experiment.__name__] = experiment()
-        except Exception as error:  # noqa: BLE001 - one failure must not hide the other answers
-            answers[experiment.__name__] = {"failed": f"{type(error).__name__}: {error}"}
-    return answers
-
-
 if __name__ == "__main__":
-    ANSWERS.write_text(json.dumps(measure(), indent=1))
+    inside_pack.write_answers(ANSWERS, EXPERIMENTS)

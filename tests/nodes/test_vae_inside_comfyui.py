@@ -1,14 +1,11 @@
-"""The VAE object inside a real ComfyUI process (tests/comfyui/inside.py measures, this file judges)."""
-
-import json
-import subprocess
+"""The VAE object inside a real ComfyUI process (tests/comfyui/inside_vae.py measures, this file judges)."""
 
 import pytest
 from PIL import Image
 from skimage import data
 
 from tests.comfyui.base_directory import write_codecs
-from tests.comfyui.server import ROOT, comfyui_python, comfyui_tree, environment
+from tests.comfyui.process import answers_of, answers_of_process
 
 
 @pytest.fixture(scope="module")
@@ -17,29 +14,8 @@ def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inside")
     write_codecs(folder)
     Image.fromarray(data.astronaut()).save(folder / "astronaut.png")
-    script = ROOT / "tests" / "comfyui" / "inside.py"
-    arguments = [ROOT, folder, folder / "astronaut.png", folder / "answers.json"]
-    done = subprocess.run(
-        [comfyui_python(), script, *arguments],
-        cwd=comfyui_tree(),
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads((folder / "answers.json").read_text())
-
-
-@pytest.fixture
-def found(measured, request):
-    """The answers of the experiment that the test names by its marker argument."""
-    answers = measured[request.param]
-    assert "failed" not in answers, answers["failed"]
-    return answers
-
-
-def answers_of(experiment):
-    return pytest.mark.parametrize("found", [experiment], indirect=True, ids=[""])
+    picture = folder / "astronaut.png"
+    return answers_of_process("inside_vae.py", folder, picture, answers=folder / "answers.json")
 
 
 @answers_of("agreement_with_the_core")
