@@ -1,0 +1,182 @@
+"""Text to image outside ComfyUI, on tiny diffusers models with random weights and the bundled DA-VAE."""
+
+import json
+import string
+
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
+from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
+
+from davae_core.adapter import Adapter, widened_edges, write_adapter
+from davae_core.description import Advice
+from davae_core.files import CheckpointError
+from davae_core.fingerprint import base_fingerprint
+from davae_core.latent_files import encoding_hash
+from davae_core.latents import to_vae_space
+from davae_core.merging import write_merged
+from davae_core.mini import davae_path
+from davae_core.pipeline import load_pipeline
+from davae_core.presets import SD3
+from davae_core.transformer_files import load_transformer
+
+STEPS = Advice(shift=3.0, guidance=2.0, steps=3)
+
+
+def tokenizer(folder):
+    """CLIP's kind of tokenizer that knows single letters."""
+    ends = [f"{letter}</w>" for letter in string.ascii_lowercase]
+    words = [*string.ascii_lowercase, *ends, "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return CLIPTokenizer(
+        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77
+    )
+
+
+def text_encoder(seed):
+    torch.manual_seed(seed)
+    config = CLIPTextConfig(
+        vocab_size=54, hidden_size=32, intermediate_size=37, num_hidden_layers=3, num_attention_heads=4,
+        projection_dim=32, bos_token_id=52, eos_token_id=53, pad_token_id=53,
+    )  # fmt: skip
+    return CLIPTextModelWithProjection(config)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A whole SD3 pipeline's folder, without T5 as many use it."""
+    folder = tmp_path_factory.mktemp("sd3")
+    torch.manual_seed(0)
+    transformer = SD3Transformer2DModel(
+        sample_size=8, in_channels=16, out_channels=16, num_layers=2, attention_head_dim=64, num_attention_heads=1,
+        joint_attention_dim=96, caption_projection_dim=64, pooled_projection_dim=64, pos_embed_max_size=12,
+        dual_attention_layers=(0,), qk_norm="rms_norm",
+    )  # fmt: skip
+    for parameter in transformer.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    vae = AutoencoderKL(latent_channels=16, shift_factor=0.1, block_out_channels=(32,))
+    own = tokenizer(folder)
+    StableDiffusion3Pipeline(
+        transformer, FlowMatchEulerDiscreteScheduler(shift=3.0), vae, text_encoder(1), own, text_encoder(2), own,
+        None, None,
+    ).save_pretrained(folder / "pipeline")  # fmt: skip
+    return folder / "pipeline"
+
+
+@pytest.fixture(scope="module")
+def adapter(folder, tmp_path_factory):
+    """An adapter for it that was trained with the bundled DA-VAE."""
+    base = load_transformer(folder)
+    torch.manual_seed(1)
+    layer = "transformer_blocks.1.attn.to_q"
+    lora = {
+        f"{layer}.lora_A.weight": torch.randn(4, 64),
+        f"{layer}.lora_B.weight": torch.randn(64, 4),
+    }
+    edges = {name: 0.1 * torch.randn_like(t) for name, t in widened_edges(base, layout()).items()}
+    parents = {"base": base_fingerprint(base), "vae": encoding_hash(davae_path())}
+    found = Adapter(layout(), lora, edges, STEPS, parents)
+    path = tmp_path_factory.mktemp("adapter") / "davae_adapter.safetensors"
+    write_adapter(path, found)
+    write_merged(path.with_name("merged.safetensors"), base, found)
+    return path
+
+
+def layout():
+    """The bundled DA-VAE's, whose shift and scale are not SD3's."""
+    from davae_core.autoencoder import DetailAlignedVAE
+
+    return DetailAlignedVAE.from_file(davae_path()).layout
+
+
+@pytest.fixture(scope="module")
+def pipeline(folder, adapter):
+    return load_pipeline(folder, davae_path(), adapter=adapter, dtype=torch.float32)
+
+
+def test_prompts_become_pictures_that_depend_on_prompt_and_seed(pipeline):
+    told = []
+    images = pipeline.draw(["a red cat", "a dog"], 96, 64, progress=lambda *step: told.append(step))
+    assert images.shape == (2, 3, 64, 96)
+    assert images.isfinite().all() and images.abs().max() <= 1 and images.std() > 0.01
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    again = pipeline.draw(["a red cat", "a dog"], 96, 64)
+    assert torch.equal(images, again)
+    other = pipeline.draw(["a red cat", "a blue sea"], 96, 64)
+    torch.testing.assert_close(other[0], images[0])
+    assert not torch.allclose(other[1], images[1])
+    assert not torch.allclose(pipeline.draw(["a red cat", "a dog"], 96, 64, seed=1), images)
+    changed = pipeline.draw(["a red cat", "a dog"], 96, 64, negative="fog")
+    assert not torch.allclose(changed, images)
+
+
+def test_latents_are_those_of_diffusers_own_sd3_pipeline(pipeline, folder):
+    theirs = StableDiffusion3Pipeline.from_pretrained(
+        folder, transformer=pipeline.transformer, text_encoder_3=None, tokenizer_3=None
+    )
+    noise = torch.randn(1, 32, 4, 6, generator=torch.Generator().manual_seed(5))
+    latents = theirs(
+        "a red cat", negative_prompt="", height=32, width=48, num_inference_steps=3, guidance_scale=2.0,
+        latents=noise, output_type="latent",
+    ).images  # fmt: skip
+    with torch.inference_mode():
+        wanted = pipeline.codec.decode(to_vae_space(latents, pipeline.description.layout))
+    found = pipeline.draw(["a red cat"], 96, 64, seed=5)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+
+
+def test_drafts_are_half_the_size_and_tiles_are_whole(pipeline):
+    assert pipeline.draw(["a cat"], 96, 64, draft=True).shape == (1, 3, 32, 48)
+    assert pipeline.draw(["a cat"], 96, 64, tiled=True).shape == (1, 3, 64, 96)
+
+
+def test_a_merged_file_draws_what_base_and_adapter_draw(pipeline, adapter):
+    merged = load_pipeline(
+        adapter.with_name("merged.safetensors"),
+        davae_path(),
+        encode_text=pipeline.encode_text,
+        dtype=torch.float32,
+    )
+    found = merged.draw(["a red cat"], 64, 64)
+    torch.testing.assert_close(found, pipeline.draw(["a red cat"], 64, 64), atol=1e-4, rtol=0)
+
+
+def test_bfloat16_stays_near_float32(pipeline, folder, adapter):
+    half = load_pipeline(folder, davae_path(), adapter=adapter)
+    assert next(half.transformer.parameters()).dtype == torch.bfloat16
+    found, wanted = (each.draw(["a red cat"], 64, 64) for each in (half, pipeline))
+    assert (found - wanted).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize(("width", "height"), [(96, 40), (0, 64), (16, 16)])
+def test_sizes_between_tokens_are_refused(pipeline, width, height):
+    with pytest.raises(ValueError, match="multiples of 32"):
+        pipeline.draw(["a cat"], width, height)
+
+
+def test_files_that_do_not_belong_together_are_named(folder, adapter, tmp_path):
+    merged = adapter.with_name("merged.safetensors")
+    with pytest.raises(CheckpointError, match=r"leave the adapter .* out"):
+        load_pipeline(merged, davae_path(), adapter=adapter)
+    with pytest.raises(CheckpointError, match="holds no text encoders"):
+        load_pipeline(merged, davae_path())
+    (tmp_path / "model_index.json").write_text("[]")
+    (tmp_path / "transformer").symlink_to(folder / "transformer")
+    with pytest.raises(CheckpointError, match="no whole diffusers pipeline"):
+        load_pipeline(tmp_path, davae_path(), adapter=adapter)
+    other = {name: part + 1 for name, part in load_transformer(folder).items()}
+    save_file(other, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="was trained on another base than"):
+        load_pipeline(tmp_path / "other.safetensors", davae_path(), adapter=adapter)
+    # Without an adapter the layout is SD3's, which is not the bundled DA-VAE's.
+    with pytest.raises(CheckpointError, match="was trained for another DA-VAE than"):
+        load_pipeline(folder, davae_path())
+    assert SD3.layout != layout()
