@@ -8,6 +8,9 @@ FILE_BUNDLED = "miniature (bundled)"
 RESERVED_WIDGETS = {"image": ["image"]}
 """Values that the browser saves after a widget's own: an upload button."""
 
+AFTER_GENERATE = ("fixed", "increment", "decrement", "randomize")
+"""What the browser saves after a seed: how it changes for the next run."""
+
 NO_ADAPTER = "none (warm start)"
 LINKED_TYPES = {"IMAGE", "LATENT", "VAE", "MASK", "MODEL", "CLIP", "CONDITIONING"}
 
@@ -101,19 +104,21 @@ def widgets(found: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
     """The widget values of a UI node by input name; fails when there are too few or too many."""
     values = list(found.get("widgets_values", []))
     inputs = {}
-    for name in widget_names(info):
+    for name, options in widget_options(info).items():
         inputs[name] = values.pop(0)
         if name in RESERVED_WIDGETS and values[:1] == RESERVED_WIDGETS[name]:
             values.pop(0)
+        if options.get("control_after_generate"):
+            assert values.pop(0) in AFTER_GENERATE, f"{found['type']} does not say what {name} does"
     assert not values, f"{found['type']} has more widget values than widgets"
     return inputs
 
 
-def widget_names(info: dict[str, Any]) -> list[str]:
-    """Inputs that are widgets in the browser, in their order."""
+def widget_options(info: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Options of the inputs that are widgets in the browser, in their order."""
     required, optional = info["input"].get("required", {}), info["input"].get("optional", {})
-    return [
-        name
+    return {
+        name: kind[1] if len(kind) > 1 else {}
         for name, kind in [*required.items(), *optional.items()]
         if not (isinstance(kind[0], str) and kind[0] in LINKED_TYPES)
-    ]
+    }

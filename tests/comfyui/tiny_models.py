@@ -30,6 +30,7 @@ OTHER_WIDTHS = "tiny_other_text.safetensors"
 MERGED = "davae_tiny_merged.safetensors"
 ADAPTER = "davae_tiny.safetensors"
 ADAPTER_1024 = "davae_tiny_1024.safetensors"
+ADAPTER_2048 = "davae_tiny_2048.safetensors"
 ADAPTER_OF_VAE = "davae_tiny_other_vae.safetensors"
 TRUNCATED_ADAPTER = "davae_tiny_truncated.safetensors"
 LORA_DIFFUSERS = "ordinary_diffusers.safetensors"
@@ -114,9 +115,10 @@ def write_quantised(folder: Path, base: dict[str, Tensor]) -> None:
 
 
 def write_adapters(folder: Path, adapter: Adapter) -> None:
-    """The adapter for any size, for 1024 pixels, for another DA-VAE's latents, and cut short."""
+    """The adapter for any size, for 1024 and for 2048 pixels, for another DA-VAE's latents, and cut short."""
     write_adapter(folder / ADAPTER, adapter)
-    write_adapter(folder / ADAPTER_1024, replace(adapter, advice=replace(ADVICE, sizes=(1024,))))
+    for name, side in ((ADAPTER_1024, 1024), (ADAPTER_2048, 2048)):
+        write_adapter(folder / name, replace(adapter, advice=replace(ADVICE, sizes=(side,))))
     parents = {**adapter.parents, "vae": "0" * 64}
     write_adapter(folder / ADAPTER_OF_VAE, replace(adapter, parents=parents))
     whole = (folder / ADAPTER).read_bytes()

@@ -1,8 +1,5 @@
 """The workflows that come with the pack: well formed, the same in both formats, and they run."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,13 +8,18 @@ from skimage import data
 
 from davae_core.metrics import psnr
 from tests.comfyui.graphs import ui_to_api
+from tests.comfyui.workflows import WORKFLOWS, read
 
-WORKFLOWS = Path(__file__).parents[2] / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
-
-
-def read(path):
-    return json.loads((WORKFLOWS / path).read_text(encoding="utf-8"))
+TITLE = 30
+"""Height of a node's title, which lies above its position."""
+PUBLIC = {
+    "sd3.5_medium.safetensors": "checkpoints",
+    "clip_l.safetensors": "text_encoders",
+    "clip_g.safetensors": "text_encoders",
+    "t5xxl_fp16.safetensors": "text_encoders",
+}
+"""Files that can be downloaded, and the folder in models/ that they belong in."""
 
 
 def test_every_workflow_has_a_thumbnail_and_an_api_form():
@@ -70,6 +72,54 @@ def test_comfyui_offers_the_workflow_as_a_template_with_its_thumbnail(server, na
     )
     thumbnail = server.get(f"/api/workflow_templates/davae_pack/{name}.jpg")
     assert thumbnail == (WORKFLOWS / f"{name}.jpg").read_bytes()
+
+
+def boxes(workflow):
+    """Nodes as [left, top, right, bottom], their titles included."""
+    return [
+        (x, y - TITLE, x + width, y + height)
+        for (x, y), (width, height) in ((node["pos"], node["size"]) for node in workflow["nodes"])
+    ]
+
+
+def overlap(one, other):
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_node_lies_on_another_or_sticks_out_of_its_group(name):
+    workflow = read(f"{name}.json")
+    found = boxes(workflow)
+    assert not [(a, b) for i, a in enumerate(found) for b in found[:i] if overlap(a, b)]
+    for left, top, width, height in (group["bounding"] for group in workflow["groups"]):
+        group = (left, top, left + width, top + height)
+        for box in found:
+            within = all(a <= b for a, b in zip(group[:2], box[:2], strict=True)) and all(
+                b <= a for a, b in zip(group[2:], box[2:], strict=True)
+            )
+            assert within or not overlap(box, group)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_browser_offers_to_download_what_is_public_and_nothing_else(name):
+    named, offered = set(), set()
+    for found in read(f"{name}.json")["nodes"]:
+        named |= {value for value in found["widgets_values"] if value in PUBLIC}
+        for model in found["properties"].get("models", []):
+            assert model["name"] in found["widgets_values"]
+            assert model["directory"] == PUBLIC[model["name"]]
+            assert model["url"].startswith("https://huggingface.co/")
+            assert model["url"].endswith(f"/{model['name']}")
+            offered.add(model["name"])
+    assert offered == named
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_node_says_which_pack_it_comes_from(name):
+    for found in read(f"{name}.json")["nodes"]:
+        if not found["type"].endswith("Note"):
+            wanted = "davae" if found["type"].startswith("DAVAE_") else "comfy-core"
+            assert found["properties"]["cnr_id"] == wanted and found["properties"]["ver"]
 
 
 def tensor(picture):

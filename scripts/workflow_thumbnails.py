@@ -1,0 +1,107 @@
+"""Draw the thumbnails of the workflows for Stable Diffusion 3.5: `python scripts/workflow_thumbnails.py`.
+
+There are no weights to make a picture with, so these are drawings of what the workflows do to the grid of tokens.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+WORKFLOWS = Path(__file__).parent.parent / "workflows"
+SIDE, OVER = 400, 4
+"""Pixels of a thumbnail, and how many times larger it is drawn. The built-in font has no multiplication sign."""
+
+BACKGROUND, TEXT, FAINT = "#191b26", "#f2f3f7", "#a9aec2"
+Array = NDArray[np.float64]
+CORNERS: Array = np.array(
+    [[[94, 170, 218], [130, 96, 215]], [[48, 190, 170], [44, 92, 190]]], np.float64
+)
+"""Colours of the four corners of a smooth picture: rows, columns, RGB."""
+
+Colours = Callable[[Array, Array], Array]
+"""Centres of tokens, x and y in [0, 1] -> RGB in [0, 255]."""
+
+
+def main() -> None:
+    """Write the four."""
+    for name, tokens, colours, title, subtitle in (
+        ("davae_sd35_1024", 32, gradient, "1024 x 1024", "32 x 32 tokens"),
+        ("davae_sd35_2048", 64, gradient, "2048 x 2048", "64 x 64 tokens"),
+        ("davae_sd35_image_to_image", 32, partly_noise, "image to image", "denoise 0.55"),
+        ("davae_sd35_inpaint", 32, hole, "inpaint", "masked cells drawn anew"),
+    ):
+        path = WORKFLOWS / f"{name}.jpg"
+        thumbnail(tokens, colours, title, subtitle).save(path, quality=90)
+
+
+def gradient(x: Array, y: Array) -> Array:
+    """A smooth picture."""
+    x, y = x[..., None], y[..., None]
+    above = CORNERS[0, 0] * (1 - x) + CORNERS[0, 1] * x
+    below = CORNERS[1, 0] * (1 - x) + CORNERS[1, 1] * x
+    smooth: Array = above * (1 - y) + below * y
+    return smooth
+
+
+def scene(x: Array, y: Array) -> Array:
+    """Hills before a low sun."""
+    colours = gradient(x, y * 0.6)
+    sun = (x - 0.68) ** 2 + (y - 0.36) ** 2 < 0.15**2
+    far = y > 0.62 - 0.10 * np.sin(5.0 * x + 0.4)
+    near = y > 0.80 - 0.09 * np.sin(4.0 * x + 2.6)
+    for part, colour in (
+        (sun, (250, 214, 130)),
+        (far, (38, 74, 128)),
+        (near, (26, 44, 84)),
+    ):
+        colours[part] = colour
+    return colours
+
+
+def noise(x: Array) -> Array:
+    """Grey-blue noise, the same every time."""
+    drawn = np.random.default_rng(0).normal(0.0, 1.0, (*x.shape, 3))
+    return np.asarray(np.clip(120 + 62 * drawn, 0, 255), np.float64)
+
+
+def partly_noise(x: Array, y: Array) -> Array:
+    """The scene, more and more of it noise towards the right."""
+    share = np.clip((x - 0.3) / 0.5, 0, 0.83)[..., None]
+    return (1 - share) * scene(x, y) + share * noise(x)
+
+
+def hole(x: Array, y: Array) -> Array:
+    """The scene with noise where it is to be drawn anew."""
+    masked = ((x - 0.36) / 0.24) ** 2 + ((y - 0.56) / 0.26) ** 2 < 1
+    return np.where(masked[..., None], noise(x), scene(x, y))
+
+
+def thumbnail(tokens: int, colours: Colours, title: str, subtitle: str) -> Image.Image:
+    """A grid of tokens with two lines of text below."""
+    image = Image.new("RGB", (SIDE * OVER, SIDE * OVER), BACKGROUND)
+    draw = ImageDraw.Draw(image)
+    draw_tokens(draw, tokens, colours)
+    for text, y, size, colour in ((title, 338, 28, TEXT), (subtitle, 371, 20, FAINT)):
+        font = ImageFont.load_default(size * OVER)
+        draw.text((SIDE * OVER / 2, y * OVER), text, colour, font, anchor="mm")
+    return image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+
+
+def draw_tokens(draw: ImageDraw.ImageDraw, tokens: int, colours: Colours) -> None:
+    """Rounded squares side by side in the upper part."""
+    left, top, width = 56 * OVER, 24 * OVER, 288 * OVER
+    step = width / tokens
+    centres = (np.arange(tokens) + 0.5) / tokens
+    y, x = np.meshgrid(centres, centres, indexing="ij")
+    for row, line in enumerate(colours(x, y).round().astype(int)):
+        for column, colour in enumerate(line):
+            corner = (left + column * step, top + row * step)
+            box = (*corner, corner[0] + step * 0.86, corner[1] + step * 0.86)
+            draw.rounded_rectangle(box, step * 0.18, tuple(int(value) for value in colour))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The pack's workflows in API format, with tiny files in the place of Stable Diffusion 3.5's."""
+
+import json
+from typing import Any
+
+from . import base_directory, tiny_models
+from .graphs import FILE_BUNDLED, node
+from .server import ROOT, Graph
+
+WORKFLOWS = ROOT / "workflows"
+TINY_ADAPTERS = {
+    "davae_sd35m_1024.safetensors": tiny_models.ADAPTER_1024,
+    "davae_sd35m_2048.safetensors": tiny_models.ADAPTER_2048,
+}
+"""Adapters of the tiny model for the sizes of the real ones."""
+
+
+def read(path: str) -> Any:
+    """A JSON file in workflows/."""
+    return json.loads((WORKFLOWS / path).read_text(encoding="utf-8"))
+
+
+def with_tiny_files(name: str, steps: int = 2) -> Graph:
+    """A workflow whose loaders name files of the test server; the text encoders become the miniature's."""
+    graph: Graph = read(f"api/{name}.json")
+    for found in graph.values():
+        match found["class_type"]:
+            case "DAVAE_LoadModel":
+                found["inputs"]["base_name"] = tiny_models.BASE
+                found["inputs"]["adapter_name"] = TINY_ADAPTERS[found["inputs"]["adapter_name"]]
+            case "DAVAE_LoadVAE":
+                found["inputs"]["vae_name"] = base_directory.RANDOM
+            case "DAVAE_Sampler":
+                found["inputs"]["steps"] = steps
+            case "TripleCLIPLoader":
+                found.update(node("DAVAE_LoadMiniCLIP", clip_name=FILE_BUNDLED))
+    return graph
+
+
+def every(graph: Graph, class_type: str) -> list[str]:
+    """Ids of the nodes of a type, in the file's order."""
+    return [name for name, found in graph.items() if found["class_type"] == class_type]
+
+
+def only(graph: Graph, class_type: str) -> str:
+    """Id of the one node of a type."""
+    (name,) = every(graph, class_type)
+    return name
+
+
+def resize(graph: Graph, side: int) -> None:
+    """Draw and read pictures of `side` pixels; the adapter becomes the one for any size."""
+    graph[only(graph, "DAVAE_LoadModel")]["inputs"]["adapter_name"] = tiny_models.ADAPTER
+    for name in [*every(graph, "DAVAE_EmptyLatent"), *every(graph, "ImageScale")]:
+        graph[name]["inputs"].update(width=side, height=side)
