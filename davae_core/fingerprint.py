@@ -24,6 +24,7 @@ EDGE_TENSORS = (
 """The patch embedder and the output head under Stability's names: the only layers a widening replaces."""
 SAMPLES = 64
 TOLERANCE = 0.05
+_SCALES = (".scale_weight", ".weight_scale")
 
 
 def base_fingerprint(base: Mapping[str, Tensor]) -> str:
@@ -42,7 +43,7 @@ def base_fingerprint(base: Mapping[str, Tensor]) -> str:
 
 
 def same_base(fingerprint: str, base: Mapping[str, Tensor]) -> bool:
-    """Whether `base` (as for `base_fingerprint`, in any float type, fp8 too) is the one of the fingerprint.
+    """Whether `base` (as for `base_fingerprint`, in any float type, fp8 too, scaled or not) is the remembered one.
 
     Per edge tensor, the remembered values are rounded to the base's type; what remains of the difference beyond one
     rounding step must be within TOLERANCE of their norm. Copies in other types agree, and so does a fine-tune that
@@ -58,7 +59,18 @@ def same_base(fingerprint: str, base: Mapping[str, Tensor]) -> bool:
     if len(known) != SAMPLES * len(EDGE_TENSORS):
         return False
     parts = zip(EDGE_TENSORS, known.reshape(-1, SAMPLES), strict=True)
-    return all(name in base and _agree(part, base[name]) for name, part in parts)
+    return all(
+        name in base and _agree(part, base[name], _scale(name, base)) for name, part in parts
+    )
+
+
+def _scale(name: str, base: Mapping[str, Tensor]) -> float:
+    """What a float8 tensor with one scale for the whole of it is multiplied by; 1 for any other."""
+    for ending in _SCALES:
+        scale = base.get(name.removesuffix(".weight") + ending)
+        if name.endswith(".weight") and scale is not None and scale.numel() == 1:
+            return float(scale)
+    return 1.0
 
 
 def require_same_base(
@@ -76,7 +88,8 @@ def require_same_base(
     )
 
 
-def _agree(known: Tensor, tensor: Tensor) -> bool:
+def _agree(known: Tensor, tensor: Tensor, scale: float) -> bool:
+    known = known / scale
     found, limits = _samples(tensor), torch.finfo(tensor.dtype)
     rounded = known.clamp(limits.min, limits.max).to(tensor.dtype).float()
     # Values below the smallest normal number lie smallest_normal * eps apart, the others at most |value| * eps.

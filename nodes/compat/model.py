@@ -169,8 +169,6 @@ def _widened(
         return tensors
     parents = {} if adapter is None else adapter.parents
     advice = Advice(shift=BASE_SHIFT) if adapter is None else adapter.advice
-    if adapter is not None and adapter_path is not None:
-        require_same_base(adapter.parents, adapter_path, tensors, base)
     try:
         wide = widen_model(tensors, layout)
     except ValueError as error:
@@ -178,6 +176,8 @@ def _widened(
             f"{base} cannot be widened for a DA-VAE ({error}): give Stable Diffusion 3.5 Medium in float32, float16, "
             "bfloat16 or plain float8."
         ) from error
+    if adapter is not None and adapter_path is not None:
+        require_same_base(adapter.parents, adapter_path, tensors, base)
     return {**wide, DESCRIPTION: description_tensor(ModelDescription(layout, advice, parents))}
 
 

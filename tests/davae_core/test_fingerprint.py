@@ -42,6 +42,17 @@ def test_another_base_of_the_same_shapes_is_not(copy, size):
     assert not same_base(fingerprint, stored(edges(1, size), copy))
 
 
+@pytest.mark.parametrize("ending", [".scale_weight", ".weight_scale"])
+def test_float8_with_one_scale_is_compared_at_its_true_size(ending):
+    base, fingerprint = edges(0), base_fingerprint(edges(0))
+    head, scale = "final_layer.linear.weight", torch.tensor(0.0004)
+    scaled = {**base, head: (base[head] / scale).to(torch.float8_e4m3fn)}
+    assert not same_base(fingerprint, scaled)
+    scaled[head.removesuffix(".weight") + ending] = scale
+    assert same_base(fingerprint, scaled)
+    assert not same_base(base_fingerprint(edges(1)), scaled)
+
+
 @pytest.mark.parametrize("name", EDGE_TENSORS)
 def test_one_foreign_edge_tensor_is_enough_to_be_another_base(name):
     base = edges(0)
