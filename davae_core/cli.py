@@ -183,12 +183,17 @@ def _convert_codec(options: argparse.Namespace) -> None:
 
 def _convert_adapter(options: argparse.Namespace) -> None:
     _check_stage_two(options)
-    read = [options.source, options.lora, options.vae, *transformer_weights(options.base)]
+    vae = options.vae
+    read = [options.source, options.lora, vae, *transformer_weights(options.base)]
     _refuse_overwriting(options.output, *(path for path in read if path is not None))
     parents = {"base_name": options.base.name}
-    if options.vae is not None:
-        read_codec_file(options.vae)
-        parents["vae"] = encoding_hash(options.vae)
+    if vae is not None:
+        if read_codec_file(vae)[0].layout != SD3.layout:
+            raise CommandError(
+                f"{vae} is a DA-VAE of another base than SD3's, which the published stage 2 is for: "
+                "give the one it was trained with."
+            )
+        parents["vae"] = encoding_hash(vae)
     adapter = convert_adapter(
         options.source,
         load_transformer(options.base),

@@ -148,6 +148,7 @@ def _codec_lines(
             else "with the stock VAE (compact file)."
         ),
         "Trunk: " + ("shared with the base encoder." if config.shared_trunk else "its own."),
+        "In ComfyUI: models/vae; Load DA-VAE reads it.",
         f"Base encoder: {described.get('parents', {}).get('base_encoder', 'unknown')[:12]}.",
     ]
 
@@ -167,7 +168,7 @@ def _latent_lines(path: str | Path, shapes: Shapes, described: Mapping[str, Any]
         f"Latent: {batch} of {width * layout.factor}x{height * layout.factor} pixels, {channels} channels of "
         f"{height}x{width} cells, in VAE space; {token_count(width * layout.factor, height * layout.factor, layout)} "
         "tokens at patch size 2.",
-        f"Needs: the DA-VAE that made it{'' if made_by is None else f' (encoder {made_by[:12]})'}: "
+        f"Needs: the DA-VAE that made it{'' if made_by is None else f' ({made_by[:12]})'}: "
         "`davae decode` makes the picture.",
     ]
 
@@ -208,11 +209,7 @@ def _base(description: ModelDescription) -> str:
 
 def _vae(description: ModelDescription) -> str:
     own = description.parents.get("vae")
-    return (
-        "a DA-VAE (the file does not say which)"
-        if own is None
-        else f"the DA-VAE of encoder {own[:12]}"
-    )
+    return "a DA-VAE" if own is None else f"the DA-VAE it was trained with ({own[:12]})"
 
 
 def _advice(description: ModelDescription) -> str:

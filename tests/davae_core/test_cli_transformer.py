@@ -10,13 +10,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from davae_core.adapter import read_adapter
-from davae_core.autoencoder import DetailAlignedVAE
+from davae_core.autoencoder import CodecConfig, DetailAlignedVAE
+from davae_core.blocks import KLConfig
 from davae_core.cli import main
 from davae_core.description import DESCRIPTION, Advice, read_file_description
 from davae_core.latent_files import encoding_hash
 from davae_core.merging import merge
 from davae_core.mini import davae_path
 from davae_core.official_adapter import convert_adapter
+from davae_core.presets import SD3
 from davae_core.transformer_files import load_transformer
 from tests.davae_core.test_cli_bad_input import OLD, room_for
 
@@ -35,6 +37,16 @@ def adapter(folder, tmp_path, capsys):
     path = tmp_path / "davae_adapter.safetensors"
     assert main(convert(folder, path)) == 0
     capsys.readouterr()
+    return path
+
+
+@pytest.fixture
+def vae(tmp_path):
+    """A small DA-VAE of SD3's layout."""
+    torch.manual_seed(0)
+    backbone = KLConfig(widths=(8, 16, 16, 16), res_blocks=1, norm_groups=4)
+    path = tmp_path / "davae_sd3.safetensors"
+    DetailAlignedVAE(CodecConfig(SD3.layout, backbone)).save(path)
     return path
 
 
@@ -65,8 +77,8 @@ def fails(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("weights", ["live", "ema"])
-def test_convert_makes_an_adapter_of_stage_2(weights, folder, tmp_path, capsys):
-    path, vae = tmp_path / "adapter.safetensors", davae_path()
+def test_convert_makes_an_adapter_of_stage_2(weights, folder, vae, tmp_path, capsys):
+    path = tmp_path / "adapter.safetensors"
     lora = ["--lora", folder / LORA] if weights == "live" else []
     options = ["--weights", weights, *lora, "--base", folder / BASE, "--vae", vae]
     assert main(convert(folder, path, *options, "--sizes", 1024, 2048)) == 0
@@ -131,9 +143,9 @@ def test_merge_takes_every_form_of_a_base(folder, adapter, tmp_path):
     torch.testing.assert_close(found["fp8.safetensors"][qkv], wanted[qkv], rtol=0.1, atol=0.02)
 
 
-def test_inspect_says_what_an_adapter_and_a_merged_model_need(folder, tmp_path, capsys):
+def test_inspect_says_what_an_adapter_and_a_merged_model_need(folder, vae, tmp_path, capsys):
     adapter, merged = tmp_path / "davae_adapter.safetensors", tmp_path / "merged.safetensors"
-    rest = ["--weights", "ema", "--base", folder / BASE, "--vae", davae_path(), "--sizes", "2048"]
+    rest = ["--weights", "ema", "--base", folder / BASE, "--vae", vae, "--sizes", "2048"]
     assert main(convert(folder, adapter, *rest)) == 0
     assert main(["merge", str(folder / BASE), str(adapter), "-o", str(merged)]) == 0
     capsys.readouterr()
@@ -144,7 +156,7 @@ def test_inspect_says_what_an_adapter_and_a_merged_model_need(folder, tmp_path, 
             "16 base + 16 detail channels",
             "shift 4, 30 steps, guidance 2.5; trained at 2048x2048",
             BASE,
-            f"the DA-VAE of encoder {encoding_hash(davae_path())[:12]}",
+            f"the DA-VAE it was trained with ({encoding_hash(vae)[:12]})",
             place,
         ):
             assert words in text
@@ -207,6 +219,7 @@ def test_convert_says_what_stage_2_needs(folder, tmp_path, fails):
     ema = ["--weights", "ema", *live[2:]]
     assert "leave --lora out" in fails([*command[:4], *ema])
     assert "is a diffusion transformer, not a DA-VAE" in fails([*command, "--vae", folder / BASE])
+    assert "of another base than SD3's" in fails([*command, "--vae", davae_path()])
     with pytest.raises(SystemExit) as caught:
         main([*map(str, command), "--sizes", "0"])
     assert caught.value.code == 2

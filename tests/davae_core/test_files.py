@@ -13,6 +13,7 @@ from davae_core.files import (
     CheckpointError,
     read_safetensors,
     read_shapes,
+    stream_safetensors,
     tensor_hash,
     value_hash,
     write_atomically,
@@ -127,6 +128,58 @@ def test_a_full_disk_is_one_sentence_and_the_old_file_stays(tmp_path):
     assert "Traceback" not in done.stderr
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["f.safetensors"]
+
+
+def kinds_of(tensors):
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+
+
+def test_what_is_streamed_is_read(tmp_path):
+    path, told = tmp_path / "f.safetensors", []
+    tensors = {
+        "strided": torch.arange(6).reshape(2, 3).t(),
+        "bytes": torch.tensor([1, 2, 3], dtype=torch.uint8),
+        "scalar": torch.tensor(2.5),
+        "none": torch.zeros(0, 4),
+        "half": torch.randn(3, 5).bfloat16(),
+        "small": torch.randn(7).to(torch.float8_e4m3fn),
+    }
+    stream_safetensors(
+        path, kinds_of(tensors), tensors.__getitem__, {"note": "é"}, lambda *n: told.append(n)
+    )
+    read, metadata = read_safetensors(path)
+    assert metadata == {"note": "é"} and read.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert read[name].dtype == tensor.dtype and read[name].shape == tensor.shape
+        assert torch.equal(read[name].float(), tensor.float())
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    assert told[-1] == (total, total) and len(told) == len(tensors)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, RuntimeError])
+def test_a_stream_that_breaks_off_leaves_the_old_file_and_nothing_else(error, tmp_path):
+    path = tmp_path / "f.safetensors"
+    path.write_bytes(b"old")
+
+    def tensor_of(name):
+        if name == "b":
+            raise error
+        return torch.zeros(4)
+
+    with pytest.raises(error):
+        stream_safetensors(path, dict.fromkeys("ab", ((4,), torch.float32)), tensor_of, {})
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_tensor_of_another_kind_than_announced_is_no_file(tmp_path):
+    with pytest.raises(ValueError, match="a is not of the announced shape"):
+        stream_safetensors(
+            tmp_path / "f.safetensors",
+            {"a": ((3,), torch.float32)},
+            lambda name: torch.zeros(4),
+            {},
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_folder_is_named(tmp_path):
