@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import compat
+from .adapt_controlnet import AdaptControlNet
 from .decode import Decode
 from .empty_latent import EmptyLatent
 from .encode import Encode
@@ -24,6 +25,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     Sampler,
     SplitLatent,
     JoinLatent,
+    AdaptControlNet,
     InspectFile,
 )
 

@@ -1,5 +1,6 @@
 """The only place that touches ComfyUI's internals, from 0.3.64 to today: one file per kind of object."""
 
+from .control import adapt_controlnet
 from .features import log_self_test, problems, supported
 from .folders import file_names, file_path
 from .host import intermediate_device, intermediate_dtype, show_text
@@ -22,6 +23,7 @@ __all__ = [
     "WEIGHT_TYPES",
     "DetailAlignedComfyVAE",
     "SamplingSettings",
+    "adapt_controlnet",
     "describe_model",
     "describe_vae",
     "description_of",

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import comfy.cldm.mmdit
+import comfy.controlnet
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
@@ -32,6 +34,9 @@ def supported(target: type, options: Mapping[str, Any]) -> dict[str, Any]:
 def problems() -> list[str]:
     """Which of ComfyUI's names and parameters we build on are missing; empty when all is well."""
     wanted: tuple[tuple[object, str], ...] = (
+        (comfy.cldm.mmdit, "ControlNet"),
+        (comfy.controlnet, "ControlNet"),
+        (comfy.controlnet, "ControlNetSD35"),
         (comfy.latent_formats, "LatentFormat"),
         (comfy.model_base, "SD3"),
         (comfy.sample, "prepare_noise"),
