@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from davae_core.alignment import project
 from davae_core.autoencoder import DetailAlignedVAE, KLAutoencoder
-from davae_core.images import image_from_pil
+from davae_core.images import image_from_pil, read_image
 from davae_core.latents import base_to_model_space, crop_to_multiple, downscale_image, join
 from davae_core.metrics import psnr, ssim
 from training import photographs
@@ -56,6 +57,14 @@ def held_out_pictures(multiple: int) -> dict[str, Tensor]:
         photo.name: crop_to_multiple(image_from_pil(photographs.load(photo)), multiple)
         for photo in photographs.HELD_OUT
     }
+
+
+def pictures_in(folder: Path, multiple: int) -> dict[str, Tensor]:
+    """The PNG files of a folder by name, as ``held_out_pictures`` gives its own. Raises ValueError without any."""
+    paths = sorted(folder.glob("*.png"))
+    if not paths:
+        raise ValueError(f"{folder} holds no PNG file: name a folder of photographs.")
+    return {path.stem: crop_to_multiple(read_image(path), multiple) for path in paths}
 
 
 @torch.inference_mode()

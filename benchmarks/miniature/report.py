@@ -2,7 +2,8 @@
 
 Without ``--arms`` it measures the bundled files alone and prints. With ``--arms FILE`` (see
 ``arms.read_arms``) it also measures every training named there, judges every requirement, and writes
-``results.json``, ``results.md`` and the comparison picture.
+``results.json``, ``results.md`` and the comparison picture. With ``--photographs DIR`` it measures the
+bundled files on the PNG files of a folder instead, and writes ``fresh.json`` and ``fresh.md``.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from .measures import (
     correlation,
     fidelity,
     held_out_pictures,
+    pictures_in,
     rebuild_all,
     through_codec,
 )
 from .sheet import write_sheet
-from .tables import ANTIALIASED, ArmResult, Report, as_data, as_markdown
+from .tables import ANTIALIASED, FRESH, HELD_OUT, ArmResult, Report, as_data, as_markdown
 from .thresholds import (
     ALIGNED,
     CODEC,
@@ -73,10 +75,19 @@ def rebuild_bundled(
 
 
 def measure(
-    pictures: Pictures, rebuilt: dict[str, Pictures], codec: DetailAlignedVAE, arms: Arms | None
+    pictures: Pictures,
+    rebuilt: dict[str, Pictures],
+    codec: DetailAlignedVAE,
+    arms: Arms | None,
+    control: Path | None = None,
 ) -> Report:
-    """Score what was rebuilt, then every arm, and judge the requirements."""
+    """Score what was rebuilt, the ``control`` file, then every arm, and judge the requirements."""
     scores = {row: fidelity(pictures, made) for row, made in rebuilt.items()}
+    if control is not None:
+        without_detail = through_codec(
+            DetailAlignedVAE.from_file(control, dtype=torch.float32), False
+        )
+        scores[CONTROL] = fidelity(pictures, rebuild_all(pictures, without_detail))
     correlations = {CODEC: correlation(pictures, codec)}
     rows: list[ArmResult] = []
     roles = _roles(arms)
@@ -150,28 +161,41 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--arms", type=Path, help="JSON that names the trained files to compare")
     parser.add_argument(
-        "--out", type=Path, default=HERE, help="folder for results.json and results.md"
+        "--photographs", type=Path, help="folder of PNG files, for the bundled files"
     )
+    parser.add_argument("--control", type=Path, help="the control's weights, with --photographs")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder for the JSON and Markdown")
     parser.add_argument("--picture", type=Path, default=PICTURE, help="the comparison picture")
     given = parser.parse_args(arguments)
+    if given.photographs and given.arms:
+        parser.error("--photographs measures the bundled files: leave --arms out")
+    if given.control and not given.photographs:
+        parser.error("--control goes with --photographs")
     try:
         arms = read_arms(given.arms) if given.arms else None
         base_file = arms.base if arms else mini.base_vae_path()
         codec_file = arms.arms[arms.codec].file if arms else mini.davae_path()
         base = load_base_vae(base_file).vae.float()
         codec = DetailAlignedVAE.from_file(codec_file, dtype=torch.float32)
-        pictures = held_out_pictures(MULTIPLE)
+        pictures = (
+            pictures_in(given.photographs, MULTIPLE)
+            if given.photographs
+            else held_out_pictures(MULTIPLE)
+        )
         linear = {
             LINEAR_F8: fit_on_training_photographs(8, 16),
             LINEAR_F16: fit_on_training_photographs(16, 32),
         }
         rebuilt = rebuild_bundled(pictures, base, codec, linear)
-        report = measure(pictures, rebuilt, codec, arms)
-        sys.stdout.write(as_markdown(report))
-        if arms:
+        report = measure(pictures, rebuilt, codec, arms, given.control)
+        text = as_markdown(report, FRESH if given.photographs else HELD_OUT)
+        sys.stdout.write(text)
+        if arms or given.photographs:
+            name = "results" if arms else "fresh"
             given.out.mkdir(parents=True, exist_ok=True)
-            _write_text(given.out / "results.json", json.dumps(as_data(report), indent=1) + "\n")
-            _write_text(given.out / "results.md", as_markdown(report))
+            _write_text(given.out / f"{name}.json", json.dumps(as_data(report), indent=1) + "\n")
+            _write_text(given.out / f"{name}.md", text)
+        if arms:
             _draw(given.picture, pictures, rebuilt, report)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")

@@ -22,6 +22,29 @@ ROWS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
+class Source:
+    """Which photographs a report is about: its title, and the commands that wrote it."""
+
+    title: str
+    origin: str
+
+
+HELD_OUT = Source(
+    "The miniature codec on six held-out photographs",
+    "Written by `python -m benchmarks.miniature.report --arms OUT/arms.json` after "
+    "`python -m benchmarks.miniature.train_arms OUT`; native sizes",
+)
+FRESH = Source(
+    "The bundled miniature on photographs that nothing here had looked at",
+    "Where they come from and how they were chosen: `benchmarks/miniature/fresh_photographs.py`. Written by "
+    "`python -m benchmarks.miniature.report --photographs PHOTOGRAPHS --control runs/control/control.safetensors` "
+    "after `python -m benchmarks.miniature.fresh_photographs WHEELS PHOTOGRAPHS` and "
+    "`python -m training vae training/configs/mini_davae.yaml --set model.trunk=frozen --set model.detail=zero "
+    "--set loss.alignment.weight=0 --set output.folder=runs/control --set output.name=control`",
+)
+
+
+@dataclass(frozen=True)
 class ArmResult:
     """One row of the table over the alignment weight."""
 
@@ -66,14 +89,13 @@ def as_data(report: Report) -> dict[str, Any]:
     }
 
 
-def as_markdown(report: Report) -> str:
+def as_markdown(report: Report, source: Source = HELD_OUT) -> str:
     """The report for people."""
     names = list(report.sizes)
     parts = [
-        "# The miniature codec on six held-out photographs",
+        f"# {source.title}",
         "",
-        "PSNR in dB (SSIM). Written by `python -m benchmarks.miniature.report --arms OUT/arms.json` after "
-        "`python -m benchmarks.miniature.train_arms OUT`; native sizes, cut centrally to multiples of 16: "
+        f"PSNR in dB (SSIM). {source.origin}; cut centrally to multiples of 16: "
         + ", ".join(f"{n} {w}x{h}" for n, (w, h) in report.sizes.items())
         + ".",
         "",

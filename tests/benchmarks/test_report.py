@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks.miniature.arms import ArmsError, read_arms
 from benchmarks.miniature.linear_codes import fit_linear_code
@@ -208,6 +209,25 @@ def test_a_report_without_arms_judges_what_the_two_files_tell(pictures, rebuilt,
     report = measure(pictures, rebuilt, codec, None)
     assert len(report.thresholds) == 3 and not report.arms
     assert "Alignment weight" not in as_markdown(report)
+
+
+def test_a_folder_of_photographs_is_judged_with_a_control(tmp_path, codec, capsys):
+    for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+        Image.new("RGB", (50, 34), colour).save(tmp_path / f"{name}.png")
+    codec.save(tmp_path / "control.safetensors")
+    command = ["--photographs", str(tmp_path), "--control", str(tmp_path / "control.safetensors")]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "fresh.json").read_text())
+    assert found["pictures"] == {"blue": [48, 32], "red": [48, 32]}
+    judged = [threshold["what"] for threshold in found["thresholds"]]
+    assert "DA-VAE over the control without detail, mean" in judged
+    assert (tmp_path / "out" / "fresh.md").read_text() == capsys.readouterr().out
+
+
+def test_a_folder_without_photographs_is_one_sentence(tmp_path, capsys):
+    assert main(["--photographs", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert "holds no PNG file" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_sheet_has_a_column_for_every_way(pictures):
