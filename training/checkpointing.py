@@ -31,6 +31,7 @@ class RunState:
     average_updates: int = 0
     samples_per_step: int = 0
     pictures: str = ""
+    frozen: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)

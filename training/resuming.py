@@ -19,8 +19,13 @@ _FREE_KEYS = frozenset(
 )
 
 
-def check_resumable(state: RunState, config: dict[str, Any], samples_per_step: int) -> None:
-    """Raise TrainingError, naming the first setting that shapes the training and is not the checkpoint's."""
+def check_resumable(
+    state: RunState, config: dict[str, Any], samples_per_step: int, frozen: str
+) -> None:
+    """Raise TrainingError, naming the first setting that shapes the training and is not the checkpoint's.
+
+    `frozen` is the hash of the weights that are not trained.
+    """
     for name, value in config.items():
         if name.startswith(_FREE_SECTIONS) or name in _FREE_KEYS or name not in state.config:
             continue
@@ -29,6 +34,11 @@ def check_resumable(state: RunState, config: dict[str, Any], samples_per_step: i
                 f"{name} is {value!r}, but the checkpoint of step {state.step} was trained with "
                 f"{state.config[name]!r}: put it back to go on, or choose another output.folder."
             )
+    if state.frozen and state.frozen != frozen:
+        raise TrainingError(
+            f"model.base_vae ({config['model.base_vae']}) holds other weights than the checkpoint of step {state.step} "
+            "was trained over: put the file back to go on, or choose another output.folder."
+        )
     if state.samples_per_step != samples_per_step:
         raise TrainingError(
             f"This run takes {samples_per_step} samples per step, but the checkpoint of step {state.step} was trained "

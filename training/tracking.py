@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,29 @@ class Tracker:
     def write(self, event: str, step: int, values: dict[str, Any]) -> None:
         """Log `values` of an `event` (train, validation, ...) after `step` steps."""
         record = {"event": event, "step": step, **values}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise TrainingError(
+                f"{self._path} could not be written ({error.strerror}): free some room and run the same command again."
+            ) from error
         if self._writer is not None:
             for name, value in values.items():
                 if isinstance(value, (int, float)):
                     self._writer.add_scalar(f"{event}/{name}", value, step)
+
+    def replace(self, event: str, step: int, values: dict[str, Any]) -> None:
+        """Log what a finished run writes again each time it is started, in place of the record before."""
+        if self.has(event, step):
+            _keep(self._path, lambda record: (record["event"], record["step"]) != (event, step))
+        self.write(event, step, values)
+
+    def has(self, event: str, step: int) -> bool:
+        """Whether an `event` after `step` steps is in the log."""
+        return self._path.exists() and any(
+            record["step"] == step for record in read_log(self._path.parent, event)
+        )
 
     def close(self) -> None:
         """Flush and close."""
@@ -54,21 +72,21 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _forget_after(path: Path, step: int) -> None:
-    if not path.exists():
-        return
-    kept = [
-        line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step
-    ]
-    text = "".join(line + "\n" for line in kept)
-    write_text(path, text)
+    if path.exists():
+        _keep(path, lambda record: float(record["step"]) <= step)
 
 
-def _step_of(line: str) -> float:
+def _keep(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    write_text(path, "".join(line + "\n" for line in lines if _is_wanted(line, wanted)))
+
+
+def _is_wanted(line: str, wanted: Callable[[dict[str, Any]], bool]) -> bool:
     try:
-        return float(json.loads(line)["step"])
+        return wanted(json.loads(line))
     except (ValueError, KeyError):
         # A line cut short by a kill belongs to a step that is done again.
-        return float("inf")
+        return False
 
 
 def _summary_writer(folder: Path, first_step: int) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from davae_core.alignment import alignment_loss, project
 from davae_core.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder, Moments
+from davae_core.checkpoints import VAE_PARTS
 from davae_core.files import CheckpointError
 from davae_core.latents import base_to_model_space, join
 from davae_core.presets import PRESETS
@@ -79,6 +80,10 @@ class Trainee(nn.Module, ABC):
     @abstractmethod
     def crop_multiple(self) -> int:
         """Sides of crops must be multiples of this."""
+
+    def frozen_weights(self) -> dict[str, Tensor]:
+        """What the training starts from and never changes; a run must be resumed over the same."""
+        return {}
 
     @abstractmethod
     def evaluate(self, images: Tensor) -> Evaluation:
@@ -170,6 +175,13 @@ class DetailTrainee(Trainee):
         return Evaluation(
             made, draft, _nats_per_value(moments.detail), alignment_loss(detail, scaled)
         )
+
+    def frozen_weights(self) -> dict[str, Tensor]:
+        """The base VAE, and the two numbers that lead to its model space."""
+        layout, weights = self.codec.layout, self.codec.state_dict()
+        space = torch.tensor([layout.base_shift, layout.base_scale], dtype=torch.float64)
+        base = {name: part for name, part in weights.items() if name.split(".")[0] in VAE_PARTS}
+        return base | {"model_space": space}
 
     @property
     def last_layer(self) -> nn.Parameter:

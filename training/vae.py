@@ -8,13 +8,16 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import InitProcessGroupKwargs, gather_object
 from tqdm import tqdm
+
+from davae_core.files import tensor_hash
 
 from .checkpointing import CheckpointFolder, RunState, Trained, load_checkpoint, read_state
 from .config import VaeTrainingConfig
@@ -24,6 +27,7 @@ from .ema import WeightAverage
 from .errors import TrainingError
 from .export import export_trained
 from .fitting import fit_codec
+from .folders import check_apart
 from .interruption import Interruption
 from .losses import Parts
 from .memory import checkpoint_blocks
@@ -39,6 +43,8 @@ from .yaml_config import flatten
 
 _LOG = logging.getLogger(__name__)
 _FITTED_CROPS = 256
+_LONGEST_WAIT = timedelta(hours=6)
+"""How long processes wait for one another: at the end the main one measures and writes the result alone."""
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -61,9 +67,11 @@ class VaeTraining:
         self.folder = Path(config.output.folder).expanduser()
         self.accelerator = _accelerator(config)
         torch.manual_seed(config.train.seed)
+        check_apart(config.data.train, config.validation.folders, config.output.folder)
         self.folders = scan_folders(config.data.train, "data.train")
         self.trainee = build_trainee(config.model, config.loss.target == "base_reconstruction")
         _check_crop(config.data.crop, self.trainee.crop_multiple)
+        self.frozen = tensor_hash(self.trainee.frozen_weights())
         self.validation = self._validation_set()
         self.dataset = CropDataset(self.folders, config.data, config.train.seed)
         self.parts = self._build_parts()
@@ -99,6 +107,7 @@ class VaeTraining:
                     tracker.close()
 
     def _train(self, stop_at: int, tracker: Tracker | None, interruption: Interruption) -> bool:
+        self._validate_if_missed(tracker)
         batches = self._batches(stop_at)
         window = _Window(self.state)
         bar = self._bar(stop_at)
@@ -113,13 +122,15 @@ class VaeTraining:
                 ):
                     bar.set_postfix(self._log(window, tracker), refresh=False)
                 bar.update()
-                self._validate_when_due(tracker)
                 stopping = self._any_process(interruption.requested)
                 if stopping or self.state.step == stop_at or self._checkpoint_due():
                     window.charge_time(self.state)
                     self._save()
                 if stopping:
                     break
+                # After the checkpoint: what goes wrong in here must not cost the step.
+                if self._validation_due():
+                    self._validate(tracker)
         if self.state.step < self.config.train.steps:
             _LOG.info("stopped after step %d; the same command goes on from there", self.state.step)
             return False
@@ -154,13 +165,23 @@ class VaeTraining:
             tracker.write("train", self.state.step, {**values, **spent})
         return {name: f"{values[name]:.4f}" for name in ("loss", "l1") if name in values}
 
-    def _validate_when_due(self, tracker: Tracker | None) -> None:
-        due = (
-            self.state.step % self.config.validation.every == 0
-            or self.state.step == self.config.train.steps
+    def _validation_due(self) -> bool:
+        step = self.state.step
+        return self.validation is not None and (
+            step % self.config.validation.every == 0 or step == self.config.train.steps
         )
-        if not due or self.validation is None:
+
+    def _validate_if_missed(self, tracker: Tracker | None) -> None:
+        """Make up for a validation that the run was stopped before."""
+        if self.state.step == 0 or not self._validation_due():
             return
+        if self._any_process(
+            tracker is not None and not tracker.has("validation", self.state.step)
+        ):
+            self._validate(tracker)
+
+    def _validate(self, tracker: Tracker | None) -> None:
+        assert self.validation is not None
         started = time.process_time()
         device, rank = self.accelerator.device, self.accelerator.process_index
         own = self.validation.pictures[rank :: self.accelerator.num_processes]
@@ -187,7 +208,7 @@ class VaeTraining:
                 )
             self._write_summary(measured)
             if tracker is not None:
-                tracker.write("export", self.state.step, measured)
+                tracker.replace("export", self.state.step, measured)
             _LOG.info("wrote %s", target)
         self.accelerator.wait_for_everyone()
         return target
@@ -205,12 +226,18 @@ class VaeTraining:
 
     def _save(self) -> None:
         self.state.average_updates = self.average.updates
+        self._gather_unreadable()
         if self.accelerator.scaler is not None:
             self.state.scaler = self.accelerator.scaler.state_dict()
         if self.accelerator.is_main_process:
             self.checkpoints.save(self.state, self.average, self.parts)
             self._write_unreadable()
         self.accelerator.wait_for_everyone()
+
+    def _gather_unreadable(self) -> None:
+        if self.accelerator.num_processes > 1:
+            for found in gather_object([self.state.unreadable]):
+                self.state.unreadable |= found
 
     def _write_unreadable(self) -> None:
         if not self.state.unreadable:
@@ -290,8 +317,13 @@ class VaeTraining:
         digest, settings = folders_digest(self.folders), flatten(self.config)
         latest = self.checkpoints.latest()
         if latest is None:
-            return RunState(samples_per_step=self.share.per_step, pictures=digest, config=settings)
-        check_resumable(read_state(latest), settings, self.share.per_step)
+            return RunState(
+                samples_per_step=self.share.per_step,
+                pictures=digest,
+                frozen=self.frozen,
+                config=settings,
+            )
+        check_resumable(read_state(latest), settings, self.share.per_step, self.frozen)
         state = load_checkpoint(latest, self.average, self.parts)
         if state.pictures != digest:
             _LOG.warning(
@@ -299,7 +331,7 @@ class VaeTraining:
                 latest,
             )
         _LOG.info("resuming from %s", latest)
-        state.config, state.pictures = settings, digest
+        state.config, state.pictures, state.frozen = settings, digest, self.frozen
         return state
 
     def _restore_scaler(self) -> None:
@@ -358,7 +390,9 @@ def _accelerator(config: VaeTrainingConfig) -> Accelerator:
     if config.train.precision == "fp16" and on_cpu:
         raise TrainingError("train.precision is fp16, which needs a GPU: set it to bf16 or fp32.")
     return Accelerator(
-        mixed_precision=_PRECISIONS[config.train.precision], cpu=config.train.device == "cpu"
+        mixed_precision=_PRECISIONS[config.train.precision],
+        cpu=config.train.device == "cpu",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
     )
 
 

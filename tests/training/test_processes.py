@@ -125,7 +125,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoints(
 
 
 def test_two_processes_learn_what_one_with_twice_the_batch_learns(
-    write_config: Any, tmp_path: Path
+    write_config: Any, pictures: Path, tmp_path: Path
 ) -> None:
     changes: dict[str, Any] = {
         "model__trunk": "trained",
@@ -136,6 +136,8 @@ def test_two_processes_learn_what_one_with_twice_the_batch_learns(
         "train__steps": 6,
         "validation__every": 6,
     }
+    for name in ("bad_1.png", "bad_2.png", "bad_3.png"):
+        (pictures / "train" / name).write_bytes(b"no picture")
     one = write_config("one", **changes, train__batch_size=4)
     two = write_config("two", **changes, train__batch_size=2)
     launch = [
@@ -160,3 +162,5 @@ def test_two_processes_learn_what_one_with_twice_the_batch_learns(
     ours, theirs = (read_log(tmp_path / name, "validation")[-1] for name in ("two", "one"))
     assert ours["psnr"] == pytest.approx(theirs["psnr"], abs=1e-3)
     assert ours["pictures"] == theirs["pictures"]
+    listed = [(tmp_path / name / "unreadable_pictures.tsv").read_text() for name in ("one", "two")]
+    assert listed[0] == listed[1] and listed[0].count("\n") == 3

@@ -13,7 +13,7 @@ def state_of(config: Any) -> RunState:
 
 
 def test_the_same_configuration_goes_on(make_config: Any) -> None:
-    check_resumable(state_of(make_config()), flatten(make_config()), 2)
+    check_resumable(state_of(make_config()), flatten(make_config()), 2, "")
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_the_same_configuration_goes_on(make_config: Any) -> None:
 def test_settings_that_do_not_shape_the_training_may_change(
     make_config: Any, changes: dict[str, Any]
 ) -> None:
-    check_resumable(state_of(make_config()), flatten(make_config(**changes)), 2)
+    check_resumable(state_of(make_config()), flatten(make_config(**changes)), 2, "")
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,9 @@ def test_settings_that_do_not_shape_the_training_may_change(
 )
 def test_a_changed_setting_is_named(make_config: Any, changes: dict[str, Any], name: str) -> None:
     with pytest.raises(TrainingError, match=f"{name} is .*step 7 was trained with"):
-        check_resumable(state_of(make_config()), flatten(make_config(**changes)), 2)
+        check_resumable(state_of(make_config()), flatten(make_config(**changes)), 2, "")
 
 
 def test_another_number_of_processes_is_refused(make_config: Any) -> None:
     with pytest.raises(TrainingError, match="takes 4 samples per step"):
-        check_resumable(state_of(make_config()), flatten(make_config()), 4)
+        check_resumable(state_of(make_config()), flatten(make_config()), 4, "")

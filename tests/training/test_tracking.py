@@ -1,8 +1,11 @@
 import json
+import resource
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from training.errors import TrainingError
 from training.tracking import Tracker, read_log
 
 
@@ -27,6 +30,27 @@ def test_a_resumed_run_forgets_what_came_after_its_checkpoint(tmp_path: Path) ->
     tracker.write("train", 4, {"loss": 2.0})
     steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").open()]
     assert steps == [1, 2, 3, 4]
+
+
+def test_what_is_written_again_replaces_its_record(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path, tensorboard=False, first_step=0)
+    tracker.replace("export", 2, {"shift": 1.0})
+    tracker.write("train", 3, {"loss": 0.5})
+    tracker.replace("export", 2, {"shift": 2.0})
+    assert [record["shift"] for record in read_log(tmp_path, "export")] == [2.0]
+    assert tracker.has("train", 3) and not tracker.has("train", 2)
+
+
+def test_a_full_disk_names_the_log(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path, tensorboard=False, first_step=0)
+    tracker.write("train", 1, {"loss": 0.5})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))
+    try:
+        with pytest.raises(TrainingError, match=r"log\.jsonl could not be written"):
+            tracker.write("train", 2, {"loss": 0.5})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Whole runs of the stage-1 trainer on tiny models."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from torchvision.models import squeezenet1_1
 
 from davae_core.autoencoder import DetailAlignedVAE
-from davae_core.checkpoints import load_base_vae
+from davae_core.checkpoints import load_base_vae, save_base_vae
 from training.config import VaeTrainingConfig
 from training.errors import TrainingError
 from training.tracking import read_log
-from training.vae import train_vae
+from training.vae import VaeTraining, train_vae
 
 EVERYTHING: dict[str, Any] = {
     "model__trunk": "trained",
@@ -150,6 +151,37 @@ def test_a_finished_run_is_only_written_again(make_config: Any) -> None:
     assert again == first
     assert all(torch.equal(tensor, before[name]) for name, tensor in load_file(first).items())
     assert [record["step"] for record in curve(config)] == [1, 2]
+    assert len(curve(config, "export")) == len(curve(config, "validation")) == 1
+
+
+def test_a_validation_that_fails_does_not_cost_the_step(make_config: Any) -> None:
+    config = make_config(validation__every=3, output__checkpoint_every=3)
+    blocked = Path(config.output.folder) / "pictures"
+    blocked.parent.mkdir()
+    blocked.touch()
+    with pytest.raises(OSError):
+        run(config)
+    assert [path.name for path in (blocked.parent / "checkpoints").iterdir()] == ["step_00000003"]
+    blocked.unlink()
+    run(config)
+    assert [record["step"] for record in curve(config, "validation")] == [3, 6]
+
+
+def test_another_base_vae_is_refused_on_resuming(make_config: Any, base_file: Path) -> None:
+    config = make_config(train__steps=4)
+    run(config, stop_at=2)
+    kept = base_file.read_bytes()
+    base = load_base_vae(base_file)
+    save_base_vae(base_file, base.vae, base.shift + 0.1, base.scale)
+    with pytest.raises(TrainingError, match="holds other weights than the checkpoint of step 2"):
+        run(config)
+    base_file.write_bytes(kept)
+    assert run(config) is not None
+
+
+def test_processes_wait_for_the_main_one_to_write_the_result(make_config: Any) -> None:
+    training = VaeTraining(make_config())
+    assert training.accelerator.init_handler.timeout >= timedelta(hours=6)
 
 
 def test_validation_reports_and_shows_the_averaged_weights(make_config: Any) -> None:
