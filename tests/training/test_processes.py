@@ -125,7 +125,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoints(
 
 
 def test_two_processes_learn_what_one_with_twice_the_batch_learns(
-    write_config: Any, pictures: Path, tmp_path: Path
+    write_config: Any, tmp_path: Path
 ) -> None:
     changes: dict[str, Any] = {
         "model__trunk": "trained",
@@ -136,21 +136,34 @@ def test_two_processes_learn_what_one_with_twice_the_batch_learns(
         "train__steps": 6,
         "validation__every": 6,
     }
-    for name in ("bad_1.png", "bad_2.png", "bad_3.png"):
-        (pictures / "train" / name).write_bytes(b"no picture")
     one = write_config("one", **changes, train__batch_size=4)
     two = write_config("two", **changes, train__batch_size=2)
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-    ]
     train_vae(read_vae_config(one))
+    run_on_two_processes(two)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+    ours, theirs = (read_log(tmp_path / name, "validation")[-1] for name in ("two", "one"))
+    assert ours["psnr"] == pytest.approx(theirs["psnr"], abs=1e-3)
+    assert ours["pictures"] == theirs["pictures"]
+
+
+def test_unreadable_pictures_that_any_process_meets_are_listed(
+    write_config: Any, pictures: Path, tmp_path: Path
+) -> None:
+    for name in ("bad_1.png", "bad_2.png", "bad_3.png"):
+        (pictures / "train" / name).write_bytes(b"no picture")
+    changes = {"train__steps": 3, "validation__folders": []}
+    one = write_config("one", **changes, train__batch_size=4)
+    train_vae(read_vae_config(one))
+    run_on_two_processes(write_config("two", **changes, train__batch_size=2))
+    listed = [(tmp_path / name / "unreadable_pictures.tsv").read_text() for name in ("one", "two")]
+    assert listed[0] == listed[1] and listed[0].count("\n") == 3
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+
+
+def run_on_two_processes(config: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     found = subprocess.run(
-        [*launch, "-m", "training", "vae", str(two)],
+        [*launch, "-m", "training", "vae", str(config)],
         cwd=ROOT,
         env=ENVIRONMENT,
         capture_output=True,
@@ -158,9 +171,3 @@ def test_two_processes_learn_what_one_with_twice_the_batch_learns(
         timeout=PATIENCE,
     )
     assert found.returncode == 0, found.stderr
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
-    ours, theirs = (read_log(tmp_path / name, "validation")[-1] for name in ("two", "one"))
-    assert ours["psnr"] == pytest.approx(theirs["psnr"], abs=1e-3)
-    assert ours["pictures"] == theirs["pictures"]
-    listed = [(tmp_path / name / "unreadable_pictures.tsv").read_text() for name in ("one", "two")]
-    assert listed[0] == listed[1] and listed[0].count("\n") == 3
