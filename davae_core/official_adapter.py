@@ -24,6 +24,8 @@ Weights = Literal["live", "ema"]
 _LIVE_STATE, _EMA_STATE = "model_state_dict", "ema_state_dict"
 _LIVE = ("tokenizer_patch_embed.proj.", "project_out.")
 _EMA = ("transformer.transformer.pos_embed.proj.", "transformer.transformer.proj_out.")
+LEAST_LIKENESS = 0.2
+"""Cosine of a trained base layer to the one it started from; between different models it is about 0."""
 _LORA_SETTINGS = "lora_adapter_metadata"
 _EMA_LORA = "transformer.transformer."
 
@@ -67,6 +69,7 @@ def convert_adapter(
         fused = _fused_edges(heads, *prefixes)
         wide = widened_edges(base, SD3.layout)
         edges = {name: fused[name] - wide[name] for name in wide}
+        _check_origin(heads, prefixes, base)
         known = {"base": base_fingerprint(base), **(parents or {})}
         adapter = Adapter(SD3.layout, found, edges, advice or Advice(), known)
         check_adapter(adapter)
@@ -100,6 +103,19 @@ def _fused_edges(heads: Mapping[str, Tensor], patch: str, head: str) -> dict[str
         "proj_out.weight": rows["weight"],
         "proj_out.bias": rows["bias"],
     }
+
+
+def _check_origin(
+    heads: Mapping[str, Tensor], prefixes: tuple[str, str], base: Mapping[str, Tensor]
+) -> None:
+    """Raise ValueError when the trained base layers have nothing of this base in them, as another model's have not."""
+    for name, target in (
+        (f"{prefixes[0]}base_conv.weight", "x_embedder.proj.weight"),
+        (f"{prefixes[1]}base_linear.weight", "final_layer.linear.weight"),
+    ):
+        trained, start = heads[name].float().flatten(), base[target].float().flatten()
+        if torch.cosine_similarity(trained, start, dim=0) < LEAST_LIKENESS:
+            raise ValueError(f"{name} has nothing of the base's own {target}")
 
 
 def _interleaved(base: Tensor, detail: Tensor, channels: int) -> Tensor:

@@ -323,6 +323,7 @@ BAD_SOURCES = {
         change_base(lambda t: t.update({n: p.to(torch.float8_e4m3fn) for n, p in t.items()})),
         "too coarse",
     ),
+    "another base": (change_base(lambda t: other_base(t)), "has nothing of the base's own"),
     "widened base": (
         change_base(lambda t: t.update({"pos_embed.proj.weight": torch.zeros(128, 32, 2, 2)})),
         "widened already",
