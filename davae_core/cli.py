@@ -301,7 +301,8 @@ def _refuse_overwriting(output: Path, *sources: Path) -> None:
 
 def _out_of_memory(error: Exception) -> bool:
     # PyTorch has no type of its own for the CPU's memory running out.
-    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+    words = ("DefaultCPUAllocator", "Cannot allocate memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def _could_tile(options: argparse.Namespace) -> bool:

@@ -1,5 +1,6 @@
 """Bad input: one sentence on stderr, exit code 1, no traceback, nothing half-written, existing files intact."""
 
+import json
 import os
 import pickle
 import resource
@@ -345,6 +346,23 @@ def test_too_little_memory_is_one_sentence(command, vae, tmp_path):
     assert done.returncode == 1
     assert done.stderr == "davae: This computer has too little free memory: add --tiled.\n"
     assert not output.exists()
+
+
+@pytest.mark.parametrize("size", [400_000_000, 700_000_000])
+def test_too_little_memory_for_a_file_is_one_sentence(size, tmp_path):
+    large = tmp_path / "large.safetensors"
+    entry = {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}
+    header = json.dumps({"weight": entry}).encode()
+    with large.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        # A hole: it takes no room on the disk.
+        file.truncate(8 + len(header) + size)
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_LITTLE_MEMORY, "inspect", large], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("davae: This computer has too little free memory")
+    assert done.stderr.count("\n") == 1
 
 
 WITH_LITTLE_MEMORY = """
