@@ -39,4 +39,8 @@ class SplitLatent(io.ComfyNode):  # type: ignore[misc]
         latents = samples["samples"]
         check_latents(latents, LAYOUT)
         base, detail = split(latents, LAYOUT)
-        return io.NodeOutput({**samples, "samples": base}, {**samples, "samples": detail})
+        # An empty latent's pixels per cell are not the base's: ComfyUI >= 0.11 would resize the base by them.
+        kept = {
+            name: value for name, value in samples.items() if not name.startswith("downscale_ratio")
+        }
+        return io.NodeOutput({**kept, "samples": base}, {**kept, "samples": detail})

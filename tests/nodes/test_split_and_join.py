@@ -4,7 +4,8 @@ import torch
 from PIL import Image
 
 from tests.comfyui import base_directory as files
-from tests.comfyui.graphs import empty_latent, load, node
+from tests.comfyui import tiny_models
+from tests.comfyui.graphs import empty_latent, ksampler, load, node, prompts
 
 
 def encoded(server):
@@ -48,3 +49,14 @@ def test_an_ordinary_latent_cannot_be_split(server):
         "saved": node("SaveLatent", samples=["parts", 0], filename_prefix="never"),
     }
     assert "[1, 16, 8, 8]" in server.run(graph).sentence
+
+
+def test_the_unwidened_model_draws_on_the_base_of_an_empty_latent_in_its_size(server):
+    graph = {
+        **prompts(),
+        "model": node("UNETLoader", unet_name=tiny_models.BASE, weight_dtype="default"),
+        "whole": empty_latent(64, 96),
+        "latent": node("DAVAE_SplitLatent", samples=["whole", 0]),
+        "drawn": ksampler(),
+    }
+    assert server.draw(graph, "drawn")[0].shape == (1, 16, 6, 4)
