@@ -18,3 +18,13 @@ def base_vae_path() -> Path:
 def clip_path() -> Path:
     """The miniature CLIP-L, the stack's only text encoder."""
     return _FOLDER / "mini_clip_l.safetensors"
+
+
+def transformer_path() -> Path:
+    """The miniature base transformer, under Stability's names: 128 px with the miniature base VAE."""
+    return _FOLDER / "mini_transformer.safetensors"
+
+
+def adapter_path() -> Path:
+    """The miniature adapter: what widens the base transformer to 256 px with the miniature DA-VAE."""
+    return _FOLDER / "mini_adapter.safetensors"
