@@ -3,7 +3,10 @@
 from pathlib import Path
 
 from ..davae_core import mini
+from ..davae_core.description import read_file_description
 from ..davae_core.files import CheckpointError
+from ..davae_core.latents import LatentLayout
+from ..davae_core.presets import PRESETS
 from . import compat
 
 BUNDLED = "miniature (bundled)"
@@ -27,28 +30,38 @@ def vae_path(name: str) -> Path:
 
 
 def base_names() -> list[str]:
-    """Names in models/diffusion_models, then those in models/checkpoints that are not there too."""
-    return list(
-        dict.fromkeys(name for folder in BASE_FOLDERS for name in compat.file_names(folder))
-    )
+    """The bundled miniature, names in models/diffusion_models, then those in models/checkpoints not there too."""
+    found = dict.fromkeys(name for folder in BASE_FOLDERS for name in compat.file_names(folder))
+    return [BUNDLED, *found]
 
 
 def base_path(name: str) -> Path:
     """The file behind one of `base_names`. Raises CheckpointError when it is gone."""
+    if name == BUNDLED:
+        return mini.transformer_path()
     folder = next(
         (folder for folder in BASE_FOLDERS if name in compat.file_names(folder)), BASE_FOLDERS[0]
     )
     return compat.file_path(folder, name)
 
 
+def base_layout(name: str) -> LatentLayout:
+    """The latent that one of `base_names` is widened for without an adapter, which would say it itself."""
+    if name == BUNDLED:
+        return read_file_description(mini.adapter_path()).layout
+    return PRESETS["sd3"].layout
+
+
 def adapter_names() -> list[str]:
-    """No adapter, then the names in models/loras."""
-    return [NO_ADAPTER, *compat.file_names("loras")]
+    """The bundled miniature's, no adapter, then the names in models/loras."""
+    return [BUNDLED, NO_ADAPTER, *compat.file_names("loras")]
 
 
 def adapter_path(name: str) -> Path | None:
     """The file behind one of `adapter_names`, None for none. Raises CheckpointError when it is gone."""
-    return None if name == NO_ADAPTER else compat.file_path("loras", name)
+    if name == NO_ADAPTER:
+        return None
+    return mini.adapter_path() if name == BUNDLED else compat.file_path("loras", name)
 
 
 def text_encoder_names() -> list[str]:

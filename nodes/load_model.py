@@ -32,14 +32,16 @@ class LoadModel(io.ComfyNode):  # type: ignore[misc]
                     "base_name",
                     display_name="base",
                     options=files.base_names(),
+                    default=files.BUNDLED,
                     tooltip="The pretrained model, in models/diffusion_models or models/checkpoints: a single file, a "
-                    "full checkpoint, or a diffusers file. A merged DA-VAE model needs no adapter.",
+                    "full checkpoint, or a diffusers file. A merged DA-VAE model needs no adapter. The bundled "
+                    "miniature needs no download; it draws coloured shapes at 256 px.",
                 ),
                 io.Combo.Input(
                     "adapter_name",
                     display_name="adapter",
                     options=files.adapter_names(),
-                    default=files.NO_ADAPTER,
+                    default=files.BUNDLED,
                     tooltip="A DA-VAE adapter in models/loras, trained on this base. Without one the model draws what "
                     "its base draws at half the size, and no detail.",
                 ),
@@ -74,7 +76,7 @@ class LoadModel(io.ComfyNode):  # type: ignore[misc]
                 f"pick one of {', '.join(compat.WEIGHT_TYPES)}."
             )
         base, adapter = files.base_path(base_name), files.adapter_path(adapter_name)
-        model = compat.load_model(base, adapter, weight_dtype)
+        model = compat.load_model(base, adapter, weight_dtype, files.base_layout(base_name))
         description = compat.description_of(model)
         assert description is not None
         text = advice_text(description.advice)

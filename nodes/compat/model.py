@@ -119,16 +119,21 @@ def register() -> None:
 
 
 def load_model(
-    base: Path, adapter: Path | None, weight_type: str, disable_dynamic: bool = False
+    base: Path,
+    adapter: Path | None,
+    weight_type: str,
+    layout: LatentLayout = SD3.layout,
+    disable_dynamic: bool = False,
 ) -> Any:
     """A MODEL from a pretrained transformer's file, widened, with the adapter in it as an ordinary LoRA.
 
-    `base` may be a merged model, which needs no adapter. Untouched weights are handed to ComfyUI as they came from the
+    `base` may be a merged model, which needs no adapter. `layout` is the latent to widen for when there is no adapter,
+    which says it itself. Untouched weights are handed to ComfyUI as they came from the
     file. Raises CheckpointError, naming the files, when they are not what they should be or do not belong together.
     """
     tensors = read_transformer(base)
     found = None if adapter is None else read_adapter(adapter)
-    tensors = _widened(base, tensors, adapter, found)
+    tensors = _widened(base, tensors, adapter, found, layout if found is None else found.layout)
     lora = None if found is None or adapter is None else comfy.utils.load_torch_file(str(adapter))
     options = {"model_options": dict(WEIGHT_TYPES[weight_type])}
     loader = comfy.sd.load_diffusion_model_state_dict
@@ -145,7 +150,7 @@ def load_model(
     if lora is not None:
         patcher, _ = comfy.sd.load_lora_for_models(patcher, None, lora, 1.0, 0.0)
     # ComfyUI >= 0.15 asks for this to make a second copy of a model.
-    patcher.cached_patcher_init = (load_model, (base, adapter, weight_type))
+    patcher.cached_patcher_init = (load_model, (base, adapter, weight_type, layout))
     return patcher
 
 
@@ -156,10 +161,13 @@ def read_transformer(path: Path) -> dict[str, Tensor]:
 
 
 def _widened(
-    base: Path, tensors: dict[str, Tensor], adapter_path: Path | None, adapter: Adapter | None
+    base: Path,
+    tensors: dict[str, Tensor],
+    adapter_path: Path | None,
+    adapter: Adapter | None,
+    layout: LatentLayout,
 ) -> dict[str, Tensor]:
     """The tensors to load: widened unless they are already, with the description of the whole among them."""
-    layout = SD3.layout if adapter is None else adapter.layout
     if is_widened(tensors, layout):
         if adapter is not None:
             raise CheckpointError(
