@@ -1,9 +1,10 @@
 """A widened Stable Diffusion 3.5 as ComfyUI's MODEL: an ordinary one, which every stock node takes.
 
-Importing this file registers the widened model with ComfyUI, so its stock loaders read merged files too.
+Once `register` was called, ComfyUI's stock loaders read merged files too.
 """
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from ...davae_core.files import CheckpointError, read_shapes
 from ...davae_core.fingerprint import require_same_base
 from ...davae_core.latents import LatentLayout, to_model_space, to_vae_space
 from ...davae_core.presets import SD3
-from ...davae_core.transformer_files import transformer_part
+from ...davae_core.transformer_files import PREFIXES, transformer_part
 from ...davae_core.widened_model import is_widened, widen_model
 
 PREVIEW_DECODER = "davae_taesd3_decoder"
@@ -40,6 +41,8 @@ WEIGHT_TYPES: dict[str, dict[str, Any]] = {
     "fp8_e5m2": {"dtype": torch.float8_e5m2},
 }
 """The stock loader's choices of weight types and the options they mean to ComfyUI."""
+QUANTISATION = "_quantization_metadata"
+"""Where ComfyUI's own quantised files say in their metadata which layers are quantised, and how."""
 
 
 class DetailAlignedLatent(comfy.latent_formats.LatentFormat):  # type: ignore[misc]
@@ -112,10 +115,13 @@ class DetailAlignedSD3(comfy.supported_models.SD3):  # type: ignore[misc]
 
 
 def register() -> None:
-    """Let ComfyUI's loaders know the widened model; once, also when the pack is imported again."""
+    """Let ComfyUI's loaders know the widened model.
+
+    Of two copies of the pack the last one counts, because ComfyUI runs the nodes of the last one too.
+    """
     known = comfy.supported_models.models
-    if not any(config.__name__ == DetailAlignedSD3.__name__ for config in known):
-        known.append(DetailAlignedSD3)
+    known[:] = [config for config in known if config.__name__ != DetailAlignedSD3.__name__]
+    known.append(DetailAlignedSD3)
 
 
 def load_model(
@@ -135,11 +141,8 @@ def load_model(
     found = None if adapter is None else read_adapter(adapter)
     tensors = _widened(base, tensors, adapter, found, layout if found is None else found.layout)
     lora = None if found is None or adapter is None else comfy.utils.load_torch_file(str(adapter))
-    options = {"model_options": dict(WEIGHT_TYPES[weight_type])}
-    loader = comfy.sd.load_diffusion_model_state_dict
-    if "disable_dynamic" in inspect.signature(loader).parameters:
-        options["disable_dynamic"] = disable_dynamic
-    patcher = loader(tensors, **options)
+    options = _loader_options(base, weight_type, disable_dynamic)
+    patcher = comfy.sd.load_diffusion_model_state_dict(tensors, **options)
     if patcher is None:
         raise CheckpointError(
             f"{base} is not a transformer that ComfyUI knows: give Stable Diffusion 3.5 Medium."
@@ -152,6 +155,36 @@ def load_model(
     # ComfyUI >= 0.15 asks for this to make a second copy of a model.
     patcher.cached_patcher_init = (load_model, (base, adapter, weight_type, layout))
     return patcher
+
+
+def _loader_options(base: Path, weight_type: str, disable_dynamic: bool) -> dict[str, Any]:
+    """What ComfyUI's loader wants to know beside the tensors, as far as this version of it asks."""
+    options = {
+        "model_options": dict(WEIGHT_TYPES[weight_type]),
+        "disable_dynamic": disable_dynamic,
+        "metadata": _quantisation(base),
+    }
+    known = inspect.signature(comfy.sd.load_diffusion_model_state_dict).parameters
+    if options["metadata"] and "metadata" not in known:
+        raise CheckpointError(
+            f"{base} is quantised in a way that this ComfyUI does not know: update ComfyUI, or give Stable Diffusion "
+            "3.5 Medium in float16, bfloat16 or plain float8."
+        )
+    return {name: value for name, value in options.items() if name in known}
+
+
+def _quantisation(path: Path) -> dict[str, str]:
+    """What the file's metadata says of quantised layers, under the names that `read_transformer` gives them."""
+    _, metadata = read_shapes(path)
+    if QUANTISATION not in metadata:
+        return {}
+    told = json.loads(metadata[QUANTISATION])
+    layers = {_without_prefix(name): how for name, how in told.get("layers", {}).items()}
+    return {QUANTISATION: json.dumps({**told, "layers": layers})}
+
+
+def _without_prefix(layer: str) -> str:
+    return layer.removeprefix(next(prefix for prefix in PREFIXES if layer.startswith(prefix)))
 
 
 def read_transformer(path: Path) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ largest = inside_pack.largest
 
 import comfy.sample  # noqa: E402
 import comfy.sd  # noqa: E402
+import comfy.supported_models  # noqa: E402
 import folder_paths  # noqa: E402
 import latent_preview  # noqa: E402
 import torch  # noqa: E402
@@ -31,6 +32,7 @@ inside_pack.part("nodes.extension").DetailAlignedExtension()
 
 BASE = MODELS / "diffusion_models" / "tiny_sd35.safetensors"
 FLOAT8 = MODELS / "diffusion_models" / "tiny_sd35_fp8.safetensors"
+NAMED_FLOAT8 = MODELS / "diffusion_models" / "tiny_sd35_fp8_named_in_metadata.safetensors"
 ADAPTER = MODELS / "loras" / "davae_tiny.safetensors"
 
 
@@ -97,6 +99,32 @@ def float8() -> dict[str, Any]:
     }
 
 
+def float8_named_in_metadata() -> dict[str, Any]:
+    """A base whose metadata says which layers are quantised, beside float32; or what is said against it."""
+    latents = torch.zeros(1, 32, 6, 4)
+    whole = drawn(compat.load_model(BASE, ADAPTER, "default"), latents)
+    try:
+        quantised = compat.load_model(NAMED_FLOAT8, ADAPTER, "default")
+    except ValueError as error:
+        return {"sentence": str(error)}
+    difference = float((drawn(quantised, latents) - whole).std())
+    return {"size": float(whole.std()), "difference": difference}
+
+
+def imported_twice() -> dict[str, Any]:
+    """A second copy of the pack, whose nodes ComfyUI runs from then on: does it know the models it loads?"""
+    inside_pack.start(PACK, "davae_pack_again")
+    again = inside_pack.part("nodes.compat", "davae_pack_again")
+    inside_pack.part("nodes.extension", "davae_pack_again").DetailAlignedExtension()
+    description = again.description_of(again.load_model(BASE, ADAPTER, "default"))
+    registered = [c.__name__ for c in comfy.supported_models.models]
+    inside_pack.part("nodes.extension").DetailAlignedExtension()
+    return {
+        "shift": None if description is None else description.advice.shift,
+        "registered": registered.count("DetailAlignedSD3"),
+    }
+
+
 def another_copy() -> dict[str, Any]:
     """What ComfyUI does to give a compiler, or another GPU, a model of its own."""
     model = compat.load_model(BASE, ADAPTER, "default")
@@ -151,6 +179,8 @@ EXPERIMENTS = (
     tokens,
     warm_start,
     float8,
+    float8_named_in_metadata,
+    imported_twice,
     another_copy,
     preference,
     preview,

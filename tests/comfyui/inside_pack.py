@@ -15,21 +15,21 @@ import torch
 Experiment = Callable[[], dict[str, Any]]
 
 
-def start(pack: Path) -> None:
-    """Prepare ComfyUI as its main.py does, in ComfyUI's folder, and import the pack as `davae_pack`."""
+def start(pack: Path, name: str = "davae_pack") -> None:
+    """Prepare ComfyUI as its main.py does, in ComfyUI's folder, and import the pack under that name."""
     sys.argv = ["main.py", "--cpu"]
     sys.path.insert(0, os.getcwd())
     importlib.import_module("comfy.options").enable_args_parsing()
-    spec = importlib.util.spec_from_file_location("davae_pack", pack / "__init__.py")
+    spec = importlib.util.spec_from_file_location(name, pack / "__init__.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["davae_pack"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
 
 
-def part(name: str) -> ModuleType:
+def part(name: str, pack: str = "davae_pack") -> ModuleType:
     """A module of the pack, such as `nodes.compat`."""
-    return importlib.import_module(f"davae_pack.{name}")
+    return importlib.import_module(f"{pack}.{name}")
 
 
 def largest(difference: torch.Tensor) -> float:

@@ -3,6 +3,7 @@
 It reads text of the bundled miniature CLIP: 4096 wide, 1344 pooled. Two blocks, the first with dual attention.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ BASE = "tiny_sd35.safetensors"
 DIFFUSERS = "tiny_sd35_diffusers.safetensors"
 FULL = "tiny_sd35_checkpoint.safetensors"
 FLOAT8 = "tiny_sd35_fp8.safetensors"
+NAMED_FLOAT8 = "tiny_sd35_fp8_named_in_metadata.safetensors"
 SCALED_FLOAT8 = "tiny_sd35_fp8_scaled.safetensors"
 BLOCK_QUANTISED = "tiny_sd35_blocks.safetensors"
 OTHER_BASE = "tiny_other.safetensors"
@@ -109,9 +111,23 @@ def write_quantised(folder: Path, base: dict[str, Tensor]) -> None:
         **{f"{name.removesuffix('.weight')}.scale_weight": torch.tensor(1.0) for name in matrices},
     }
     save_file({**base, **small, **scaled}, folder / SCALED_FLOAT8)
+    write_named_float8(folder / NAMED_FLOAT8, base, matrices)
     head = small["final_layer.linear.weight"]
     blocks = {"final_layer.linear.weight_scale": torch.ones(head.shape[0], head.shape[1] // 32)}
     save_file({**base, **small, **blocks}, folder / BLOCK_QUANTISED)
+
+
+def write_named_float8(path: Path, base: dict[str, Tensor], matrices: list[str]) -> None:
+    """A full checkpoint in float8 as ComfyUI quantises: real scales, the quantised layers named in the metadata."""
+    scales = {name: base[name].abs().max() / 448 for name in matrices}
+    small = {name: (base[name] / scale).to(torch.float8_e4m3fn) for name, scale in scales.items()}
+    beside = {f"{name.removesuffix('.weight')}.weight_scale": s for name, s in scales.items()}
+    prefix = "model.diffusion_model."
+    layers = {
+        prefix + name.removesuffix(".weight"): {"format": "float8_e4m3fn"} for name in matrices
+    }
+    tensors = {prefix + name: tensor for name, tensor in {**base, **small, **beside}.items()}
+    save_file(tensors, path, {"_quantization_metadata": json.dumps({"layers": layers})})
 
 
 def write_adapters(folder: Path, adapter: Adapter) -> None:

@@ -41,6 +41,19 @@ def test_float8_weights_draw_nearly_the_same(found):
     assert 0 < found["chosen"] < 0.5 * found["size"]
 
 
+@answers_of("float8_named_in_metadata")
+def test_layers_quantised_by_name_are_read_so_or_refused_by_a_comfyui_that_cannot(found):
+    if "sentence" in found:
+        assert "quantised" in found["sentence"] and "update ComfyUI" in found["sentence"]
+    else:
+        assert 0 < found["difference"] < 0.5 * found["size"]
+
+
+@answers_of("imported_twice")
+def test_a_second_copy_of_the_pack_knows_the_models_it_loads(found):
+    assert found == {"shift": 4.0, "registered": 1}
+
+
 @answers_of("another_copy")
 def test_comfyui_can_read_the_model_once_more_for_a_copy(found):
     assert found["other_object"] and found["difference"] == 0
