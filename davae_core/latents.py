@@ -72,10 +72,11 @@ def split(latents: Tensor, layout: LatentLayout) -> tuple[Tensor, Tensor]:
 def join(base: Tensor, detail: Tensor, layout: LatentLayout) -> Tensor:
     """The latent [B, C + D, h, w] of its two parts; raises ValueError when their shapes do not fit the layout."""
     wanted = (layout.base_channels, layout.detail_channels)
-    if (base.shape[1], detail.shape[1]) != wanted or base.shape[2:] != detail.shape[2:]:
+    sizes = {(part.ndim, part.shape[:1], part.shape[2:]) for part in (base, detail)}
+    if len(sizes) > 1 or base.ndim != 4 or (base.shape[1], detail.shape[1]) != wanted:
         raise ValueError(
             f"Base {list(base.shape)} and detail {list(detail.shape)} do not make one latent: their channels must be "
-            f"{wanted[0]} and {wanted[1]}, and their heights and widths equal."
+            f"{wanted[0]} and {wanted[1]}, and their batches, heights and widths equal."
         )
     return torch.cat([base, detail], dim=1)
 

@@ -60,3 +60,15 @@ def test_the_unwidened_model_draws_on_the_base_of_an_empty_latent_in_its_size(se
         "drawn": ksampler(),
     }
     assert server.draw(graph, "drawn")[0].shape == (1, 16, 6, 4)
+
+
+def test_parts_of_different_batches_are_refused_with_both_shapes(server):
+    graph = {
+        **encoded(server),
+        "two": empty_latent(64, 96, batch_size=2),
+        "two_parts": node("DAVAE_SplitLatent", samples=["two", 0]),
+        "joined": node("DAVAE_JoinLatent", base=["parts", 0], detail=["two_parts", 1]),
+        "saved": node("SaveLatent", samples=["joined", 0], filename_prefix="never"),
+    }
+    sentence = server.run(graph).sentence
+    assert "[1, 16, 6, 4]" in sentence and "[2, 16, 6, 4]" in sentence
