@@ -1,8 +1,10 @@
-"""Draw the thumbnails of the workflows for Stable Diffusion 3.5: `python scripts/workflow_thumbnails.py`.
+"""Make the workflows' thumbnails: `python scripts/workflow_thumbnails.py [--mini PICTURE]`.
 
-There are no weights to make a picture with, so these are drawings of what the workflows do to the grid of tokens.
+For Stable Diffusion 3.5 there are no weights to make a picture with, so those are drawings of what the workflows do to
+the grid of tokens. The miniature's shows PICTURE, which its workflow has drawn.
 """
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,15 +28,22 @@ Colours = Callable[[Array, Array], Array]
 
 
 def main() -> None:
-    """Write the four."""
+    """Write the four drawings, and the miniature's picture when there is one."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--mini", type=Path, help="a picture that davae_mini has saved")
+    mini = parser.parse_args().mini
+    if mini is not None:
+        image = framed("miniature", "256 x 256, 8 x 8 tokens")
+        image.paste(Image.open(mini).resize((288, 288), Image.Resampling.LANCZOS), (56, 24))
+        image.save(WORKFLOWS / "davae_mini.jpg", quality=90)
     for name, tokens, colours, title, subtitle in (
         ("davae_sd35_1024", 32, gradient, "1024 x 1024", "32 x 32 tokens"),
         ("davae_sd35_2048", 64, gradient, "2048 x 2048", "64 x 64 tokens"),
         ("davae_sd35_image_to_image", 32, partly_noise, "image to image", "denoise 0.55"),
         ("davae_sd35_inpaint", 32, hole, "inpaint", "masked cells drawn anew"),
     ):
-        path = WORKFLOWS / f"{name}.jpg"
-        thumbnail(tokens, colours, title, subtitle).save(path, quality=90)
+        drawing = framed(title, subtitle, tokens, colours)
+        drawing.save(WORKFLOWS / f"{name}.jpg", quality=90)
 
 
 def gradient(x: Array, y: Array) -> Array:
@@ -79,11 +88,12 @@ def hole(x: Array, y: Array) -> Array:
     return np.where(masked[..., None], noise(x), scene(x, y))
 
 
-def thumbnail(tokens: int, colours: Colours, title: str, subtitle: str) -> Image.Image:
-    """A grid of tokens with two lines of text below."""
+def framed(title: str, subtitle: str, tokens: int = 0, colours: Colours = gradient) -> Image.Image:
+    """A grid of tokens, or an empty place for a picture, with two lines of text below."""
     image = Image.new("RGB", (SIDE * OVER, SIDE * OVER), BACKGROUND)
     draw = ImageDraw.Draw(image)
-    draw_tokens(draw, tokens, colours)
+    if tokens:
+        draw_tokens(draw, tokens, colours)
     for text, y, size, colour in ((title, 338, 28, TEXT), (subtitle, 371, 20, FAINT)):
         font = ImageFont.load_default(size * OVER)
         draw.text((SIDE * OVER / 2, y * OVER), text, colour, font, anchor="mm")
