@@ -16,7 +16,7 @@ NO_ADAPTER = "none (warm start)"
 """The choice of no adapter: the widened model as it is before any training."""
 
 BASE_FOLDERS = ("diffusion_models", "checkpoints")
-INSPECTED_FOLDERS = ("vae", "loras", "diffusion_models", "checkpoints")
+INSPECTED_FOLDERS = ("vae", "loras", "diffusion_models", "checkpoints", "text_encoders")
 
 
 def vae_names() -> list[str]:
