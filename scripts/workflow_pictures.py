@@ -2,12 +2,13 @@
 
     apt-get install chromium; pip install playwright pillow
     python main.py --cpu --disable-all-custom-nodes --whitelist-custom-nodes davae-comfyui    (ComfyUI, with this pack)
-    python scripts/workflow_pictures.py http://127.0.0.1:8188 [--into FOLDER]
+    python scripts/workflow_pictures.py http://127.0.0.1:8188 [--into FOLDER] [--run davae_mini]
 
 For every file in workflows/ it says whether the browser knows all its nodes, whether what the browser would send to run
 it is workflows/api/'s graph, and whether nodes overlap as this version draws them; 1 is the exit status when one
-does not hold. With --into it leaves NAME.png there, drawn at the size of the graph, without ComfyUI's own panels.
-No model files are needed. It is not part of `make test`, because a browser is no Python package.
+does not hold. With --into it leaves NAME.png there, drawn at the size of the graph, without ComfyUI's own panels;
+workflows named after --run are run first, so that their pictures are in it. The others need no model files. It is not
+part of `make test`, because a browser is no Python package.
 """
 
 import argparse
@@ -63,6 +64,12 @@ SHOW = """([scale, x, y]) => {
 }"""
 """The red outline of a node whose model file is missing would say that something is wrong with the workflow."""
 
+RUN = """() => new Promise((done, fail) => {
+    app.api.addEventListener("execution_success", () => done(), {once: true});
+    app.api.addEventListener("execution_error", (event) => fail(event.detail.exception_message), {once: true});
+    app.queuePrompt(0);
+})"""
+
 Box = dict[str, Any]
 
 
@@ -71,6 +78,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("server", help="address of a running ComfyUI with this pack")
     parser.add_argument("--into", type=Path, help="folder for the pictures")
+    parser.add_argument(
+        "--run", nargs="*", default=[], help="workflows to run before their picture"
+    )
     parser.add_argument("--browser", default="/usr/bin/chromium", help="Chromium's program")
     options = parser.parse_args()
     wrong = 0
@@ -84,6 +94,8 @@ def main() -> None:
             complaints = check(path.stem, found)
             sys.stdout.write(f"{path.stem}: {'; '.join(complaints) or 'well'}\n")
             wrong += len(complaints)
+            if path.stem in options.run:
+                run(page)
             if options.into is not None:
                 options.into.mkdir(parents=True, exist_ok=True)
                 picture(page, found, options.into / f"{path.stem}.png")
@@ -126,6 +138,12 @@ def check(name: str, found: dict[str, Any]) -> list[str]:
         if overlap(box, group) and not inside(box, group)
     ]
     return complaints
+
+
+def run(page: Page) -> None:
+    """Press Run and wait until it has ended; raises Playwright's Error when a node fails."""
+    page.evaluate(RUN)
+    page.wait_for_timeout(2000)  # the pictures are fetched after the run
 
 
 def bare(graph: dict[str, Any]) -> dict[str, Any]:
