@@ -22,8 +22,8 @@ class InspectFile(io.ComfyNode):  # type: ignore[misc]
                     "file",
                     options=files.inspected_names(),
                     default=files.BUNDLED,
-                    tooltip="A safetensors file in ComfyUI's vae, loras, diffusion_models, checkpoints or text_encoders "
-                    "folder, or the bundled miniature.",
+                    tooltip="A safetensors file in ComfyUI's vae, loras, diffusion_models, checkpoints or "
+                    "text_encoders folder, or the bundled miniature.",
                 ),
             ],
             outputs=[
