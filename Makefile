@@ -17,7 +17,7 @@ demo: $(VENV)/.demo-installed
 	$(BIN)/python -m davae_core demo -o davae-demo
 
 test: lint $(COMFYUI)/.unpacked
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .

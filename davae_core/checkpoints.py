@@ -37,6 +37,7 @@ STATISTICS = ("detail.mean", "detail.std")
 """The detail's channel statistics, which a codec file keeps in float32 whatever its weights are in."""
 
 SD3_SHIFT, SD3_SCALE = 0.0609, 1.5305
+T = TypeVar("T")
 Config = TypeVar("Config", LatentLayout, KLConfig)
 
 
@@ -180,6 +181,12 @@ def _check_keys(
             )
 
 
+def encoding_part(tensors: Mapping[str, T]) -> dict[str, T]:
+    """Those tensors of a codec that decide what its latents mean."""
+    parts = ("encoder.", "quant_conv.", "detail.")
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(parts)}
+
+
 def write_codec_file(
     path: str | Path,
     config: CodecConfig,
@@ -190,8 +197,11 @@ def write_codec_file(
 ) -> None:
     """Write a codec file; the hash of the base encoder in it is always among the parents.
 
-    `compact` leaves the base decoder out. `dtype` None keeps the weights' own; the statistics are never rounded.
+    `compact` leaves the base decoder out. `dtype` None keeps the weights' own; the statistics are never rounded. What
+    the codec's latents are known by (latent_files.encoding_hash) is taken before any rounding, so copies of less
+    precision keep it.
     """
+    encoding = value_hash(encoding_part(tensors))
     kept = {
         name: tensor if name in STATISTICS else tensor.to(dtype or tensor.dtype)
         for name, tensor in tensors.items()
@@ -214,6 +224,7 @@ def write_codec_file(
         "backbone": asdict(config.backbone),
         "stem_order": config.stem_order,
         "shared_trunk": config.shared_trunk,
+        "encoding": encoding,
         "parents": {"base_encoder": value_hash(base), **(parents or {})},
     }
     write_described(path, kept, described)

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from .autoencoder import DetailAlignedVAE
-from .checkpoints import FORMAT_VERSION, KIND_LATENT, read_metadata, what_is
+from .checkpoints import FORMAT_VERSION, KIND_LATENT, encoding_part, read_metadata, what_is
 from .files import (
     METADATA_KEY,
     CheckpointError,
@@ -19,7 +19,6 @@ from .files import (
 from .latents import LatentLayout, check_latents
 
 SAMPLES = "samples"
-_ENCODING_PARTS = ("encoder.", "quant_conv.", "detail.")
 
 
 def save_latents(
@@ -62,13 +61,17 @@ def load_latents(path: str | Path, codec: DetailAlignedVAE, codec_file: str | Pa
 
 
 def encoding_hash(codec_file: str | Path) -> str:
-    """`value_hash` of the weights that decide what a latent means, as the file holds them.
+    """What a codec's latents are known by: `value_hash` of the weights that decide what a latent means.
 
-    Read from the file, because a codec may have been loaded in another dtype. Compact and whole files of one codec
-    agree. Raises CheckpointError.
+    Read from the file, because a codec may have been loaded in another dtype: as its writer noted it, who knew the
+    weights before they were rounded, else of the weights it holds. Compact and whole files of one codec agree. Raises
+    CheckpointError.
     """
     with open_safetensors(codec_file) as file:
-        names = [name for name in file.keys() if name.startswith(_ENCODING_PARTS)]  # noqa: SIM118
+        described = read_metadata(codec_file, dict(file.metadata() or {}))
+        if isinstance(described.get("encoding"), str):
+            return str(described["encoding"])
+        names = encoding_part(dict.fromkeys(file.keys(), None))
         return value_hash({name: file.get_tensor(name) for name in names})
 
 

@@ -49,8 +49,8 @@ class LoadModel(io.ComfyNode):  # type: ignore[misc]
                     "weight_dtype",
                     options=list(compat.WEIGHT_TYPES),
                     default="default",
-                    tooltip="How the weights are kept. float8 takes half the memory of bfloat16 and changes the "
-                    "picture a little.",
+                    tooltip="How the weights are kept. float8 takes half the memory of bfloat16 and is "
+                    "coarser.",
                     **advanced,
                 ),
             ],

@@ -83,8 +83,8 @@ def check_model_fits(node: str, model: Any, latent: dict[str, Any]) -> None:
         )
     if samples.ndim != 4 or samples.shape[1] != description.layout.channels:
         raise ValueError(
-            f"{node} got a latent of shape {shape}, but {compat.describe_model(model)} draws "
-            f"{description.layout.channels} channels: use a latent from Empty DA-VAE Latent or DA-VAE Encode."
+            f"{node} got a latent of shape {shape}, but {compat.describe_model(model)} draws [batch, "
+            f"{description.layout.channels}, height, width]: use a latent from Empty DA-VAE Latent or DA-VAE Encode."
         )
     _check_size(node, model, description, samples)
     origin, trained_for = latent.get(ORIGIN), description.parents.get("vae")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import comfy.latent_formats
+import comfy.model_management
 import comfy.sd
 import comfy.supported_models
 import comfy.utils
@@ -26,6 +27,7 @@ from ...davae_core.description import (
 from ...davae_core.files import CheckpointError, read_shapes
 from ...davae_core.fingerprint import require_same_base
 from ...davae_core.latents import LatentLayout, to_model_space, to_vae_space
+from ...davae_core.merging import plan_merge
 from ...davae_core.presets import SD3
 from ...davae_core.transformer_files import PREFIXES, transformer_part
 from ...davae_core.widened_model import is_widened, widen_model
@@ -90,10 +92,15 @@ class DetailAlignedSD3(comfy.supported_models.SD3):  # type: ignore[misc]
         "pos_embed_scaling_factor": None,
     }
     latent_format = DetailAlignedLatent
-    # bfloat16 first: it is what the published model was trained in, and float16 can overflow.
-    supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]  # noqa: RUF012
     description = ModelDescription()
     source = "a merged file"
+
+    def __init__(self, unet_config: dict[str, Any]) -> None:
+        super().__init__(unet_config)
+        device = comfy.model_management.get_torch_device()
+        self.supported_inference_dtypes = inference_types(
+            comfy.model_management.should_use_bf16(device)
+        )
 
     def get_model(
         self, state_dict: dict[str, Tensor], prefix: str = "", device: torch.device | None = None
@@ -112,6 +119,14 @@ class DetailAlignedSD3(comfy.supported_models.SD3):  # type: ignore[misc]
         """What Save Model writes: the weights and the description."""
         told = {DESCRIPTION: description_tensor(self.description)}
         return super().process_unet_state_dict_for_saving({**state_dict, **told})  # type: ignore[no-any-return]
+
+
+def inference_types(bfloat16_works: bool) -> list[torch.dtype]:
+    """The types to compute in, best first: bfloat16 is what the published model was trained in.
+
+    Where it works float16 is no choice, or ComfyUI would take it for every file that is stored in it.
+    """
+    return [torch.bfloat16, *([] if bfloat16_works else [torch.float16]), torch.float32]
 
 
 def register() -> None:
@@ -219,7 +234,22 @@ def _widened(
         ) from error
     if adapter is not None and adapter_path is not None:
         require_same_base(adapter.parents, adapter_path, tensors, base)
+        _check_fits(base, tensors, adapter_path, adapter)
     return {**wide, DESCRIPTION: description_tensor(ModelDescription(layout, advice, parents))}
+
+
+def _check_fits(
+    base: Path, tensors: dict[str, Tensor], adapter_path: Path, adapter: Adapter
+) -> None:
+    """Raise CheckpointError when a layer of the adapter has no place in the base; ComfyUI would only log that."""
+    if any(tensor.dtype == torch.uint8 for tensor in tensors.values()):
+        return  # packed weights do not show their shapes
+    try:
+        plan_merge(tensors, adapter)
+    except ValueError as error:
+        raise CheckpointError(
+            f"The adapter {adapter_path} does not fit {base} ({error}): pick the base it was trained on."
+        ) from error
 
 
 def description_of(model: Any) -> ModelDescription | None:

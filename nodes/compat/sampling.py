@@ -93,6 +93,11 @@ def _published_sigmas(model: Any, settings: SamplingSettings) -> Tensor:
     # These samplers look one level ahead, for which ComfyUI leaves out the last but one of a longer schedule.
     ahead = settings.sampler in comfy.samplers.KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS
     steps = settings.steps + ahead
-    shift = float(model.get_model_object("model_sampling").shift)
-    levels = shifted_sigmas(int(steps / min(settings.denoise, 1.0)), shift)[-(steps + 1) :]
+    shift = getattr(model.get_model_object("model_sampling"), "shift", None)
+    if shift is None:
+        raise ValueError(
+            f"The schedule {PUBLISHED} follows the shift of a flow model, but another kind of sampling was put on this "
+            "model: pick one of ComfyUI's own schedulers."
+        )
+    levels = shifted_sigmas(int(steps / min(settings.denoise, 1.0)), float(shift))[-(steps + 1) :]
     return torch.cat([levels[:-2], levels[-1:]]) if ahead else levels

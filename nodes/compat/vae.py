@@ -1,7 +1,6 @@
 """A DA-VAE file as ComfyUI's VAE object."""
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +42,9 @@ class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
         config, tensors = read_codec_file(path)
         # ComfyUI's smallest VAE: its constructor then sets every attribute that this version of ComfyUI wants.
         super().__init__(sd={"pixel_space_vae": torch.tensor(1.0)}, device=device, dtype=dtype)
-        self.path = Path(path)
-        self.file = self.path.name
+        self.file = Path(path).name
+        # Which latents are its own; read now, because the file may be replaced while the codec is in use.
+        self.encoding_hash = encoding_hash(path)
         self.layout = config.layout
         self._describe(config.layout)
         codec = DetailAlignedVAE(
@@ -59,11 +59,6 @@ class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
         codec.load_state_dict(tensors, **assign)
         self.patcher.cached_patcher_init = (reload_patcher, (path, device, dtype))
         self._measure()
-
-    @cached_property
-    def encoding_hash(self) -> str:
-        """Which latents are this codec's own; read from the file when first asked for."""
-        return encoding_hash(self.path)
 
     def decode_draft(self, samples: Tensor) -> Tensor:
         """The base channels alone, decoded at half size: latents -> [B, H / ratio, W / ratio, 3] in [0, 1].

@@ -138,9 +138,14 @@ def another_copy() -> dict[str, Any]:
 
 
 def preference() -> dict[str, Any]:
-    """Which type ComfyUI would take first."""
+    """Which types the model offers ComfyUI, here and where bfloat16 works."""
     model = compat.load_model(BASE, None, "default")
-    return {"first": str(model.model.model_config.supported_inference_dtypes[0])}
+    types = inside_pack.part("nodes.compat.model").inference_types
+    return {
+        "here": [str(kind) for kind in model.model.model_config.supported_inference_dtypes],
+        "without": [str(kind) for kind in types(False)],
+        "with": [str(kind) for kind in types(True)],
+    }
 
 
 def preview() -> dict[str, Any]:

@@ -34,6 +34,7 @@ ADAPTER = "davae_tiny.safetensors"
 ADAPTER_1024 = "davae_tiny_1024.safetensors"
 ADAPTER_2048 = "davae_tiny_2048.safetensors"
 ADAPTER_OF_VAE = "davae_tiny_other_vae.safetensors"
+ADAPTER_OF_MORE_BLOCKS = "davae_tiny_deeper.safetensors"
 TRUNCATED_ADAPTER = "davae_tiny_truncated.safetensors"
 LORA_DIFFUSERS = "ordinary_diffusers.safetensors"
 LORA_KOHYA = "ordinary_kohya.safetensors"
@@ -137,6 +138,8 @@ def write_adapters(folder: Path, adapter: Adapter) -> None:
         write_adapter(folder / name, replace(adapter, advice=replace(ADVICE, sizes=(side,))))
     parents = {**adapter.parents, "vae": "0" * 64}
     write_adapter(folder / ADAPTER_OF_VAE, replace(adapter, parents=parents))
+    deeper = {name.replace("blocks.1", "blocks.2"): t for name, t in adapter.lora.items()}
+    write_adapter(folder / ADAPTER_OF_MORE_BLOCKS, replace(adapter, lora=deeper, parents={}))
     whole = (folder / ADAPTER).read_bytes()
     (folder / TRUNCATED_ADAPTER).write_bytes(whole[: len(whole) // 2])
 

@@ -1,5 +1,7 @@
 """Latents on disk belong to the codec file that made them, in whatever dtype that file was loaded."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,18 +26,37 @@ def test_a_latent_is_read_by_its_codec_in_another_dtype(codec_file, tmp_path):
     assert found.dtype == torch.float32 and torch.equal(found, latents.float())
 
 
-def test_a_latent_is_read_by_a_lossless_copy_and_refused_by_a_rounded_one(codec_file, tmp_path):
-    halves, wider = tmp_path / "halves.safetensors", tmp_path / "wider.safetensors"
+def test_a_latent_is_read_by_a_copy_of_less_precision(tiny_codec, codec_file, tmp_path):
+    saved, converted = tmp_path / "saved.safetensors", tmp_path / "converted.safetensors"
+    tiny_codec.save(saved, dtype=torch.float16)
     tensors, metadata = read_safetensors(codec_file)
-    rounded = {name: tensor.half() for name, tensor in tensors.items()}
-    write_safetensors(halves, rounded, metadata)
-    write_safetensors(wider, {name: t.float() for name, t in rounded.items()}, metadata)
-    codec = DetailAlignedVAE.from_file(wider)
-    latents = codec.encode(torch.zeros(1, 3, 16, 16))
-    save_latents(tmp_path / "latent.safetensors", latents, codec.layout, halves)
-    assert torch.equal(load_latents(tmp_path / "latent.safetensors", codec, wider), latents)
+    write_safetensors(converted, {name: t.bfloat16() for name, t in tensors.items()}, metadata)
+    latents = tiny_codec.encode(torch.zeros(1, 3, 16, 16)).detach()
+    save_latents(tmp_path / "latent.safetensors", latents, tiny_codec.layout, codec_file)
+    for copy in (saved, converted):
+        codec = DetailAlignedVAE.from_file(copy, dtype=torch.float32)
+        assert torch.equal(load_latents(tmp_path / "latent.safetensors", codec, copy), latents)
+
+
+def test_a_latent_is_refused_by_a_codec_of_other_weights(tiny_codec, codec_file, tmp_path):
+    latents = tiny_codec.encode(torch.zeros(1, 3, 16, 16)).detach()
+    save_latents(tmp_path / "latent.safetensors", latents, tiny_codec.layout, codec_file)
+    other = tmp_path / "other.safetensors"
+    tiny_codec.set_detail_statistics(*(torch.full((12,), value) for value in (0.5, 2.0)))
+    tiny_codec.save(other)
     with pytest.raises(CheckpointError, match="was encoded with another DA-VAE"):
-        load_latents(tmp_path / "latent.safetensors", codec, codec_file)
+        load_latents(tmp_path / "latent.safetensors", tiny_codec, other)
+
+
+def test_a_file_that_does_not_say_what_its_latents_are_known_by_is_known_by_its_weights(
+    codec_file, tmp_path
+):
+    tensors, metadata = read_safetensors(codec_file)
+    described = json.loads(metadata["davae"])
+    del described["encoding"]
+    older = tmp_path / "older.safetensors"
+    write_safetensors(older, tensors, {"davae": json.dumps(described)})
+    assert encoding_hash(older) == encoding_hash(codec_file)
 
 
 def test_a_compact_file_encodes_the_same(tiny_codec, codec_file, tmp_path):

@@ -48,6 +48,7 @@ def drawing(model, latent=None, sampled=None):
         (files.BASE, files.LORA_DIFFUSERS, "is a LoRA, not a DA-VAE adapter"),
         (files.BASE, "misplaced.safetensors", "is a DA-VAE, not a DA-VAE adapter"),
         (files.BASE, files.TRUNCATED_ADAPTER, "cut short"),
+        (files.BASE, files.ADAPTER_OF_MORE_BLOCKS, "which this base does not have"),
         (files.MERGED, files.ADAPTER, "is a DA-VAE model already"),
         (files.BLOCK_QUANTISED, files.ADAPTER, "quantised in blocks"),
         ("absent.safetensors", files.ADAPTER, "is not in ComfyUI's models/diffusion_models"),

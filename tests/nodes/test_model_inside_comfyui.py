@@ -60,8 +60,11 @@ def test_comfyui_can_read_the_model_once_more_for_a_copy(found):
 
 
 @answers_of("preference")
-def test_bfloat16_is_preferred(found):
-    assert found["first"] == "torch.bfloat16"
+def test_bfloat16_is_preferred_and_float16_left_out_where_that_works(found):
+    assert found["with"] == ["torch.bfloat16", "torch.float32"]
+    assert found["without"] == ["torch.bfloat16", "torch.float16", "torch.float32"]
+    # A CPU is no place for bfloat16, says ComfyUI.
+    assert found["here"] == found["without"]
 
 
 @answers_of("preview")
