@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from .pictures import PictureFolder, PictureStore, Unreadable
 from .randomness import Stream, numpy_generator
 
 _MOST_SKIPS_IN_A_ROW = 100
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def crop_loader(
     """Batches of the given sample numbers; `workers` processes read ahead, 0 reads in this one."""
     return DataLoader(
         dataset,
-        batch_sampler=_Once(numbers),
+        batch_sampler=Once(numbers),
         num_workers=workers,
         collate_fn=collate,
         # A generator of its own: the loader must not draw from the global one.
@@ -177,11 +179,11 @@ def leading_crops(
         yield batch.images.to(device)
 
 
-class _Once:
+class Once(Generic[Item]):
     """An iterator as the re-iterable that DataLoader asks for; it is walked through a single time."""
 
-    def __init__(self, numbers: Iterator[list[int]]) -> None:
-        self._numbers = numbers
+    def __init__(self, items: Iterator[Item]) -> None:
+        self._items = items
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return self._numbers
+    def __iter__(self) -> Iterator[Item]:
+        return self._items

@@ -22,6 +22,8 @@ class Stream(IntEnum):
     NOISE = 2
     DROPOUT = 3
     STATISTICS = 4
+    LEVEL = 5
+    SAMPLE = 6
 
 
 def numpy_generator(seed: int, stream: Stream, number: int) -> np.random.Generator:
@@ -29,16 +31,18 @@ def numpy_generator(seed: int, stream: Stream, number: int) -> np.random.Generat
     return np.random.default_rng((seed, int(stream), number))
 
 
-def sample_noise(seed: int, numbers: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+def number_generator(seed: int, stream: Stream, number: int) -> torch.Generator:
+    """Torch's random numbers that belong to one use of one sample."""
+    state = np.random.SeedSequence((seed, int(stream), number)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+def sample_noise(
+    seed: int, numbers: Sequence[int], shape: tuple[int, ...], stream: Stream = Stream.NOISE
+) -> Tensor:
     """Standard normal noise [len(numbers), *shape] in float32, row i a function of the seed and numbers[i] only."""
-    rows = []
-    for number in numbers:
-        state = np.random.SeedSequence((seed, int(Stream.NOISE), number)).generate_state(
-            1, np.uint64
-        )
-        generator = torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
-        rows.append(torch.randn(shape, generator=generator))
-    return torch.stack(rows)
+    generators = (number_generator(seed, stream, number) for number in numbers)
+    return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
 
 
 def keep_mask(seed: int, numbers: Sequence[int], dropout: float) -> Tensor:

@@ -20,11 +20,15 @@ _FREE_KEYS = frozenset(
 
 
 def check_resumable(
-    state: RunState, config: dict[str, Any], samples_per_step: int, frozen: str
+    state: RunState,
+    config: dict[str, Any],
+    samples_per_step: int,
+    frozen: str,
+    frozen_key: str = "model.base_vae",
 ) -> None:
     """Raise TrainingError, naming the first setting that shapes the training and is not the checkpoint's.
 
-    `frozen` is the hash of the weights that are not trained.
+    `frozen` is the hash of the weights that are not trained, `frozen_key` the setting that names their file.
     """
     for name, value in config.items():
         if name.startswith(_FREE_SECTIONS) or name in _FREE_KEYS or name not in state.config:
@@ -36,7 +40,7 @@ def check_resumable(
             )
     if state.frozen and state.frozen != frozen:
         raise TrainingError(
-            f"model.base_vae ({config['model.base_vae']}) holds other weights than the checkpoint of step {state.step} "
+            f"{frozen_key} ({config[frozen_key]}) holds other weights than the checkpoint of step {state.step} "
             "was trained over: put the file back to go on, or choose another output.folder."
         )
     if state.samples_per_step != samples_per_step:

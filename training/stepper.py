@@ -7,14 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from accelerate import Accelerator
-from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
 from .checkpointing import Trained
 from .config import VaeTrainingConfig
 from .data import Batch
 from .discriminator import discriminator_loss, generator_loss
-from .errors import TrainingError
 from .losses import (
     Parts,
     Perceptual,
@@ -27,8 +25,7 @@ from .optimizers import set_learning_rates
 from .randomness import keep_mask, sample_noise
 from .schedule import cosine_factor
 from .trainees import Forward, Trainee
-
-_MOST_BAD_STEPS = 10
+from .updates import Updates, prepare
 
 
 class Stepper:
@@ -46,13 +43,13 @@ class Stepper:
         self.accelerator, self.config, self.perceptual = accelerator, config, perceptual
         self.trainee: Trainee = generator.module
         self.noise_shape = self.trainee.noise_shape(config.data.crop)
-        self.model, self.optimizer = _prepare(accelerator, generator)
+        self.model, self.optimizer = prepare(accelerator, generator)
         self.critic: nn.Module | None = None
         self.critic_optimizer = None
         self._raw_critic = None if discriminator is None else discriminator.module
         if discriminator is not None:
-            self.critic, self.critic_optimizer = _prepare(accelerator, discriminator)
-        self._bad_steps = 0
+            self.critic, self.critic_optimizer = prepare(accelerator, discriminator)
+        self._updates = Updates(accelerator, config.optimizer.clip_norm)
 
     def step(self, step: int, batches: Sequence[Batch]) -> Parts | None:
         """Step `step` (0-based) on one micro-batch per element; the unweighted loss terms, averaged, detached.
@@ -64,29 +61,15 @@ class Stepper:
         parts = {
             name: torch.stack([part[name] for part in collected]).mean() for name in collected[0]
         }
-        norms = {"gradient_norm": self._clipped_norm(self.trainee)}
+        norms = {"gradient_norm": self._updates.clipped_norm(self.trainee)}
         if self._gan_active(step):
             assert self._raw_critic is not None
-            norms["discriminator_gradient_norm"] = self._clipped_norm(self._raw_critic)
+            norms["discriminator_gradient_norm"] = self._updates.clipped_norm(self._raw_critic)
         parts.update(norms)
-        finite = bool(torch.isfinite(torch.stack(list(norms.values()))).all())
-        self._update(finite)
-        if finite:
-            self._bad_steps = 0
-            return parts
-        self._bad_steps += 1
-        if self._bad_steps == _MOST_BAD_STEPS:
-            raise TrainingError(
-                f"The gradients were not finite {_MOST_BAD_STEPS} steps in a row (last in step {step}): lower "
-                "optimizer.learning_rate or choose another train.precision, and start from an earlier checkpoint."
-            )
-        return None
-
-    def _clipped_norm(self, module: nn.Module) -> Tensor:
-        """The norm of the module's gradients before they are clipped."""
-        most = self.config.optimizer.clip_norm or float("inf")
-        norm = self.accelerator.clip_grad_norm_(module.parameters(), most)
-        return norm.detach() if isinstance(norm, Tensor) else torch.tensor(norm)
+        optimizers = [self.optimizer]
+        if self.critic_optimizer is not None:
+            optimizers.append(self.critic_optimizer)
+        return parts if self._updates.apply(step, list(norms.values()), optimizers) else None
 
     def _set_rates(self, step: int) -> None:
         optimizer, steps = self.config.optimizer, self.config.train.steps
@@ -94,16 +77,6 @@ class Stepper:
         set_learning_rates(self.optimizer, factor)
         if self.critic_optimizer is not None:
             set_learning_rates(self.critic_optimizer, factor)
-
-    def _update(self, finite: bool) -> None:
-        # Under fp16 the loss scaler must see overflows, and leaves such steps out by itself.
-        scaled = self.accelerator.scaler is not None
-        for optimizer in (self.optimizer, self.critic_optimizer):
-            if optimizer is None:
-                continue
-            if finite or scaled:
-                optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
 
     def _backward(self, step: int, batch: Batch, last: bool) -> Parts:
         images = batch.images.to(self.accelerator.device)
@@ -181,9 +154,3 @@ class Stepper:
 
     def _synchronised(self, module: nn.Module, last: bool) -> AbstractContextManager[None]:
         return nullcontext() if last else self.accelerator.no_sync(module)
-
-
-def _prepare(accelerator: Accelerator, part: Trained) -> tuple[nn.Module, AcceleratedOptimizer]:
-    # Without placement: accelerate would move and cast the optimizer's step counters, which stay integers on the CPU.
-    model = accelerator.prepare_model(part.module)
-    return model, accelerator.prepare_optimizer(part.optimizer, device_placement=False)

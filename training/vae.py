@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, gather_object
-from tqdm import tqdm
+from accelerate.utils import gather_object
 
 from davae_core.files import tensor_hash
 
@@ -35,6 +30,7 @@ from .optimizers import build_discriminator_optimizer, build_optimizer
 from .perceptual import build_perceptual
 from .pictures import Unreadable, folders_digest, scan_folders
 from .resuming import check_resumable
+from .running import Window, any_process, make_accelerator, progress_bar
 from .stepper import Stepper
 from .tracking import Tracker, write_text
 from .trainees import DetailTrainee, build_trainee
@@ -43,9 +39,6 @@ from .yaml_config import flatten
 
 _LOG = logging.getLogger(__name__)
 _FITTED_CROPS = 256
-_LONGEST_WAIT = timedelta(hours=6)
-"""How long processes wait for one another: at the end the main one measures and writes the result alone."""
-_PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def train_vae(config: VaeTrainingConfig, stop_at: int | None = None) -> Path | None:
@@ -65,7 +58,7 @@ class VaeTraining:
     def __init__(self, config: VaeTrainingConfig) -> None:
         self.config = config
         self.folder = Path(config.output.folder).expanduser()
-        self.accelerator = _accelerator(config)
+        self.accelerator = make_accelerator(config.train.device, config.train.precision)
         torch.manual_seed(config.train.seed)
         check_apart(config.data.train, config.validation.folders, config.output.folder)
         self.folders = scan_folders(config.data.train, "data.train")
@@ -109,8 +102,8 @@ class VaeTraining:
     def _train(self, stop_at: int, tracker: Tracker | None, interruption: Interruption) -> bool:
         self._validate_if_missed(tracker)
         batches = self._batches(stop_at)
-        window = _Window(self.state)
-        bar = self._bar(stop_at)
+        window = Window(self.state)
+        bar = progress_bar(self.accelerator, self.config.output.name, self.state.step, stop_at)
         with bar:
             for step in range(self.state.step, stop_at):
                 micro = [self._noted(next(batches)) for _ in range(self.config.train.accumulate)]
@@ -122,7 +115,7 @@ class VaeTraining:
                 ):
                     bar.set_postfix(self._log(window, tracker), refresh=False)
                 bar.update()
-                stopping = self._any_process(interruption.requested)
+                stopping = any_process(self.accelerator, interruption.requested)
                 if stopping or self.state.step == stop_at or self._checkpoint_due():
                     window.charge_time(self.state)
                     self._save()
@@ -136,7 +129,7 @@ class VaeTraining:
             return False
         return True
 
-    def _after_step(self, parts: Parts | None, window: _Window) -> None:
+    def _after_step(self, parts: Parts | None, window: Window) -> None:
         self.state.step += 1
         if parts is None:
             self.state.skipped_steps += 1
@@ -145,14 +138,10 @@ class VaeTraining:
         self.average.update()
         window.add(parts)
 
-    def _log(self, window: _Window, tracker: Tracker | None) -> dict[str, str]:
+    def _log(self, window: Window, tracker: Tracker | None) -> dict[str, str]:
         window.charge_time(self.state)
-        parts = {
-            name: self.accelerator.reduce(value, reduction="mean")
-            for name, value in window.means().items()
-        }
+        values = window.means(self.accelerator)
         window.clear()
-        values = {name: float(value) for name, value in sorted(parts.items())}
         if tracker is not None:
             spent = {
                 "learning_rate": self.stepper.optimizer.param_groups[0]["lr"],
@@ -175,8 +164,8 @@ class VaeTraining:
         """Make up for a validation that the run was stopped before."""
         if self.state.step == 0 or not self._validation_due():
             return
-        if self._any_process(
-            tracker is not None and not tracker.has("validation", self.state.step)
+        if any_process(
+            self.accelerator, tracker is not None and not tracker.has("validation", self.state.step)
         ):
             self._validate(tracker)
 
@@ -250,12 +239,6 @@ class VaeTraining:
 
     def _checkpoint_due(self) -> bool:
         return self.state.step % self.config.output.checkpoint_every == 0
-
-    def _any_process(self, wish: bool) -> bool:
-        if self.accelerator.num_processes == 1:
-            return wish
-        wishes = torch.tensor(float(wish), device=self.accelerator.device)
-        return float(self.accelerator.reduce(wishes, reduction="sum")) > 0
 
     def _batches(self, stop_at: int) -> Iterator[Batch]:
         numbers = self.share.batches(self.state.step, stop_at)
@@ -342,58 +325,6 @@ class VaeTraining:
         if not self.accelerator.is_main_process:
             return None
         return Tracker(self.folder, self.config.output.tensorboard, self.state.step)
-
-    def _bar(self, stop_at: int) -> tqdm[NoReturn]:
-        return tqdm(
-            total=stop_at,
-            initial=self.state.step,
-            desc=self.config.output.name,
-            unit="step",
-            dynamic_ncols=True,
-            # Into a file, a line now and then is enough.
-            mininterval=0.5 if sys.stderr.isatty() else 30.0,
-            disable=not self.accelerator.is_main_process,
-        )
-
-
-class _Window:
-    """Loss terms and time since the last log line."""
-
-    def __init__(self, state: RunState) -> None:
-        self._parts: list[Parts] = []
-        self._cpu, self._wall = time.process_time(), time.monotonic()
-
-    def add(self, parts: Parts) -> None:
-        self._parts.append(parts)
-
-    def means(self) -> Parts:
-        """Mean of each term over the steps that had it."""
-        names = {name for parts in self._parts for name in parts}
-        return {
-            name: torch.stack([parts[name] for parts in self._parts if name in parts]).mean()
-            for name in sorted(names)
-        }
-
-    def clear(self) -> None:
-        self._parts = []
-
-    def charge_time(self, state: RunState) -> None:
-        """Add the processor and wall time since the last call to the run's."""
-        cpu, wall = time.process_time(), time.monotonic()
-        state.cpu_seconds += cpu - self._cpu
-        state.wall_seconds += wall - self._wall
-        self._cpu, self._wall = cpu, wall
-
-
-def _accelerator(config: VaeTrainingConfig) -> Accelerator:
-    on_cpu = config.train.device == "cpu" or not torch.cuda.is_available()
-    if config.train.precision == "fp16" and on_cpu:
-        raise TrainingError("train.precision is fp16, which needs a GPU: set it to bf16 or fp32.")
-    return Accelerator(
-        mixed_precision=_PRECISIONS[config.train.precision],
-        cpu=config.train.device == "cpu",
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
-    )
 
 
 def _check_crop(crop: int, multiple: int) -> None:

@@ -1,0 +1,60 @@
+"""Optimizer steps that are left out when their gradients are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import Tensor, nn
+
+from .checkpointing import Trained
+from .errors import TrainingError
+
+_MOST_BAD_STEPS = 10
+
+
+class Updates:
+    """Clips and steps; counts bad steps in a row."""
+
+    def __init__(self, accelerator: Accelerator, clip_norm: float) -> None:
+        self._accelerator, self._most = accelerator, clip_norm or float("inf")
+        self._bad_steps = 0
+
+    def clipped_norm(self, module: nn.Module) -> Tensor:
+        """The norm of the module's gradients before they are clipped."""
+        norm = self._accelerator.clip_grad_norm_(module.parameters(), self._most)
+        return norm.detach() if isinstance(norm, Tensor) else torch.tensor(norm)
+
+    def apply(
+        self,
+        step: int,
+        norms: Sequence[Tensor],
+        optimizers: Sequence[AcceleratedOptimizer],
+    ) -> bool:
+        """Step the optimizers and drop the gradients; False when a norm was not finite and nothing changed.
+
+        Raises TrainingError after ten such steps in a row.
+        """
+        finite = bool(torch.isfinite(torch.stack(list(norms))).all())
+        # Under fp16 the loss scaler must see overflows, and leaves such steps out by itself.
+        scaled = self._accelerator.scaler is not None
+        for optimizer in optimizers:
+            if finite or scaled:
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self._bad_steps = 0 if finite else self._bad_steps + 1
+        if self._bad_steps == _MOST_BAD_STEPS:
+            raise TrainingError(
+                f"The gradients were not finite {_MOST_BAD_STEPS} steps in a row (last in step {step}): lower "
+                "optimizer.learning_rate or choose another train.precision, and start from an earlier checkpoint."
+            )
+        return finite
+
+
+def prepare(accelerator: Accelerator, part: Trained) -> tuple[nn.Module, AcceleratedOptimizer]:
+    """A trained part wrapped for the processes of the run."""
+    # Without placement: accelerate would move and cast the optimizer's step counters, which stay integers on the CPU.
+    model = accelerator.prepare_model(part.module)
+    return model, accelerator.prepare_optimizer(part.optimizer, device_placement=False)
