@@ -1,4 +1,4 @@
-"""Command line of the trainers: `python -m training vae CONFIG`, and `text` for the miniature's text encoder."""
+"""Command line of the trainers: `python -m training vae|text|cache|dit CONFIG`."""
 
 from __future__ import annotations
 
@@ -32,11 +32,37 @@ def _train_vae(options: argparse.Namespace) -> int:
     from .vae import train_vae
 
     config = read_vae_config(options.config, tuple(options.set))
-    written = train_vae(config, options.stop_at)
+    return _report(train_vae(config, options.stop_at), config.output.folder)
+
+
+def _train_dit(options: argparse.Namespace) -> int:
+    from .dit import train_dit
+    from .dit_config import read_dit_config
+    from .dit_plan import plan_run
+
+    config = read_dit_config(options.config, tuple(options.set))
+    if options.dry_run:
+        sys.stdout.write("\n".join(plan_run(config).lines()) + "\n")
+        return 0
+    return _report(train_dit(config, options.stop_at), config.output.folder)
+
+
+def _make_cache(options: argparse.Namespace) -> int:
+    from .cache_config import read_cache_config
+    from .caching import make_cache
+
+    config = read_cache_config(options.config, tuple(options.set))
+    report = make_cache(config)
+    sys.stdout.write(
+        f"{report.pictures} pictures in {config.output.folder}, {len(report.left_out)} left out\n"
+    )
+    return 0
+
+
+def _report(written: Path | None, folder: str) -> int:
     if written is None:
         return _fail(
-            f"Stopped before the end with a checkpoint in {config.output.folder}: run the same command "
-            "to go on."
+            f"Stopped before the end with a checkpoint in {folder}: run the same command to go on."
         )
     sys.stdout.write(f"{written}\n")
     return 0
@@ -54,7 +80,7 @@ def _train_text(options: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"vae": _train_vae, "text": _train_text}
+_COMMANDS = {"vae": _train_vae, "text": _train_text, "cache": _make_cache, "dit": _train_dit}
 
 
 def _fail(sentence: str) -> int:
@@ -67,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     vae = commands.add_parser("vae", help="stage 1: a base VAE or a detail-aligned codec")
     text = commands.add_parser("text", help="the miniature's text encoder, as CLIP is trained")
-    for command in (vae, text):
+    cache = commands.add_parser("cache", help="encode captioned pictures once, for stage 2")
+    dit = commands.add_parser("dit", help="stage 2: an adapter of a transformer, or a whole one")
+    for command in (vae, text, cache, dit):
         command.add_argument(
             "config", type=Path, help="YAML file; training/configs/ holds commented ones"
         )
@@ -78,11 +106,17 @@ def _parser() -> argparse.ArgumentParser:
             metavar="SECTION.KEY=VALUE",
             help="change one key (may be repeated)",
         )
-    vae.add_argument(
-        "--stop-at",
-        type=int,
-        metavar="STEP",
-        help="stop after this many steps in all, with a checkpoint",
+    for command in (vae, dit):
+        command.add_argument(
+            "--stop-at",
+            type=int,
+            metavar="STEP",
+            help="stop after this many steps in all, with a checkpoint",
+        )
+    dit.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only say how many parameters would train, the memory and the steps per epoch",
     )
     return parser
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from davae_core.files import CheckpointError, write_atomically
 
-from . import photographs, scenes, textures
+from . import photographs, prompt_scenes, scenes, textures
 
 #: Leaves and clouds carry the statistics of photographs, so the codec sees them more often.
 CODEC_BACKGROUNDS = (*scenes.BACKGROUNDS, "leaves", "leaves", "leaves", "clouds")
@@ -41,6 +41,17 @@ def write_scenes(
         path = folder / f"scene_{number:07d}.png"
         save_png(path, Image.fromarray(picture))
         text = scenes.caption(scene)
+        write_atomically(path.with_suffix(".txt"), partial(_write_text, text))
+
+
+def write_prompt_scenes(folder: Path, count: int, size: int, seed: int) -> None:
+    """Write the generator's scenes ``seed`` to ``seed + count - 1`` as PNG with their captions beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in tqdm(range(seed, seed + count), desc="prompt scenes", file=sys.stderr):
+        scene = prompt_scenes.compose(number)
+        path = folder / f"scene_{number:07d}.png"
+        save_png(path, Image.fromarray(prompt_scenes.render(scene, size)))
+        text = prompt_scenes.caption(scene)
         write_atomically(path.with_suffix(".txt"), partial(_write_text, text))
 
 

@@ -14,6 +14,14 @@ from PIL import Image
 from davae_core.autoencoder import KLAutoencoder
 from davae_core.blocks import KLConfig
 from davae_core.checkpoints import save_base_vae
+from tests.training.dit_fixtures import (  # noqa: F401
+    base_transformer,
+    base_vae,
+    davae,
+    davae_cache,
+    dit_config,
+    write_dit_config,
+)
 from training.config import VaeTrainingConfig, read_vae_config
 
 BACKBONE = KLConfig(widths=(8, 8), res_blocks=1, norm_groups=4)

@@ -5,14 +5,25 @@ from typing import Any
 import pytest
 import yaml
 
+from training.cache_config import read_cache_config
 from training.config import read_vae_config
+from training.dit_config import read_dit_config
 from training.errors import TrainingError
 from training.text_config import read_text_config
 from training.yaml_config import flatten
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 PRESETS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-OTHER_READERS = {"mini_clip_l": read_text_config}
+OTHER_READERS = {
+    "mini_clip_l": read_text_config,
+    "mini_cache_base": read_cache_config,
+    "mini_cache_davae": read_cache_config,
+    "sd35_cache": read_cache_config,
+    "mini_base_transformer": read_dit_config,
+    "mini_adapter": read_dit_config,
+    "sd35_published": read_dit_config,
+    "sd35_paper": read_dit_config,
+}
 
 
 def leaves(mapping: dict[str, Any], prefix: str = "") -> set[str]:

@@ -1,0 +1,156 @@
+"""Tiny caches, a tiny pretrained transformer and configurations that train on them in a second."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from davae_core.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
+from davae_core.blocks import KLConfig
+from davae_core.checkpoints import save_base_vae
+from davae_core.files import write_safetensors
+from davae_core.latents import LatentLayout
+from davae_core.transformer_names import diffusers_to_stability
+from training.dit_config import DitModelConfig, DitTrainingConfig, NewSizesConfig, read_dit_config
+from training.encoding import latent_space
+from training.latent_cache import (
+    CachedPicture,
+    CacheHead,
+    shard_path,
+    write_head,
+    write_shard,
+    write_texts,
+)
+from training.text_states import TextStates
+from training.transformer import build_transformer
+
+BACKBONE = KLConfig(widths=(8, 8), res_blocks=1, norm_groups=4)
+CHANNELS, CONTEXT, POOLED, WORDS = 16, 32, 24, 5
+SIZES = {"blocks": 2, "dual_blocks": [0], "context_width": CONTEXT, "pooled_width": POOLED, "positions": 8}  # fmt: skip
+
+
+def text(seed: int) -> TextStates:
+    random = torch.Generator().manual_seed(seed)
+    return TextStates(
+        torch.randn(1, WORDS, 8, generator=random), None, torch.randn(1, POOLED, generator=random)
+    )
+
+
+def write_cache(
+    folder: Path, vae: Path, detail: bool, sizes: list[tuple[int, int]], seed: int = 0
+) -> Path:
+    """A cache of two shards with one picture per latent size given."""
+    folder.mkdir(parents=True)
+    space = latent_space(str(vae), detail)
+    half = -(-len(sizes) // 2)
+    settings = {"text.kind": "mini", "text.source": "clip", "text.t5_tokens": 0}
+    write_head(folder, CacheHead(space, settings, ("a circle", "a square"), 2, f"digest {seed}"))
+    write_texts(folder, text(1000), [text(1001), text(1002)])
+    random = torch.Generator().manual_seed(seed)
+    for number, part in enumerate((sizes[:half], sizes[half:])):
+        pictures = [
+            CachedPicture(f"{number}/{i}", "caption", h, w, 1) for i, (h, w) in enumerate(part)
+        ]
+        latents = [torch.randn(1, space.channels, h, w, generator=random).half() for h, w in part]
+        texts = [text(seed * 100 + number * 10 + i) for i in range(len(part))]
+        write_shard(shard_path(folder, number), pictures, latents, texts, {})
+    return folder
+
+
+@pytest.fixture
+def base_vae(tmp_path: Path) -> Path:
+    torch.manual_seed(3)
+    path = tmp_path / "base_vae.safetensors"
+    save_base_vae(path, KLAutoencoder(BACKBONE, CHANNELS), shift=0.25, scale=2.0)
+    return path
+
+
+@pytest.fixture
+def davae(tmp_path: Path) -> Path:
+    torch.manual_seed(4)
+    layout = LatentLayout(CHANNELS, CHANNELS, 2, 2, 0.25, 2.0)
+    path = tmp_path / "davae.safetensors"
+    DetailAlignedVAE(CodecConfig(layout=layout, backbone=BACKBONE)).save(path)
+    return path
+
+
+@pytest.fixture
+def base_transformer(tmp_path: Path) -> Path:
+    torch.manual_seed(5)
+    sizes = NewSizesConfig(**{**SIZES, "dual_blocks": (0,)})
+    config = DitModelConfig(vae="v", train="full", sizes=sizes)
+    model = build_transformer(config, None, CHANNELS, 0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    path = tmp_path / "base_transformer.safetensors"
+    write_safetensors(path, diffusers_to_stability(model.state_dict()), {})
+    return path
+
+
+@pytest.fixture
+def davae_cache(tmp_path: Path, davae: Path) -> Path:
+    return write_cache(tmp_path / "cache", davae, True, [(4, 4)] * 5 + [(4, 6)])
+
+
+DitConfig = Callable[..., DitTrainingConfig]
+
+
+@pytest.fixture
+def write_dit_config(
+    tmp_path: Path, davae: Path, davae_cache: Path, base_transformer: Path
+) -> Callable[..., Path]:
+    """Writes a configuration of an adapter; keywords `section__key=value` change it."""
+
+    def write(name: str = "run", **changes: Any) -> Path:
+        settings: dict[str, Any] = {
+            "model": {
+                "base": str(base_transformer),
+                "sizes": SIZES,
+                "vae": str(davae),
+                "lora": {"rank": 4, "alpha": 8},
+            },
+            "data": {"caches": [str(davae_cache)], "in_memory": True},
+            "loss": {"ramp_steps": 4},
+            "optimizer": {"learning_rate": 1e-2, "ema": 0.9},
+            "train": {"steps": 4, "batch_size": 2, "device": "cpu", "precision": "fp32", "seed": 5},
+            "validation": {
+                "cache": str(davae_cache),
+                "every": 2,
+                "pictures": 3,
+                "samples_every": 4,
+                "sampling_steps": 2,
+            },
+            "output": {
+                "folder": str(tmp_path / name),
+                "name": "result",
+                "checkpoint_every": 2,
+                "log_every": 1,
+                "tensorboard": False,
+                "dtype": "fp32",
+            },
+        }
+        for dotted, value in changes.items():
+            *sections, key = dotted.split("__")
+            place = settings
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[key] = value
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def dit_config(write_dit_config: Callable[..., Path]) -> DitConfig:
+    """Like `write_dit_config`, read back."""
+
+    def make(name: str = "run", **changes: Any) -> DitTrainingConfig:
+        return read_dit_config(write_dit_config(name, **changes))
+
+    return make

@@ -1,0 +1,157 @@
+"""`python -m training cache`: what it writes, that it goes on where it was cut off, and what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from davae_core import mini
+from davae_core.autoencoder import DetailAlignedVAE
+from davae_core.text_encoder import TextEncoder
+from training.__main__ import main
+from training.cache_config import read_cache_config
+from training.caching import make_cache
+from training.errors import TrainingError
+from training.latent_cache import LatentCache, is_whole, shard_path
+
+
+@pytest.fixture
+def cache_config(tmp_path, davae):
+    """Writes a configuration over five captioned pictures, two of them wide; `section__key=value` changes it."""
+    folder = tmp_path / "captioned"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number, size in enumerate([(16, 16), (16, 16), (24, 12), (24, 12), (16, 16)]):
+        pixels = random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"a picture {number}", encoding="utf-8")
+
+    def write(**changes):
+        settings = {
+            "source": {"folders": [str(folder)]},
+            "images": {"side": 16, "multiple": 8, "longest": 3.0, "enlarge": True},
+            "vae": {"kind": "davae", "file": str(davae)},
+            "text": {"kind": "mini", "source": str(mini.clip_path()), "t5_tokens": 0},
+            "work": {"device": "cpu", "precision": "fp32", "batch_size": 2},
+            "prompts": ["a circle"],
+            "output": {"folder": str(tmp_path / "out"), "shard_pictures": 2},
+        }
+        for dotted, value in changes.items():
+            section, key = dotted.split("__")
+            settings[section][key] = value
+        path = tmp_path / "cache.yaml"
+        path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+        return path
+
+    return write
+
+
+def read(path):
+    return read_cache_config(path)
+
+
+def test_a_cache_holds_what_the_encoders_give(cache_config, davae, tmp_path):
+    report = make_cache(read(cache_config()))
+    assert (report.pictures, report.left_out) == (5, {})
+    cache = LatentCache(tmp_path / "out", in_memory=False)
+    place = next(i for i, part in enumerate(cache.pictures) if part.name == "0/0.png")
+    latents, text = cache.read(place)
+    pixels = torch.from_numpy(np.asarray(Image.open(tmp_path / "captioned" / "0.png")).copy())
+    image = pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        expected = DetailAlignedVAE.from_file(davae).encode(image)
+    torch.testing.assert_close(latents, expected, atol=2e-3, rtol=2e-3)
+    context, pooled = TextEncoder.from_file(mini.clip_path()).encode(["a picture 0"])
+    torch.testing.assert_close(text.context(4096), context, atol=5e-3, rtol=2e-3)
+    torch.testing.assert_close(text.pooled, pooled, atol=5e-3, rtol=2e-3)
+    assert {(part.height, part.width) for part in cache.pictures} == {(4, 4), (2, 6)}
+    assert [prompt for prompt, _ in cache.prompts()] == ["a circle"]
+
+
+def test_memory_and_files_give_the_same(cache_config, tmp_path):
+    make_cache(read(cache_config()))
+    one, other = (LatentCache(tmp_path / "out", in_memory=held) for held in (True, False))
+    for number in range(5):
+        torch.testing.assert_close(one.read(number)[0], other.read(number)[0])
+
+
+def test_an_interrupted_cache_is_finished_and_whole_shards_are_kept(cache_config, tmp_path):
+    make_cache(read(cache_config()))
+    paths = [shard_path(tmp_path / "out", number) for number in range(3)]
+    before = [path.read_bytes() for path in paths]
+    kept = paths[0].stat().st_mtime_ns
+    paths[1].write_bytes(before[1][:-1])
+    paths[2].with_suffix(".json").unlink()
+    assert not is_whole(paths[1])
+    make_cache(read(cache_config()))
+    assert [path.read_bytes() for path in paths] == before
+    assert paths[0].stat().st_mtime_ns == kept
+
+
+def test_an_unfinished_cache_is_no_cache_to_train_on(cache_config, tmp_path):
+    make_cache(read(cache_config()))
+    shard_path(tmp_path / "out", 2).with_suffix(".json").unlink()
+    with pytest.raises(TrainingError, match=r"lacks shard_00002\.safetensors"):
+        LatentCache(tmp_path / "out", in_memory=False)
+
+
+def test_crops_and_flips_become_variants(cache_config, tmp_path):
+    make_cache(read(cache_config(images__crops=2, images__flips=True)))
+    cache = LatentCache(tmp_path / "out", in_memory=False)
+    variants = [cache.read(number)[0] for number in range(5)]
+    assert {len(part) for part in variants} == {4}
+    assert not all(torch.equal(part[0], part[2]) for part in variants)
+    assert not any(torch.equal(part[0], part[1]) for part in variants)
+
+
+def test_unreadable_and_small_pictures_are_left_out_with_a_reason(cache_config, tmp_path):
+    (tmp_path / "captioned" / "4.png").write_bytes(b"no picture")
+    report = make_cache(read(cache_config(images__enlarge=False, images__side=24)))
+    assert "is not a picture" in report.left_out["0/4.png"]
+    assert "fewer than its bucket" in report.left_out["0/0.png"]
+
+
+def test_a_latent_that_is_not_finite_is_left_out(cache_config, davae, tmp_path):
+    codec = DetailAlignedVAE.from_file(davae)
+    with torch.no_grad():
+        codec.detail.down.conv.bias[0] = float("nan")
+    codec.save(davae)
+    report = make_cache(read(cache_config()))
+    assert report.pictures == 0
+    assert set(report.left_out.values()) == {"its latent is not finite"}
+
+
+def test_another_setting_or_vae_is_refused(cache_config, davae):
+    make_cache(read(cache_config()))
+    with pytest.raises(TrainingError, match=r"images\.crops = 1, not 2"):
+        make_cache(read(cache_config(images__crops=2)))
+    codec = DetailAlignedVAE.from_file(davae)
+    with torch.no_grad():
+        codec.encoder.conv_in.bias.add_(1.0)
+    codec.save(davae)
+    with pytest.raises(TrainingError, match=r"made with another VAE"):
+        make_cache(read(cache_config()))
+
+
+def test_missing_captions_are_refused_or_left_out(cache_config, tmp_path, caplog):
+    (tmp_path / "captioned" / "3.txt").unlink()
+    with pytest.raises(TrainingError, match=r"1 pictures have no caption, the first is .*3\.png"):
+        make_cache(read(cache_config()))
+    assert make_cache(read(cache_config(source__without_caption="leave_out"))).pictures == 4
+
+
+def test_a_multiple_the_codec_cannot_use_is_refused(cache_config):
+    with pytest.raises(TrainingError, match=r"images\.multiple is 4, .*multiple of 8"):
+        make_cache(read(cache_config(images__multiple=4)))
+
+
+def test_the_command_says_what_it_wrote(cache_config, capsys):
+    assert main(["cache", str(cache_config())]) == 0
+    assert "5 pictures in" in capsys.readouterr().out
+
+
+def test_an_empty_folder_is_one_sentence(cache_config, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["cache", str(cache_config(source__folders=[str(tmp_path / "empty")]))]) == 1
+    assert "holds no picture" in capsys.readouterr().err

@@ -1,0 +1,210 @@
+"""A whole stage-2 run: adapter and full, resumed bit for bit, exported, and refused where it must be."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from davae_core.adapter import read_adapter
+from davae_core.files import read_safetensors, write_safetensors
+from davae_core.fingerprint import same_base
+from davae_core.latent_files import encoding_hash
+from davae_core.merging import merge
+from davae_core.transformer_files import load_transformer
+from davae_core.transformer_names import stability_to_diffusers
+from davae_core.transformer_sizes import transformer_sizes
+from tests.training.dit_fixtures import write_cache
+from training.dit import DitTraining, train_dit
+from training.errors import TrainingError
+from training.latent_cache import read_head, write_head
+from training.tracking import read_log
+from training.transformer import from_sizes
+
+
+def dit_path(config):
+    return Path(config.output.folder)
+
+
+def contents(folder):
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(folder.iterdir())
+        if "state" not in path.name
+    }
+
+
+def test_an_adapter_is_trained_validated_drawn_and_written(dit_config, base_transformer, davae):
+    config = dit_config()
+    written = train_dit(config)
+    adapter = read_adapter(written)
+    assert adapter.advice.shift == 4.0 and adapter.advice.steps == 2
+    assert adapter.advice.sizes == (16, 24)
+    assert same_base(adapter.parents["base"], load_transformer(base_transformer))
+    assert adapter.parents["vae"] == encoding_hash(davae)
+    assert any(edge.any() for edge in adapter.edges.values())
+    folder = written.parent
+    assert (folder / "result_live.safetensors").is_file()
+    assert {path.name for path in (folder / "pictures").iterdir()} == {
+        "step_00000004_full.png", "step_00000004_draft.png",
+    }  # fmt: skip
+    found = read_log(folder, "validation")
+    assert [record["step"] for record in found] == [2, 4]
+    assert all({"velocity", "base", "detail"} <= set(record) for record in found)
+    checkpoint = {path.name for path in (folder / "checkpoints" / "step_00000004").iterdir()}
+    assert {"result.safetensors", "result_live.safetensors"} <= checkpoint
+
+
+def test_the_merged_adapter_gives_the_trained_velocity(dit_config, base_transformer):
+    training = DitTraining(dit_config(optimizer__ema=0.0))
+    written = training.run(4)
+    base = load_transformer(base_transformer)
+    merged = dict(merge(base, read_adapter(written)))
+    model = from_sizes(transformer_sizes(merged)).eval()
+    model.load_state_dict(stability_to_diffusers(merged, model.state_dict()))
+    torch.manual_seed(0)
+    inputs = {
+        "hidden_states": torch.randn(2, 32, 4, 6),
+        "encoder_hidden_states": torch.randn(2, 5, 32),
+        "pooled_projections": torch.randn(2, 24),
+        "timestep": torch.tensor([100.0, 900.0]),
+    }
+    with torch.no_grad():
+        expected = training.denoiser.transformer.eval()(**inputs, return_dict=False)[0]
+        torch.testing.assert_close(
+            model(**inputs, return_dict=False)[0], expected, atol=1e-5, rtol=1e-4
+        )
+
+
+def test_the_detail_weight_rises_along_its_ramp(dit_config):
+    config = dit_config(validation__cache=None, validation__samples_every=0)
+    train_dit(config)
+    weights = [record["detail_weight"] for record in read_log(dit_path(config), "train")]
+    assert weights == pytest.approx([0.0, 0.1464466, 0.5, 0.8535534])
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"train__accumulate": 2, "optimizer__kind": "muon"}, {"model__train": "full"}]
+)
+def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(dit_config, changes):
+    changes = {**changes, "validation__samples_every": 0}
+    whole = dit_config("whole", **changes)
+    train_dit(whole)
+    broken = dit_config("broken", **changes)
+    assert train_dit(broken, stop_at=2) is None
+    train_dit(broken)
+    last = "checkpoints/step_00000004"
+    assert contents(dit_path(whole) / last) == contents(dit_path(broken) / last)
+    assert (dit_path(whole) / "result.safetensors").read_bytes() == (
+        dit_path(broken) / "result.safetensors"
+    ).read_bytes()
+
+
+def test_a_transformer_is_trained_from_nothing_on_a_plain_vae(dit_config, tmp_path, base_vae):
+    cache = write_cache(tmp_path / "base_cache", base_vae, False, [(4, 4)] * 4)
+    config = dit_config(
+        model__base=None, model__vae=str(base_vae), model__train="full", data__caches=[str(cache)],
+        validation__cache=str(cache),
+    )  # fmt: skip
+    written = train_dit(config)
+    sizes = transformer_sizes(load_transformer(written))
+    assert (sizes.in_channels, sizes.blocks, sizes.pooled_width) == (16, 2, 24)
+    assert "detail" not in read_log(written.parent, "train")[0]
+
+
+def test_a_whole_widened_model_can_be_trained_too(dit_config):
+    written = train_dit(dit_config(model__train="full"))
+    tensors, _ = read_safetensors(written)
+    assert tensors["x_embedder.proj.weight"].shape[1] == 32
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss__weighting": "published", "loss__levels": "published"},
+        {"loss__ramp_steps": 0, "model__zero_init": False},
+        {"model__train_edges": False},
+        {"train__gradient_checkpointing": True},
+        {"train__precision": "bf16"},
+    ],
+    ids=["published", "no ramp, no zero start", "no edges", "checkpointing", "bf16"],
+)
+def test_every_arm_takes_two_steps(dit_config, changes):
+    written = train_dit(dit_config(train__steps=2, validation__samples_every=0, **changes))
+    assert written.is_file()
+
+
+def test_checkpointing_changes_no_gradient(dit_config):
+    results = []
+    for name, wanted in (("plain", False), ("checkpointed", True)):
+        config = dit_config(name, train__steps=2, train__gradient_checkpointing=wanted)
+        train_dit(config, stop_at=1)
+        results.append(read_log(dit_path(config), "train")[0]["gradient_norm"])
+    assert results[0] == pytest.approx(results[1], rel=1e-5)
+
+
+def test_a_latent_with_nan_skips_its_steps_and_is_counted(dit_config, davae, tmp_path, caplog):
+    cache = write_cache(tmp_path / "nan", davae, True, [(4, 4)] * 4)
+    path = cache / "shard_00000.safetensors"
+    tensors, _ = read_safetensors(path)
+    tensors["latent.0"][:] = float("nan")
+    write_safetensors(path, tensors, {})
+    config = dit_config(data__caches=[str(cache)], validation__cache=None)
+    with caplog.at_level(logging.WARNING):
+        written = train_dit(config)
+    assert "its gradients were not finite" in caplog.text
+    state = json.loads(written.with_suffix(".json").read_text())["state"]
+    assert state["skipped_steps"] == 2
+    assert all(torch.isfinite(t).all() for t in read_adapter(written).edges.values())
+
+
+def test_a_bucket_with_one_picture_is_repeated_and_mentioned(dit_config, caplog):
+    with caplog.at_level(logging.WARNING):
+        DitTraining(dit_config())
+    assert "the bucket 24x16 holds 1 of 2 pictures" in caplog.text
+
+
+def test_a_changed_setting_is_named_on_resuming(dit_config):
+    train_dit(dit_config(), stop_at=2)
+    with pytest.raises(TrainingError, match=r"loss\.shift is 3\.0, but the checkpoint of step 2"):
+        train_dit(dit_config(loss__shift=3.0))
+
+
+def test_a_cache_of_another_vae_is_refused(dit_config, base_vae, davae_cache):
+    head = read_head(davae_cache)
+    space = type(head.space)(**{**vars(head.space), "vae_hash": "other"})
+    write_head(davae_cache, type(head)(**{**vars(head), "space": space}))
+    with pytest.raises(
+        TrainingError, match=r"made with another VAE \(davae\.safetensors\) than model\.vae"
+    ):
+        DitTraining(dit_config())
+
+
+def test_caches_of_another_text_length_are_refused(dit_config, davae, davae_cache, tmp_path):
+    other = write_cache(tmp_path / "other", davae, True, [(4, 4)] * 2)
+    head = read_head(other)
+    write_head(
+        other, type(head)(**{**vars(head), "settings": {**head.settings, "text.t5_tokens": 256}})
+    )
+    with pytest.raises(TrainingError, match=r"made with text\.t5_tokens = 0 and 256"):
+        DitTraining(dit_config(data__caches=[str(davae_cache), str(other)]))
+
+
+def test_text_of_another_width_is_refused(dit_config):
+    with pytest.raises(TrainingError, match=r"24 pooled channels, but the transformer takes 99"):
+        DitTraining(
+            dit_config(
+                model__base=None,
+                model__train="full",
+                model__sizes={"pooled_width": 99, "blocks": 1},
+            )
+        )
+
+
+def test_an_adapter_needs_detail_channels(dit_config, tmp_path, base_vae):
+    cache = write_cache(tmp_path / "base_cache", base_vae, False, [(4, 4)] * 4)
+    with pytest.raises(TrainingError, match=r"has no detail channels"):
+        DitTraining(
+            dit_config(model__vae=str(base_vae), data__caches=[str(cache)], validation__cache=None)
+        )

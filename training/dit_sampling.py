@@ -1,0 +1,102 @@
+"""Pictures drawn on the way, and from finished weights: fixed prompts, fixed noise, Euler with guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from davae_core.autoencoder import DetailAlignedVAE
+from davae_core.flow import sample_euler, shifted_sigmas
+from davae_core.images import write_image
+
+from .base_source import load_base_source
+from .dit_data import vae_space
+from .dit_model import Denoiser
+from .latent_cache import LatentSpace
+from .randomness import Stream, sample_noise
+from .text_states import TextStates, stack
+
+_COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """How pictures are drawn: shift, steps and guidance of the sampler, and the latent's height and width."""
+
+    shift: float
+    steps: int
+    guidance: float
+    height: int
+    width: int
+
+
+@torch.no_grad()
+def draw_latents(
+    denoiser: Denoiser,
+    texts: Sequence[TextStates],
+    empty: TextStates,
+    channels: int,
+    plan: SamplingPlan,
+    device: torch.device,
+    seed: int = 0,
+) -> Tensor:
+    """Latents [B, channels, h, w] in model space, one per text; row i's noise depends on the seed and i only."""
+    shape = (channels, plan.height, plan.width)
+    noise = sample_noise(seed, range(len(texts)), shape, Stream.SAMPLE).to(device)
+    conditional = denoiser.under(stack(texts).to(device))
+    without = denoiser.under(stack([empty] * len(texts)).to(device))
+
+    def velocity(latents: Tensor, sigma: Tensor) -> Tensor:
+        found: Tensor = denoiser(latents, sigma, *conditional)
+        return found.float()
+
+    def unconditional(latents: Tensor, sigma: Tensor) -> Tensor:
+        found: Tensor = denoiser(latents, sigma, *without)
+        return found.float()
+
+    sigmas = shifted_sigmas(plan.steps, plan.shift)
+    return sample_euler(velocity, noise, sigmas, plan.guidance, unconditional)
+
+
+class PictureDecoder:
+    """Turns drawn latents into pictures with the VAE that the cache was made with; loaded when first used."""
+
+    def __init__(self, vae: str, space: LatentSpace, device: torch.device) -> None:
+        self._vae, self.space, self._device = vae, space, device
+        self._decode: dict[str, Callable[[Tensor], Tensor]] = {}
+
+    @torch.no_grad()
+    def pictures(self, latents: Tensor) -> dict[str, Tensor]:
+        """By name: `full`, and with detail channels `draft` from the base alone.
+
+        Latents in model space -> [B, 3, H, W] in [-1, 1] on the CPU.
+        """
+        if not self._decode:
+            self._decode = self._load()
+        latents = vae_space(latents, self.space)
+        return {name: decode(latents).float().cpu() for name, decode in self._decode.items()}
+
+    def _load(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        if self.space.layout is None:
+            vae = load_base_source(self._vae, self.space.channels).vae.float().to(self._device)
+            return {"full": lambda latents: vae.decode(latents).clamp(-1, 1)}
+        codec = DetailAlignedVAE.from_file(self._vae, self._device, torch.float32)
+        decoders: dict[str, Callable[[Tensor], Tensor]] = {"full": codec.decode}
+        if codec.decoder is not None:
+            decoders["draft"] = codec.decode_base
+        return decoders
+
+
+def write_grid(path: Path, pictures: Tensor) -> None:
+    """Write pictures [B, 3, H, W] as one, four in a row. Raises ImageError or CheckpointError."""
+    rows = []
+    for first in range(0, len(pictures), _COLUMNS):
+        row = list(pictures[first : first + _COLUMNS])
+        row += [torch.ones_like(pictures[0])] * (min(_COLUMNS, len(pictures)) - len(row))
+        rows.append(torch.cat(row, dim=2))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, torch.cat(rows, dim=1)[None])

@@ -1,0 +1,65 @@
+"""One optimizer step of stage 2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+from accelerate import Accelerator
+
+from davae_core.flow import add_noise
+
+from .checkpointing import Trained
+from .dit_config import DitTrainingConfig
+from .dit_data import LatentBatch, noise_and_levels
+from .dit_model import Denoiser, FlowObjective
+from .losses import Parts
+from .optimizers import set_learning_rates
+from .schedule import cosine_factor
+from .updates import Updates, prepare
+
+
+class DitStepper:
+    """Advances a denoiser by one optimizer step at a time."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        config: DitTrainingConfig,
+        objective: FlowObjective,
+        part: Trained,
+    ) -> None:
+        assert isinstance(part.module, Denoiser)
+        self.accelerator, self.config, self.objective = accelerator, config, objective
+        self.denoiser: Denoiser = part.module
+        self.model, self.optimizer = prepare(accelerator, part)
+        self._updates = Updates(accelerator, config.optimizer.clip_norm)
+
+    def step(self, step: int, batches: Sequence[LatentBatch]) -> Parts | None:
+        """Step `step` (0-based) on one micro-batch per element; the loss terms, averaged, detached.
+
+        None when the gradients were not finite and the step was left out. Raises TrainingError after ten such in a row.
+        """
+        optimizer, steps = self.config.optimizer, self.config.train.steps
+        factor = cosine_factor(step, steps, optimizer.warmup_steps, optimizer.final_ratio)
+        set_learning_rates(self.optimizer, factor)
+        collected = [self._backward(step, batch, last=batch is batches[-1]) for batch in batches]
+        parts = {
+            name: torch.stack([part[name] for part in collected]).mean() for name in collected[0]
+        }
+        parts["gradient_norm"] = self._updates.clipped_norm(self.model)
+        if not self._updates.apply(step, [parts["gradient_norm"]], [self.optimizer]):
+            return None
+        return parts
+
+    def _backward(self, step: int, batch: LatentBatch, last: bool) -> Parts:
+        device = self.accelerator.device
+        noise, sigma = noise_and_levels(self.config.train.seed, batch, self.config.loss)
+        latents, noise, sigma = batch.latents.to(device), noise.to(device), sigma.to(device)
+        context, pooled = self.denoiser.under(batch.text.to(device))
+        with nullcontext() if last else self.accelerator.no_sync(self.model):
+            velocity = self.model(add_noise(latents, noise, sigma), sigma, context, pooled)
+            parts = self.objective.parts(velocity, latents, noise, sigma, step)
+            self.accelerator.backward(parts["loss"] / self.config.train.accumulate)
+        return {name: part.detach() for name, part in parts.items()}
