@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-v
 .PHONY: help demo test lint clean
 
 help:
-	@echo "make demo   send six photographs through the bundled miniature DA-VAE; see davae-demo/"
+	@echo "make demo   six photographs through the bundled miniature DA-VAE and eight pictures from prompts; see davae-demo/"
 	@echo "make test   lint, types and every test, in a real ComfyUI (the first time it installs one)"
 	@echo "make lint   only ruff and mypy"
 	@echo "make clean  remove what the other commands installed and wrote"

@@ -83,7 +83,7 @@ def run_demo(options: argparse.Namespace) -> None:
     """`davae demo`."""
     folder = _folder(options.output)
     _write(demo.run(folder, _bar))
-    _note(f"{folder / demo.SHEET} and {folder / demo.REPORT} are written.")
+    _note(f"{folder / demo.SHEET}, {demo.GRID} and {demo.REPORT} are written.")
 
 
 def run_inspect(options: argparse.Namespace) -> None:

@@ -137,7 +137,8 @@ def load_pipeline(
     trained_for = description.parents.get("vae")
     if codec.layout != description.layout or trained_for not in (None, encoding_hash(vae)):
         raise CheckpointError(f"{model} was trained for another DA-VAE than {vae}: pick that one.")
-    transformer = _diffusers_model(base, tensors).to(device=device, dtype=dtype)
+    cast = {name: tensor.to(device=device, dtype=dtype) for name, tensor in tensors.items()}
+    transformer = _diffusers_model(base, cast)
     text = _text_encoders(base, transformer, device, dtype) if encode_text is None else encode_text
     return TextToImage(transformer, description, codec, text)
 

@@ -200,3 +200,9 @@ def test_demo_beats_the_base_at_half_size_on_photographs_it_has_never_seen(tmp_p
     sheet = Image.open(tmp_path / "demo" / "contact_sheet.png")
     assert sheet.size[0] > 4 * 512
     assert "astronaut" in capsys.readouterr().out
+    drawn = found["from_prompts"]
+    assert drawn["tokens"] == 64 and len(drawn["prompts"]) == 8
+    grid = Image.open(tmp_path / "demo" / "from_prompts.png").convert("RGB")
+    # The middle of the red circle on the left, then of the blue square on the right.
+    red, blue = grid.getpixel((12 + 69, 12 + 128)), grid.getpixel((12 + 187, 12 + 128))
+    assert red[0] > 2 * max(red[1:]) and blue[2] > 1.5 * max(blue[:2])
