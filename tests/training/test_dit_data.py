@@ -1,0 +1,44 @@
+"""Batches of stage 2 are a function of the seed and their number, alike for any number of processes."""
+
+import torch
+
+from training.dit_config import FlowLossConfig
+from training.dit_data import BatchShare, LatentBatches, noise_and_levels, open_caches
+
+
+def batches(folder, size, dropout=0.5):
+    return LatentBatches(open_caches([str(folder)], in_memory=True), size, 7, dropout)
+
+
+def test_two_processes_see_what_one_with_twice_the_batch_sees(davae_cache):
+    alone = BatchShare(size=4, accumulate=2, rank=0, processes=1)
+    pair = [BatchShare(size=2, accumulate=2, rank=rank, processes=2) for rank in (0, 1)]
+    assert alone.per_step == pair[0].per_step == 8
+    data = batches(davae_cache, 4)
+    for whole, *halves in zip(alone.parts(0, 2), *(s.parts(0, 2) for s in pair), strict=True):
+        expected, found = data.batch(*whole), [data.batch(*half) for half in halves]
+        assert torch.equal(torch.cat([part.latents for part in found]), expected.latents)
+        assert torch.equal(torch.cat([part.text.pooled for part in found]), expected.text.pooled)
+        loss = FlowLossConfig()
+        noise, levels = noise_and_levels(7, expected, loss)
+        parts = [noise_and_levels(7, part, loss) for part in found]
+        assert torch.equal(torch.cat([part[0] for part in parts]), noise)
+        assert torch.equal(torch.cat([part[1] for part in parts]), levels)
+
+
+def test_a_batch_has_one_size_and_an_epoch_has_every_picture(davae_cache):
+    data = batches(davae_cache, 2, dropout=0.0)
+    assert data.per_epoch == 4
+    seen = [data.batch(number) for number in range(4)]
+    assert sorted(tuple(part.latents.shape[2:]) for part in seen) == [(4, 4)] * 3 + [(4, 6)]
+    pooled = torch.cat([part.text.pooled for part in seen])
+    assert len(torch.unique(pooled, dim=0)) == 6
+
+
+def test_captions_are_dropped_at_the_given_rate(davae_cache):
+    empty = open_caches([str(davae_cache)], in_memory=True)[0].empty_text().pooled
+    data = batches(davae_cache, 2)
+    dropped = [
+        torch.equal(row, empty[0]) for number in range(60) for row in data.batch(number).text.pooled
+    ]
+    assert 35 < sum(dropped) < 85
