@@ -117,13 +117,14 @@ class DitTraining:
                 if self.state.step % output.log_every == 0 or last:
                     bar.set_postfix(self._log(window, tracker), refresh=False)
                 bar.update()
-                self._look(tracker)
                 stopping = any_process(self.accelerator, interruption.requested)
                 if stopping or last or self.state.step % output.checkpoint_every == 0:
                     window.charge_time(self.state)
                     self._save()
                 if stopping:
                     break
+                # After the checkpoint: what goes wrong in here must not cost the step.
+                self._look(tracker)
         if self.state.step < self.config.train.steps:
             _LOG.info("stopped after step %d; the same command goes on from there", self.state.step)
             return False
