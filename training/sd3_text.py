@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModelWithProjection, T5EncoderModel
 
@@ -25,19 +26,19 @@ class Sd3TextEncoders:
     def __init__(self, source: str, t5_tokens: int, device: torch.device) -> None:
         self._t5_tokens, self._device = t5_tokens, device
         self._t5: tuple[Any, Any] | None = None
+        path = Path(source).expanduser()
+        place = str(path) if path.exists() else source
         try:
             self._clips = [
-                (_tokenizer(source, number), _model(CLIPTextModelWithProjection, source, number))
-                for number in ("", "_2")
+                _load(CLIPTextModelWithProjection, place, number) for number in ("", "_2")
             ]
             if t5_tokens:
-                self._t5 = (_tokenizer(source, "_3"), _model(T5EncoderModel, source, "_3"))
-        except (OSError, ValueError) as error:
-            reason = str(error).split("\n")[0].rstrip(".")
-            place = Path(source).expanduser()
+                self._t5 = _load(T5EncoderModel, place, "_3")
+        except (OSError, ValueError, SafetensorError) as error:
+            reason = str(error).split("\n")[0].split(". ")[0].rstrip(".")
             raise TrainingError(
-                f"text.source {place if place.exists() else source} does not give SD3's text encoders ({reason}): name "
-                "a diffusers folder or id of Stable Diffusion 3 that you have access to."
+                f"text.source {place} does not give SD3's text encoders ({reason}): name a diffusers folder or id of "
+                "Stable Diffusion 3 that you have access to."
             ) from error
         # In float32 on a CPU, where half precision is slow and nobody lacks the memory.
         dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
@@ -69,9 +70,19 @@ class Sd3TextEncoders:
         return tokens
 
 
-def _tokenizer(source: str, number: str) -> Any:
-    return AutoTokenizer.from_pretrained(source, subfolder=f"tokenizer{number}")
-
-
-def _model(kind: Any, source: str, number: str) -> Any:
-    return kind.from_pretrained(source, subfolder=f"text_encoder{number}").eval()
+def _load(kind: Any, place: str, number: str) -> tuple[Any, Any]:
+    """The tokenizer and the model number "", "_2" or "_3"."""
+    names = f"tokenizer{number}", f"text_encoder{number}"
+    for name in names:
+        # For a folder without it transformers speaks of its own backends.
+        if Path(place).exists() and not Path(place, name).is_dir():
+            raise FileNotFoundError(f"it has no folder {name}")
+    tokenizer = AutoTokenizer.from_pretrained(place, subfolder=names[0])
+    model, found = kind.from_pretrained(
+        place, subfolder=names[1], ignore_mismatched_sizes=True, output_loading_info=True
+    )
+    # What a file lacks transformers draws at random, such as the projection that SDXL's first encoder has not.
+    wrong = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    if wrong:
+        raise ValueError(f"the file of its {names[1]} has no {min(wrong)} of the right shape")
+    return tokenizer, model.eval()
