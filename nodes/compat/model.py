@@ -148,9 +148,9 @@ def load_model(
 ) -> Any:
     """A MODEL from a pretrained transformer's file, widened, with the adapter in it as an ordinary LoRA.
 
-    `base` may be a merged model, which needs no adapter. `layout` is the latent to widen for when there is no adapter,
-    which says it itself. Untouched weights are handed to ComfyUI as they came from the
-    file. Raises CheckpointError, naming the files, when they are not what they should be or do not belong together.
+    `base` may be a merged model, which needs no adapter. `layout` is the latent to widen for without an adapter, which
+    would say it itself. Untouched weights are handed to ComfyUI as they came from the file. Raises CheckpointError,
+    naming the files, when they are not what they should be or do not belong together.
     """
     tensors = read_transformer(base)
     found = None if adapter is None else read_adapter(adapter)
