@@ -222,6 +222,7 @@ def _widened(
                 f"{base} is a DA-VAE model already, so the adapter {adapter_path} cannot go on top of it: "
                 "pick no adapter, or the pretrained model the adapter was trained on."
             )
+        _check_description(base, tensors)
         return tensors
     parents = {} if adapter is None else adapter.parents
     advice = Advice(shift=BASE_SHIFT) if adapter is None else adapter.advice
@@ -236,6 +237,15 @@ def _widened(
         require_same_base(adapter.parents, adapter_path, tensors, base)
         _check_fits(base, tensors, adapter_path, adapter)
     return {**wide, DESCRIPTION: description_tensor(ModelDescription(layout, advice, parents))}
+
+
+def _check_description(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Raise CheckpointError, naming the file, when a merged model's own description is damaged."""
+    if DESCRIPTION in tensors:
+        try:
+            read_description(tensors[DESCRIPTION])
+        except ValueError as error:
+            raise CheckpointError(f"{path} cannot be loaded: {error}") from error
 
 
 def _check_fits(

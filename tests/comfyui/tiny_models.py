@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from davae_core.adapter import Adapter, widened_edges, write_adapter
-from davae_core.description import Advice
+from davae_core.description import DESCRIPTION, Advice
 from davae_core.fingerprint import base_fingerprint
 from davae_core.merging import write_merged
 from davae_core.presets import SD3
@@ -30,6 +30,7 @@ BLOCK_QUANTISED = "tiny_sd35_blocks.safetensors"
 OTHER_BASE = "tiny_other.safetensors"
 OTHER_WIDTHS = "tiny_other_text.safetensors"
 MERGED = "davae_tiny_merged.safetensors"
+DAMAGED = "davae_tiny_damaged.safetensors"
 ADAPTER = "davae_tiny.safetensors"
 ADAPTER_1024 = "davae_tiny_1024.safetensors"
 ADAPTER_2048 = "davae_tiny_2048.safetensors"
@@ -99,6 +100,8 @@ def write_transformers(models: Path) -> None:
     adapter = tiny_adapter(base)
     write_adapters(models / "loras", adapter)
     write_merged(folder / MERGED, base, adapter)
+    damaged = load_file(folder / MERGED) | {DESCRIPTION: torch.tensor([123], dtype=torch.uint8)}
+    save_file(damaged, folder / DAMAGED)
     write_loras(models / "loras")
 
 

@@ -6,6 +6,7 @@ import torch
 from tests.comfyui import base_directory as codecs
 from tests.comfyui import tiny_models as files
 from tests.comfyui.graphs import (
+    NO_ADAPTER,
     decode,
     empty_latent,
     ksampler,
@@ -50,6 +51,7 @@ def drawing(model, latent=None, sampled=None):
         (files.BASE, files.TRUNCATED_ADAPTER, "cut short"),
         (files.BASE, files.ADAPTER_OF_MORE_BLOCKS, "which this base does not have"),
         (files.MERGED, files.ADAPTER, "is a DA-VAE model already"),
+        (files.DAMAGED, NO_ADAPTER, "description is damaged"),
         (files.BLOCK_QUANTISED, files.ADAPTER, "quantised in blocks"),
         ("absent.safetensors", files.ADAPTER, "is not in ComfyUI's models/diffusion_models"),
     ],
