@@ -1,0 +1,133 @@
+"""The training guide cannot rot: its commands parse, its settings exist, its links lead somewhere."""
+
+import argparse
+import importlib.util
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from accelerate.commands.launch import launch_command_parser
+
+from benchmarks import training_cost
+from davae_core.arguments import parser as davae_parser
+from training.__main__ import _parser as training_parser
+from training.cache_config import CacheConfig, read_cache_config
+from training.config import VaeTrainingConfig, read_vae_config
+from training.dit_config import DitTrainingConfig, read_dit_config
+from training.errors import TrainingError
+from training.text_config import TextTrainingConfig, read_text_config
+from training.yaml_config import _dotted_names
+
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "docs" / "training.md"
+TEXT = GUIDE.read_text(encoding="utf-8")
+READERS = {
+    "vae": read_vae_config,
+    "dit": read_dit_config,
+    "cache": read_cache_config,
+    "text": read_text_config,
+}
+CONFIGS = (VaeTrainingConfig, DitTrainingConfig, CacheConfig, TextTrainingConfig)
+STARTS = ("python ", "davae ", "accelerate ")
+
+
+def code_lines(text: str) -> Iterator[str]:
+    """The lines of indented blocks, continued ones joined."""
+    lines = [line[4:] for line in text.splitlines() if line.startswith("    ")]
+    return iter("\n".join(lines).replace("\\\n", " ").splitlines())
+
+
+COMMANDS = [line for line in code_lines(TEXT) if line.startswith(STARTS)]
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(name).stem, ROOT / name)
+    assert spec and spec.loader, f"{name} is not there"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def parse(words: list[str]) -> None:
+    """Let the program's own parser read a command; it exits where it would refuse."""
+    if words[0] == "accelerate":
+        assert words[1] == "launch"
+        launched = launch_command_parser().parse_args(words[2:])
+        assert launched.module
+        parse(["python", "-m", launched.training_script, *launched.training_script_args])
+    elif words[0] == "davae":
+        davae_parser().parse_args(words[1:])
+    elif words[1] == "-m":
+        modules: dict[str, Callable[[list[str]], object]] = {
+            "training": parse_training,
+            "davae_core": davae_parser().parse_args,
+            "benchmarks.training_cost": training_cost.parser().parse_args,
+        }
+        modules[words[2]](words[3:])
+    else:
+        script(words[1]).parser().parse_args(words[2:])
+
+
+def parse_training(words: list[str]) -> argparse.Namespace:
+    """Parse the trainer's command and read the configuration it names, with what --set changes."""
+    options = training_parser().parse_args(words)
+    if options.command in READERS:
+        READERS[options.command](ROOT / options.config, tuple(options.set))
+    return options
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_parses_and_its_settings_are_valid(command):
+    parse(shlex.split(command))
+
+
+def test_the_guide_leads_through_every_stage():
+    stages = {word for command in COMMANDS for word in shlex.split(command)}
+    assert {"vae", "cache", "dit", "--dry-run", "launch", "merge", "inspect"} <= stages
+
+
+def test_a_command_that_does_not_parse_would_be_found():
+    with pytest.raises(SystemExit):
+        parse(shlex.split("python -m training dit training/configs/sd35_paper.yaml --dry-walk"))
+    with pytest.raises(TrainingError):
+        parse(shlex.split("python -m training dit training/configs/sd35_paper.yaml --set loss.x=1"))
+    with pytest.raises(KeyError):
+        parse(["python", "-m", "training.nothing"])
+
+
+def test_every_setting_that_is_named_exists():
+    known = {name for config in CONFIGS for name in _dotted_names(config, "")}
+    sections = {name.partition(".")[0] for name in known}
+    named = set(re.findall(r"`([a-z_]+(?:\.[a-z0-9_]+)+)[`:=]", TEXT))
+    settings = {name for name in named if name.partition(".")[0] in sections}
+    assert len(settings) > 15
+    assert not settings - known
+
+
+def test_every_configuration_that_is_named_is_there():
+    named = set(re.findall(r"\b(\w+\.yaml)\b", TEXT))
+    assert named
+    assert not named - {path.name for path in (ROOT / "training" / "configs").glob("*.yaml")}
+
+
+def test_links_to_headings_lead_somewhere():
+    for file, anchor in re.findall(r"\]\(([\w./-]*\.md)?#([\w-]+)\)", TEXT):
+        page = GUIDE.parent / file if file else GUIDE
+        headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert anchor in {slug(heading) for heading in headings}, f"{file}#{anchor}"
+
+
+def slug(heading: str) -> str:
+    """A heading's anchor, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_estimates_are_those_that_the_benchmark_wrote():
+    written = (ROOT / "benchmarks" / "training_cost.md").read_text(encoding="utf-8").splitlines()
+    rows = r"\| (stage \d,|cache,|\d+ \| [\d,]+ \| .* GB)| {4}(Trainable|Tokens|Steps|Memory) "
+    said = [line for line in TEXT.splitlines() if re.match(rows, line)]
+    assert len(said) > 10
+    assert not set(said) - set(written)
