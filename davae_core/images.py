@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -35,25 +36,34 @@ def read_image(path: str | Path) -> Tensor:
         raise ImageError(f"{path} does not exist or is not a file: check the name.")
     if path.stat().st_size == 0:
         raise ImageError(f"{path} is empty: download or copy it again.")
+    return decode_image(path, str(path))
+
+
+def decode_image(source: Path | BinaryIO, name: str) -> Tensor:
+    """`read_image` for a picture that is a file or in memory; errors call it ``name``.
+
+    Raises:
+        ImageError: when it is not a picture, is cut short, or holds NaN or infinite values.
+    """
     try:
         with warnings.catch_warnings():
             # Pillow warns from 89 megapixels on and refuses from 179 on; the refusal is enough.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
+            with Image.open(source) as opened:
                 image = image_from_pil(ImageOps.exif_transpose(opened))
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{path} is not a picture that Pillow can read, whatever its name says: give a PNG, JPEG, WebP or TIFF."
+            f"{name} is not a picture that Pillow can read, whatever its name says: give a PNG, JPEG, WebP or TIFF."
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(
-            f"{path} has too many pixels to be read safely: make it smaller."
+            f"{name} has too many pixels to be read safely: make it smaller."
         ) from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError(f"{path} is damaged or cut short: download or copy it again.") from error
+        raise ImageError(f"{name} is damaged or cut short: download or copy it again.") from error
     if not torch.isfinite(image).all():
         raise ImageError(
-            f"{path} holds NaN or infinite values, which are no brightness: write it again without them."
+            f"{name} holds NaN or infinite values, which are no brightness: write it again without them."
         )
     return image
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from davae_core.images import image_from_pil, read_image
+from davae_core.images import decode_image, read_image
 
 from .errors import TrainingError
 from .pictures import SUFFIXES, scan_folders
@@ -50,11 +49,8 @@ class CaptionedPicture:
         if self.picture_at is None:
             image = read_image(self.file)[0]
         else:
-            try:
-                with Image.open(io.BytesIO(self._bytes(self.picture_at))) as opened:
-                    image = image_from_pil(opened)[0]
-            except UnidentifiedImageError as error:
-                raise ValueError(f"{self.name} is no picture: look at {self.file}.") from error
+            packed = io.BytesIO(self._bytes(self.picture_at))
+            image = decode_image(packed, f"{self.name} in {self.file}")[0]
         return ((image + 1.0) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
 
     def read_caption(self, key: str) -> str:
@@ -143,6 +139,7 @@ def _scan_tar(shard: Path) -> tuple[list[CaptionedPicture], list[str]]:
                     stem, _, suffix = path.name.partition(".")
                     member = Member(info.offset_data, info.size)
                     samples.setdefault(str(path.parent / stem), {})[f".{suffix.lower()}"] = member
+            _check_end(shard, tar.offset)
     except (tarfile.TarError, OSError) as error:
         raise TrainingError(
             f"{shard} is no readable, uncompressed tar file ({error}): download it again, or unpack it."
@@ -167,6 +164,17 @@ def _scan_tar(shard: Path) -> tuple[list[CaptionedPicture], list[str]]:
             )
         )
     return pictures, bare
+
+
+def _check_end(shard: Path, offset: int) -> None:
+    """Raise TarError unless the empty block that ends a whole tar file is where its last member ends.
+
+    tarfile takes a file that is cut within a header, or between two members, for a shorter one.
+    """
+    with shard.open("rb") as file:
+        file.seek(offset)
+        if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("it is cut short")
 
 
 def _caption_in(data: bytes, suffix: str, key: str, name: str) -> str:

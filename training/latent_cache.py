@@ -19,7 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from davae_core.files import open_safetensors, read_safetensors, write_safetensors
+from davae_core.files import (
+    CheckpointError,
+    open_safetensors,
+    read_safetensors,
+    write_safetensors,
+)
 from davae_core.latents import LatentLayout
 
 from .errors import TrainingError
@@ -192,6 +197,7 @@ class LatentCache:
                 raise TrainingError(
                     f"The cache {folder} lacks {path.name}: run `python -m training cache` again to finish it."
                 )
+            _check_readable(folder, path)
             self.pictures += index.pictures
             self._places += [(path, number) for number in range(len(index.pictures))]
         if not self.pictures:
@@ -225,6 +231,17 @@ class LatentCache:
 
     def _read_all(self) -> dict[Path, dict[str, Tensor]]:
         return {path: read_safetensors(path)[0] for path in self._shards()}
+
+
+def _check_readable(folder: Path, path: Path) -> None:
+    """Find a shard that was cut short now, and not hours later in a process that reads ahead."""
+    try:
+        with open_safetensors(path):
+            pass
+    except CheckpointError as error:
+        raise TrainingError(
+            f"The cache {folder} has a damaged {path.name}: run `python -m training cache` again, which makes it anew."
+        ) from error
 
 
 def _picture_of(get: Any, names: Any, number: str) -> tuple[Tensor, TextStates]:

@@ -14,6 +14,7 @@ from PIL import Image
 from davae_core.autoencoder import KLAutoencoder
 from davae_core.blocks import KLConfig
 from davae_core.checkpoints import save_base_vae
+from tests.training.cache_fixtures import cache_config  # noqa: F401
 from tests.training.dit_fixtures import (  # noqa: F401
     base_transformer,
     base_vae,

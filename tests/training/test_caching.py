@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 from davae_core import mini
@@ -14,37 +13,6 @@ from training.cache_config import read_cache_config
 from training.caching import make_cache
 from training.errors import TrainingError
 from training.latent_cache import LatentCache, is_whole, shard_path
-
-
-@pytest.fixture
-def cache_config(tmp_path, davae):
-    """Writes a configuration over five captioned pictures, two of them wide; `section__key=value` changes it."""
-    folder = tmp_path / "captioned"
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for number, size in enumerate([(16, 16), (16, 16), (24, 12), (24, 12), (16, 16)]):
-        pixels = random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text(f"a picture {number}", encoding="utf-8")
-
-    def write(**changes):
-        settings = {
-            "source": {"folders": [str(folder)]},
-            "images": {"side": 16, "multiple": 8, "longest": 3.0, "enlarge": True},
-            "vae": {"kind": "davae", "file": str(davae)},
-            "text": {"kind": "mini", "source": str(mini.clip_path()), "t5_tokens": 0},
-            "work": {"device": "cpu", "precision": "fp32", "batch_size": 2},
-            "prompts": ["a circle"],
-            "output": {"folder": str(tmp_path / "out"), "shard_pictures": 2},
-        }
-        for dotted, value in changes.items():
-            section, key = dotted.split("__")
-            settings[section][key] = value
-        path = tmp_path / "cache.yaml"
-        path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-        return path
-
-    return write
 
 
 def read(path):

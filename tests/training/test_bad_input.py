@@ -1,0 +1,192 @@
+"""What users bring that is broken: cut off, unreadable, in another alphabet, on a full disk, killed half-way."""
+
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from davae_core.files import CheckpointError, read_safetensors, write_safetensors
+from tests.training.cache_fixtures import pack_captioned
+from training.cache_config import read_cache_config
+from training.caching import make_cache
+from training.caption_sources import scan_captioned
+from training.dit import train_dit
+from training.errors import TrainingError
+from training.latent_cache import LatentCache, read_index, shard_path
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 300
+
+
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file may grow beyond `room` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def shards(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("shard_*"))}
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_shard_that_is_cut_short_is_named_before_training(davae_cache, in_memory):
+    path = shard_path(davae_cache, 1)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(TrainingError, match=r"has a damaged shard_00001\.safetensors: run"):
+        LatentCache(davae_cache, in_memory)
+
+
+def test_a_caption_that_is_no_utf8_is_left_out_by_name(cache_config, tmp_path):
+    (tmp_path / "captioned" / "1.txt").write_bytes("ein Gemälde".encode("latin-1"))
+    report = make_cache(read_cache_config(cache_config()))
+    assert report.pictures == 4
+    assert report.left_out == {
+        "0/1.png": "The caption of 0/1.png is no text in UTF-8: mend that file."
+    }
+
+
+@pytest.mark.parametrize("name", ["0.png", "in a tar"])
+def test_a_picture_that_is_cut_short_is_left_out_by_name(cache_config, tmp_path, name):
+    folder = tmp_path / "captioned"
+    whole = (folder / "0.png").read_bytes()
+    (folder / "0.png").write_bytes(whole[: len(whole) // 2])
+    changes = {}
+    if name == "in a tar":
+        shard = pack_captioned(folder, tmp_path / "set.tar")
+        changes = {"source__folders": [], "source__shards": [str(shard)]}
+    report = make_cache(read_cache_config(cache_config(**changes)))
+    assert report.pictures == 4
+    ((left_out, reason),) = report.left_out.items()
+    assert left_out in ("0/0.png", "set.tar/0.png")
+    assert "0.png" in reason and "is damaged or cut short" in reason
+
+
+@pytest.mark.parametrize("place", ["header", "boundary", "data"])
+def test_a_tar_file_that_is_cut_short_is_refused(cache_config, tmp_path, place):
+    cache_config()
+    shard = pack_captioned(tmp_path / "captioned", tmp_path / "set.tar")
+    with tarfile.open(shard) as tar:
+        third = tar.getmembers()[2]
+    cut = {"header": third.offset + 100, "boundary": third.offset, "data": third.offset_data + 9}
+    shard.write_bytes(shard.read_bytes()[: cut[place]])
+    with pytest.raises(TrainingError, match=r"set\.tar is no readable, uncompressed tar file"):
+        scan_captioned([], [str(shard)])
+
+
+def test_a_full_disk_ends_a_cache_in_a_sentence_and_the_next_run_finishes_it(
+    cache_config, tmp_path
+):
+    config = read_cache_config(cache_config(output__shard_pictures=5))
+    make_cache(config)
+    out = tmp_path / "out"
+    expected = shards(out)
+    for path in shards(out):
+        (out / path).unlink()
+    # Enough for the texts that belong to no picture, too little for a shard.
+    room = (out / "texts.safetensors").stat().st_size + 500
+    with full_disk(room), pytest.raises(CheckpointError, match="the disk is full") as error:
+        make_cache(config)
+    assert "shard_00000.safetensors" in str(error.value) and "\n" not in str(error.value)
+    assert shards(out) == {}
+    make_cache(config)
+    assert shards(out) == expected
+
+
+def test_a_full_disk_ends_stage_2_in_a_sentence_and_the_next_run_goes_on(dit_config, tmp_path):
+    config = dit_config(validation__cache=None, validation__samples_every=0)
+    assert train_dit(config, stop_at=2) is None
+    with full_disk(20_000), pytest.raises(TrainingError, match="could not be written") as error:
+        train_dit(config)
+    assert "earlier checkpoints are untouched" in str(error.value)
+    folder = tmp_path / "run" / "checkpoints"
+    assert [path.name for path in folder.iterdir()] == ["step_00000002"]
+    assert train_dit(config) is not None
+
+
+def test_a_whole_cache_of_broken_latents_changes_no_weight(dit_config, davae_cache):
+    """The steps are left out one by one, and the run ends before it writes an adapter."""
+    for number in (0, 1):
+        path = shard_path(davae_cache, number)
+        tensors, _ = read_safetensors(path)
+        broken = {n: t * float("nan") if "latent" in n else t for n, t in tensors.items()}
+        write_safetensors(path, broken, {})
+    config = dit_config(validation__cache=None, validation__samples_every=0, train__steps=20)
+    with pytest.raises(TrainingError, match="not finite 10 steps in a row"):
+        train_dit(config)
+    saved = Path(config.output.folder) / "checkpoints"
+    for path in saved.rglob("*.safetensors"):
+        assert all(torch.isfinite(tensor).all() for tensor in read_safetensors(path)[0].values())
+
+
+def test_a_cache_job_of_two_processes_survives_the_death_of_one(cache_config, tmp_path):
+    folder = tmp_path / "captioned"
+    for number in range(5, 30):
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"a picture {number}", encoding="utf-8")
+    path = cache_config(output__shard_pictures=1)
+    out = tmp_path / "out"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [start(path, rank, port) for rank in (0, 1)]
+    try:
+        wait_for(shard_path(out, 1).with_suffix(".json"), processes[1])
+        processes[1].send_signal(signal.SIGKILL)
+        processes[1].wait(PATIENCE)
+        # The other one waits for it in vain, and says so instead of waiting for ever.
+        assert processes[0].wait(PATIENCE) != 0
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    kept = {name: (out / name).stat().st_mtime_ns for name in shards(out) if name.endswith(".json")}
+    assert 0 < len(kept) < 30
+    assert make_cache(read_cache_config(path)).pictures == 30
+    assert all((out / name).stat().st_mtime_ns == time for name, time in kept.items())
+    names = [read_index(shard_path(out, number)).pictures[0].name for number in range(30)]
+    assert len(set(names)) == 30
+    killed = shards(out)
+    shutil.rmtree(out)
+    make_cache(read_cache_config(path))
+    assert shards(out) == killed
+
+
+def start(config: Path, rank: int, port: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "training", "cache", str(config)],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
+            "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not path.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
