@@ -1,4 +1,4 @@
-"""Command line of the trainers: `python -m training vae|text|cache|dit CONFIG`."""
+"""Command line of the trainers: `python -m training vae|text|cache|dit CONFIG`, `python -m training mini OUT`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from davae_core.files import CheckpointError
 
-from .errors import TrainingError
+from .errors import TrainingError, sentence_of
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,12 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         return _COMMANDS[options.command](options)
-    except (TrainingError, CheckpointError) as error:
-        return _fail(str(error))
-    except OSError as error:
-        return _fail(
-            f"{error.filename or 'A file'} could not be read or written: {error.strerror or error}."
-        )
+    except (TrainingError, CheckpointError, OSError) as error:
+        return _fail(sentence_of(error))
 
 
 def _train_vae(options: argparse.Namespace) -> int:
@@ -72,7 +68,11 @@ def _train_text(options: argparse.Namespace) -> int:
     from .text_config import read_text_config
     from .text_encoder import train_text_encoder
 
-    written, found = train_text_encoder(read_text_config(options.config, tuple(options.set)))
+    config = read_text_config(options.config, tuple(options.set))
+    trained = train_text_encoder(config, options.stop_at)
+    if trained is None:
+        return _report(None, str(Path(config.output.file).parent))
+    written, found = trained
     sys.stdout.write(
         f"{written}\nOf {found.count} scenes that training never saw, the caption finds the picture in "
         f"{found.pictures_by_caption:.1%} and the picture its caption in {found.captions_by_picture:.1%}.\n"
@@ -80,7 +80,25 @@ def _train_text(options: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"vae": _train_vae, "text": _train_text, "cache": _make_cache, "dit": _train_dit}
+def _retrain_miniature(options: argparse.Namespace) -> int:
+    from .miniature_plan import miniature_plan
+    from .miniature_run import retrain
+
+    out = options.out.expanduser().resolve()
+    written = retrain(out, miniature_plan(out, options.from_bundled_codec), options.set)
+    if written is None:
+        return _fail("Stopped before the end: run the same command to go on.")
+    sys.stdout.write(f"{written}\n")
+    return 0
+
+
+_COMMANDS = {
+    "vae": _train_vae,
+    "text": _train_text,
+    "cache": _make_cache,
+    "dit": _train_dit,
+    "mini": _retrain_miniature,
+}
 
 
 def _fail(sentence: str) -> int:
@@ -106,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="SECTION.KEY=VALUE",
             help="change one key (may be repeated)",
         )
-    for command in (vae, dit):
+    for command in (vae, text, dit):
         command.add_argument(
             "--stop-at",
             type=int,
@@ -117,6 +135,20 @@ def _parser() -> argparse.ArgumentParser:
         "--dry-run",
         action="store_true",
         help="only say how many parameters would train, the memory and the steps per epoch",
+    )
+    mini = commands.add_parser("mini", help="the whole miniature from nothing")
+    mini.add_argument("out", type=Path, help="folder to make it in; what is finished there is kept")
+    mini.add_argument(
+        "--from-bundled-codec",
+        action="store_true",
+        help="train only transformer and adapter, on the bundled VAE, DA-VAE and CLIP",
+    )
+    mini.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="STAGE:SECTION.KEY=VALUE",
+        help="change one key of one stage (may be repeated)",
     )
     return parser
 

@@ -19,11 +19,10 @@ from tqdm import tqdm
 from davae_core.files import CheckpointError, write_atomically
 
 from . import photographs, prompt_scenes, scenes, textures
+from .miniature_config import HELD_OUT_SEED, CodecPicturesConfig, PromptScenesConfig
 
 #: Leaves and clouds carry the statistics of photographs, so the codec sees them more often.
 CODEC_BACKGROUNDS = (*scenes.BACKGROUNDS, "leaves", "leaves", "leaves", "clouds")
-#: Scenes for choosing settings have seeds that training never reaches.
-CHOOSING_SEED = 1_000_000
 CHOOSING_SCENES = 4
 CHOOSING_SIZE = 512
 CHOOSING_MULTIPLE = 32
@@ -31,35 +30,69 @@ CHOOSING_MULTIPLE = 32
 SMALLEST_SCALE, SHORTEST_SIDE = 0.3, 160
 
 
+def write_codec_pictures(config: CodecPicturesConfig, keep: bool = False) -> None:
+    """Write everything that the codec is trained on; with ``keep`` go on after an interruption."""
+    out = Path(config.folder)
+    write_choosing(out / "val")
+    write_photograph_crops(
+        out / "train" / "photographs", config.crops, config.size, config.seed, keep
+    )
+    write_scenes(
+        out / "train" / "scenes", config.scenes, config.size, config.seed, CODEC_BACKGROUNDS, keep
+    )
+
+
+def write_scene_sets(config: PromptScenesConfig, keep: bool = False) -> None:
+    """Write the generator's training and held-out scenes; with ``keep`` go on after an interruption."""
+    out = Path(config.folder)
+    write_prompt_scenes(out / "train", config.training, config.size, 0, keep)
+    write_prompt_scenes(out / "val", config.held_out, config.size, HELD_OUT_SEED, keep)
+
+
 def write_scenes(
-    folder: Path, count: int, size: int, seed: int, backgrounds: tuple[str, ...]
+    folder: Path,
+    count: int,
+    size: int,
+    seed: int,
+    backgrounds: tuple[str, ...],
+    keep: bool = False,
 ) -> None:
-    """Write scenes ``seed`` to ``seed + count - 1`` as PNG with their captions beside them."""
+    """Write scenes ``seed`` to ``seed + count - 1`` as PNG with their captions beside them.
+
+    ``keep`` passes over those that are there, which must have been written with the same settings.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for number in tqdm(range(seed, seed + count), desc="scenes", file=sys.stderr):
+        path = _scene_path(folder, number)
+        if keep and _is_captioned(path):
+            continue
         picture, scene = scenes.render(number, size, backgrounds)
-        path = folder / f"scene_{number:07d}.png"
-        save_png(path, Image.fromarray(picture))
-        text = scenes.caption(scene)
-        write_atomically(path.with_suffix(".txt"), partial(_write_text, text))
+        _save_captioned(path, Image.fromarray(picture), scenes.caption(scene))
 
 
-def write_prompt_scenes(folder: Path, count: int, size: int, seed: int) -> None:
-    """Write the generator's scenes ``seed`` to ``seed + count - 1`` as PNG with their captions beside them."""
+def write_prompt_scenes(folder: Path, count: int, size: int, seed: int, keep: bool = False) -> None:
+    """Write the generator's scenes ``seed`` to ``seed + count - 1`` as PNG with their captions beside them.
+
+    ``keep`` passes over those that are there, which must have been written with the same settings.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for number in tqdm(range(seed, seed + count), desc="prompt scenes", file=sys.stderr):
+        path = _scene_path(folder, number)
+        if keep and _is_captioned(path):
+            continue
         scene = prompt_scenes.compose(number)
-        path = folder / f"scene_{number:07d}.png"
-        save_png(path, Image.fromarray(prompt_scenes.render(scene, size)))
-        text = prompt_scenes.caption(scene)
-        write_atomically(path.with_suffix(".txt"), partial(_write_text, text))
+        picture = Image.fromarray(prompt_scenes.render(scene, size))
+        _save_captioned(path, picture, prompt_scenes.caption(scene))
 
 
-def write_photograph_crops(folder: Path, count: int, size: int, seed: int) -> None:
+def write_photograph_crops(
+    folder: Path, count: int, size: int, seed: int, keep: bool = False
+) -> None:
     """Write square crops of the training photographs, at random places, scales and exposures.
 
     Photographs are drawn by weight. Grey ones are often tinted, because the miniature would
-    otherwise see colour only in a handful of scenes.
+    otherwise see colour only in a handful of scenes. ``keep`` passes over crops that are there, which must have been
+    written with the same settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {photo.name: photographs.load(photo) for photo in photographs.TRAINING}
@@ -68,8 +101,10 @@ def write_photograph_crops(folder: Path, count: int, size: int, seed: int) -> No
         random = np.random.default_rng([seed, number])
         choice = int(random.choice(len(weights), p=weights / weights.sum()))
         name = photographs.TRAINING[choice].name
-        crop = _vary(random, _crop(random, pictures[name], size))
-        save_png(folder / f"{name}_{number:05d}.png", crop)
+        path = folder / f"{name}_{number:05d}.png"
+        if keep and path.is_file():
+            continue
+        save_png(path, _vary(random, _crop(random, pictures[name], size)))
 
 
 def write_choosing(folder: Path) -> None:
@@ -80,7 +115,7 @@ def write_choosing(folder: Path) -> None:
             folder / f"{photo.name}.png",
             floor_to_multiple(photographs.load(photo), CHOOSING_MULTIPLE),
         )
-    for number in range(CHOOSING_SEED, CHOOSING_SEED + CHOOSING_SCENES):
+    for number in range(HELD_OUT_SEED, HELD_OUT_SEED + CHOOSING_SCENES):
         picture, _ = scenes.render(number, CHOOSING_SIZE)
         save_png(folder / f"scene_{number}.png", Image.fromarray(picture))
 
@@ -95,6 +130,19 @@ def floor_to_multiple(picture: Image.Image, multiple: int) -> Image.Image:
 def save_png(path: Path, picture: Image.Image) -> None:
     """Write a PNG so that an interrupted run leaves no half-written picture."""
     write_atomically(path, lambda beside: picture.save(beside, format="PNG", compress_level=1))
+
+
+def _scene_path(folder: Path, number: int) -> Path:
+    return folder / f"scene_{number:07d}.png"
+
+
+def _is_captioned(path: Path) -> bool:
+    return path.is_file() and path.with_suffix(".txt").is_file()
+
+
+def _save_captioned(path: Path, picture: Image.Image, caption: str) -> None:
+    save_png(path, picture)
+    write_atomically(path.with_suffix(".txt"), partial(_write_text, caption))
 
 
 def _write_text(text: str, path: Path) -> None:
@@ -138,21 +186,20 @@ def _vary(random: np.random.Generator, crop: Image.Image) -> Image.Image:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.miniature", description=__doc__)
+    usual = CodecPicturesConfig(folder=".")
     parser.add_argument("out", type=Path, help="folder to write train/ and val/ into")
-    parser.add_argument("--scenes", type=int, default=3000, help="procedural scenes (default 3000)")
-    parser.add_argument(
-        "--crops", type=int, default=3000, help="crops of photographs (default 3000)"
-    )
-    parser.add_argument("--size", type=int, default=256, help="their side in pixels (default 256)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first scene (default 0)")
+    for name, what in (
+        ("scenes", "procedural scenes"),
+        ("crops", "crops of photographs"),
+        ("size", "their side in pixels"),
+        ("seed", "of the first scene"),
+    ):
+        default = getattr(usual, name)
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{what} ({default})")
     given = parser.parse_args(arguments)
     try:
-        write_choosing(given.out / "val")
-        write_photograph_crops(
-            given.out / "train" / "photographs", given.crops, given.size, given.seed
-        )
-        write_scenes(
-            given.out / "train" / "scenes", given.scenes, given.size, given.seed, CODEC_BACKGROUNDS
+        write_codec_pictures(
+            CodecPicturesConfig(str(given.out), given.scenes, given.crops, given.size, given.seed)
         )
     except (CheckpointError, OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")

@@ -73,9 +73,13 @@ class ContrastConfig:
 
 @dataclass(frozen=True)
 class TextOutputConfig:
-    """Where the result goes."""
+    """Where the result goes, and how often a checkpoint is written beside it."""
 
     file: str = "runs/mini_clip_l.safetensors"
+    checkpoint_every: int = 100
+
+    def __post_init__(self) -> None:
+        check_least("output.checkpoint_every", self.checkpoint_every, 1)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,13 @@ from davae_core.text_encoder import ClipTextModel, TextConfig
 from davae_core.text_encoder_files import read_text_encoder, write_text_encoder
 
 from .caption_pairs import Captioned, draw
+from .checkpointing import CheckpointFolder, RunState, Trained, load_checkpoint, read_state
+from .ema import WeightAverage
+from .interruption import Interruption
+from .resuming import check_resumable
 from .schedule import cosine_factor
 from .text_config import HELD_OUT_SEED, ContrastConfig, TextSizesConfig, TextTrainingConfig
+from .yaml_config import flatten
 
 LOG = logging.getLogger(__name__)
 LARGEST_SCALE = math.log(100.0)
@@ -52,23 +57,45 @@ class PictureTower(nn.Module):
         return projected
 
 
-def train_text_encoder(config: TextTrainingConfig) -> tuple[Path, Retrieval]:
-    """Train, write the file, and measure what was written on scenes that training never saw.
+class Towers(nn.Module):
+    """Both towers and the logarithm of the scale that their similarities are multiplied by."""
 
-    Raises CheckpointError when the file cannot be written or CLIP's vocabulary is not installed.
+    def __init__(self, sizes: TextSizesConfig, picture_size: int) -> None:
+        super().__init__()
+        self.text = ClipTextModel(
+            TextConfig(sizes.hidden_size, sizes.layers, sizes.heads, 4 * sizes.hidden_size)
+        )
+        self.text.initialise()
+        self.pictures = PictureTower(picture_size, sizes.hidden_size)
+        self.scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+
+def train_text_encoder(
+    config: TextTrainingConfig, stop_at: int | None = None
+) -> tuple[Path, Retrieval] | None:
+    """Train or resume, write the file, and measure what was written on scenes that training never saw.
+
+    None when it stopped early with a checkpoint; `stop_at` ends it after that many steps in all, as an interruption
+    would. Raises CheckpointError when a file cannot be written or CLIP's vocabulary is not installed, TrainingError
+    when a checkpoint cannot be continued.
     """
     data = config.data
     tokenizer = ClipTokenizer()
     train = draw(data.families, 0, data.pictures, data.size)
     torch.manual_seed(config.train.seed)
-    text, pictures = _towers(config.model, data.size)
-    _fit(text, pictures, train, _tokens(tokenizer, train.captions), config.train)
-    path = Path(config.output.file)
+    towers = Towers(config.model, data.size)
+    path = Path(config.output.file).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text_encoder(path, text)
+    run = _Run(config, towers, path.with_name(f"{path.stem}_checkpoints"))
+    last = config.train.steps if stop_at is None else min(stop_at, config.train.steps)
+    if not run.fit(train, _tokens(tokenizer, train.captions), last):
+        return None
+    write_text_encoder(path, towers.text)
     held_out = draw(data.families, HELD_OUT_SEED, data.held_out, data.size)
     tokens = _tokens(tokenizer, held_out.captions)
-    return path, measure_retrieval(read_text_encoder(path), pictures.eval(), held_out, tokens)
+    return path, measure_retrieval(
+        read_text_encoder(path), towers.pictures.eval(), held_out, tokens
+    )
 
 
 def contrastive_loss(texts: Tensor, images: Tensor, scale: Tensor, same: Tensor) -> Tensor:
@@ -112,14 +139,6 @@ def _halve(inside: int, outside: int) -> tuple[nn.Module, ...]:
     )
 
 
-def _towers(sizes: TextSizesConfig, picture_size: int) -> tuple[ClipTextModel, PictureTower]:
-    text = ClipTextModel(
-        TextConfig(sizes.hidden_size, sizes.layers, sizes.heads, 4 * sizes.hidden_size)
-    )
-    text.initialise()
-    return text, PictureTower(picture_size, sizes.hidden_size)
-
-
 def _tokens(tokenizer: ClipTokenizer, captions: list[str]) -> Tensor:
     """Tokens [N, longest]: what follows the last END changes nothing that CLIP's causal transformer is asked for."""
     tokens = torch.tensor([tokenizer(caption) for caption in captions])
@@ -131,44 +150,72 @@ def _same(tokens: Tensor) -> Tensor:
     return (tokens[:, None] == tokens[None]).all(-1)
 
 
-def _fit(
-    text: ClipTextModel,
-    pictures: PictureTower,
-    data: Captioned,
-    tokens: Tensor,
-    config: ContrastConfig,
-) -> None:
-    scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-    optimizer = torch.optim.AdamW(_groups(text, pictures, scale, config), betas=(0.9, 0.98))
-    order = torch.Generator().manual_seed(config.seed)
-    progress = tqdm(range(config.steps), desc="text encoder", file=sys.stderr)
-    for step in progress:
+class _Run:
+    """Towers in training, their optimizer, and the latest checkpoint loaded when there is one."""
+
+    def __init__(self, config: TextTrainingConfig, towers: Towers, folder: Path) -> None:
+        self.config, self.towers = config, towers
+        groups = _groups(towers, config.train)
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
+        self.parts = {"towers": Trained(towers, self.optimizer)}
+        # Of decay 0: the last weights are what is written.
+        self.average = WeightAverage(towers, 0.0)
+        self.checkpoints = CheckpointFolder(folder, keep=1)
+        self.state = self._resumed_or_new()
+
+    def fit(self, data: Captioned, tokens: Tensor, last: int) -> bool:
+        """Train up to step `last`; whether that was the configured end."""
+        config = self.config.train
+        order = torch.Generator().manual_seed(config.seed)
+        with Interruption() as interruption:
+            for step in tqdm(range(last), desc="text encoder", file=sys.stderr):
+                # Drawn for the steps before a checkpoint too, so that the order goes on where it was.
+                chosen = torch.randint(len(tokens), (config.batch_size,), generator=order)
+                if step < self.state.step:
+                    continue
+                loss = self._step(step, data.images(chosen), tokens[chosen])
+                if step % 100 == 0 or step == config.steps - 1:
+                    LOG.info("step %d: loss %.3f", step, loss.item())
+                due = self.state.step % self.config.output.checkpoint_every == 0
+                if due or interruption.requested or self.state.step == last:
+                    self.checkpoints.save(self.state, self.average, self.parts)
+                if interruption.requested:
+                    break
+        return self.state.step == config.steps
+
+    def _step(self, step: int, images: Tensor, tokens: Tensor) -> Tensor:
+        config, towers = self.config.train, self.towers
         rate = config.learning_rate * cosine_factor(step, config.steps, config.warmup_steps, 0.01)
-        for group in optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
-        chosen = torch.randint(len(tokens), (config.batch_size,), generator=order)
         loss = contrastive_loss(
-            text(tokens[chosen]).projected,
-            pictures(data.images(chosen)),
-            scale,
-            _same(tokens[chosen]),
+            towers.text(tokens).projected, towers.pictures(images), towers.scale, _same(tokens)
         )
-        optimizer.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_([*text.parameters(), *pictures.parameters()], 1.0)
-        optimizer.step()
-        if step % 100 == 0 or step == config.steps - 1:
-            LOG.info("step %d: loss %.3f", step, loss.item())
+        clipped = [*towers.text.parameters(), *towers.pictures.parameters()]
+        nn.utils.clip_grad_norm_(clipped, 1.0)
+        self.optimizer.step()
+        self.average.update()
+        self.state.step += 1
+        return loss
+
+    def _resumed_or_new(self) -> RunState:
+        settings, batch = flatten(self.config), self.config.train.batch_size
+        latest = self.checkpoints.latest()
+        if latest is None:
+            return RunState(samples_per_step=batch, config=settings)
+        check_resumable(read_state(latest), settings, batch, "")
+        LOG.info("resuming from %s", latest)
+        return load_checkpoint(latest, self.average, self.parts)
 
 
-def _groups(
-    text: ClipTextModel, pictures: PictureTower, scale: nn.Parameter, config: ContrastConfig
-) -> list[dict[str, object]]:
+def _groups(towers: Towers, config: ContrastConfig) -> list[dict[str, object]]:
     """Matrices and kernels decay. Embeddings do not: words that no caption has must keep their random vectors."""
-    named = [*text.named_parameters(), *pictures.named_parameters()]
+    named = [*towers.text.named_parameters(), *towers.pictures.named_parameters()]
     decayed = [p for name, p in named if p.ndim > 1 and "embedding" not in name]
     others = [p for name, p in named if p.ndim <= 1 or "embedding" in name]
     return [
         {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": [*others, scale], "weight_decay": 0.0},
+        {"params": [*others, towers.scale], "weight_decay": 0.0},
     ]

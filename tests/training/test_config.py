@@ -9,12 +9,15 @@ from training.cache_config import read_cache_config
 from training.config import read_vae_config
 from training.dit_config import read_dit_config
 from training.errors import TrainingError
+from training.miniature_config import read_codec_pictures_config, read_prompt_scenes_config
 from training.text_config import read_text_config
 from training.yaml_config import flatten
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 PRESETS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 OTHER_READERS = {
+    "mini_pictures": read_codec_pictures_config,
+    "mini_scenes": read_prompt_scenes_config,
     "mini_clip_l": read_text_config,
     "mini_cache_base": read_cache_config,
     "mini_cache_davae": read_cache_config,
