@@ -1,0 +1,130 @@
+"""Every way to train takes two steps, is stopped in between, and ends in the bits of an unbroken run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.cache_fixtures import pack_captioned
+from tests.training.dit_fixtures import write_cache
+from training.cache_config import read_cache_config
+from training.caching import make_cache
+from training.dit import train_dit
+from training.latent_cache import shard_path
+from training.text_config import read_text_config
+from training.text_encoder import train_text_encoder
+from training.vae import train_vae
+
+QUIET: dict[str, Any] = {"train__steps": 2, "output__checkpoint_every": 2}
+CODECS: dict[str, dict[str, Any]] = {
+    "a base VAE": {"model__kind": "base_vae", "model__base_vae": None},
+    "frozen trunk": {},
+    "trained trunk": {"model__trunk": "trained"},
+    "no detail": {"model__detail": "zero"},
+    "adaptive alignment": {"loss__alignment__mode": "adaptive"},
+    "a GAN": {"loss__gan__weight": 0.1, "loss__gan__adaptive": False},
+    "AdamW": {"optimizer__kind": "adamw"},
+    "the base's pictures": {"loss__target": "base_reconstruction"},
+    "bf16": {"train__precision": "bf16"},
+}
+TRANSFORMERS: dict[str, dict[str, Any]] = {
+    "an adapter": {},
+    "Muon": {"optimizer__kind": "muon"},
+    "the published loss": {"loss__weighting": "published", "loss__levels": "published"},
+    "edges in the detail only": {"model__train_edges": False},
+    "no zero start": {"model__zero_init": False, "loss__ramp_steps": 0},
+    "wide targets": {"model__lora": {"rank": 4, "alpha": 8, "targets": ["wide"]}},
+    "bf16": {"train__precision": "bf16"},
+    "recomputed blocks": {"train__gradient_checkpointing": True},
+    "from files": {"data__in_memory": False},
+    "a whole widened model": {"model__train": "full"},
+    "from nothing": {"model__train": "full", "model__base": None},
+}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every weight that a run left: its last checkpoint's and its results'."""
+    found = sorted(folder.rglob("*.safetensors"))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+@pytest.mark.parametrize("changes", CODECS.values(), ids=CODECS.keys())
+def test_every_codec_is_resumed_bit_for_bit(make_config: Any, changes: dict[str, Any]) -> None:
+    # Without the fit that a new codec begins with: it takes seconds, and test_vae.py resumes a fitted one.
+    usual = {"model__init": "torch", "validation__folders": [], "output__keep": 1}
+    changes = {**QUIET, **usual, **changes}
+    whole, parted = (make_config(name, **changes) for name in ("whole", "parted"))
+    assert train_vae(whole) is not None
+    assert train_vae(parted, stop_at=1) is None
+    assert train_vae(parted) is not None
+    expected = contents(Path(whole.output.folder))
+    assert "result.safetensors" in expected and len(expected) >= 3
+    assert contents(Path(parted.output.folder)) == expected
+
+
+@pytest.mark.parametrize("changes", TRANSFORMERS.values(), ids=TRANSFORMERS.keys())
+def test_every_transformer_is_resumed_bit_for_bit(dit_config: Any, changes: dict[str, Any]) -> None:
+    off = {"validation__cache": None, "validation__samples_every": 0, "output__keep": 1}
+    whole, parted = (dit_config(name, **QUIET, **off, **changes) for name in ("whole", "parted"))
+    assert train_dit(whole) is not None
+    assert train_dit(parted, stop_at=1) is None
+    assert train_dit(parted) is not None
+    expected = contents(Path(whole.output.folder))
+    assert "result.safetensors" in expected and len(expected) >= 3
+    assert contents(Path(parted.output.folder)) == expected
+
+
+def test_a_transformer_on_a_plain_vae_is_resumed_bit_for_bit(
+    dit_config: Any, tmp_path: Path, base_vae: Path
+) -> None:
+    cache = write_cache(tmp_path / "plain", base_vae, False, [(4, 4)] * 4)
+    changes = {
+        "model__train": "full", "model__base": None, "model__vae": str(base_vae),
+        "data__caches": [str(cache)], "validation__cache": None, "validation__samples_every": 0,
+    }  # fmt: skip
+    whole, parted = (dit_config(name, **QUIET, **changes) for name in ("whole", "parted"))
+    train_dit(whole)
+    train_dit(parted, stop_at=1)
+    train_dit(parted)
+    last = "checkpoints/step_00000002/model.safetensors"
+    found, expected = (contents(Path(run.output.folder)) for run in (parted, whole))
+    assert found["result.safetensors"] == expected["result.safetensors"]
+    assert found[last] == expected[last]
+
+
+def test_the_text_encoder_is_resumed_bit_for_bit(tmp_path: Path) -> None:
+    def config(name: str) -> Any:
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(
+            "model: {hidden_size: 16, layers: 2, heads: 2}\n"
+            "data: {families: [prompt_scenes], pictures: 8, held_out: 4, size: 32}\n"
+            "train: {steps: 3, batch_size: 4, warmup_steps: 1}\n"
+            f"output: {{file: {tmp_path / name / 'clip.safetensors'}, checkpoint_every: 2}}\n",
+            encoding="utf-8",
+        )
+        return read_text_config(path)
+
+    assert train_text_encoder(config("whole")) is not None
+    assert train_text_encoder(config("parted"), stop_at=1) is None
+    assert train_text_encoder(config("parted")) is not None
+    expected = contents(tmp_path / "whole")
+    assert len(expected) == 4
+    assert contents(tmp_path / "parted") == expected
+
+
+@pytest.mark.parametrize("source", ["folder", "tar"])
+def test_a_cache_is_resumed_byte_for_byte(cache_config: Any, tmp_path: Path, source: str) -> None:
+    changes: dict[str, Any] = {}
+    if source == "tar":
+        cache_config()
+        shard = pack_captioned(tmp_path / "captioned", tmp_path / "set.tar")
+        changes = {"source__folders": [], "source__shards": [str(shard)]}
+    config = read_cache_config(cache_config(**changes))
+    make_cache(config)
+    out = tmp_path / "out"
+    expected = contents(out)
+    assert len(expected) == 4
+    shard_path(out, 1).unlink()
+    shard_path(out, 2).with_suffix(".json").unlink()
+    assert make_cache(config).pictures == 5
+    assert contents(out) == expected
