@@ -14,7 +14,10 @@ from .tracking import write_text
 
 @dataclass
 class StageRecord:
-    """A stage that was begun: the seconds of all its runs together, and its settings by dotted name."""
+    """A stage that was begun: the seconds of all its runs together, and its settings by dotted name.
+
+    A run that is killed outright adds no seconds.
+    """
 
     name: str
     cpu_seconds: float = 0.0

@@ -205,6 +205,26 @@ def test_transformer_and_adapter_alone_are_trained_on_the_bundled_codec(tmp_path
     assert same == FILES - trained
 
 
+def test_scenes_and_caches_are_interrupted_and_go_on_too(tmp_path: Path) -> None:
+    out, many = tmp_path / "out", 300
+    changes = (*GENERATOR, f"scenes:training={many}", "cache_base:output.shard_pictures=2")
+    runs = []
+    for stage, sign in (("scenes", "train/scene_0000002.txt"), ("cache_base", "cache.json")):
+        with interrupted_at(out / stage / sign):
+            runs.append(call(out, *changes, flags=("--from-bundled-codec",)))
+        assert runs[-1].code == 1
+        assert runs[-1].last_line == "Stopped before the end: run the same command to go on."
+        assert not runs[-1].records[stage]["finished"] and tuple(runs[-1].records)[-1] == stage
+    first, second = (run.records["scenes"] for run in runs)
+    assert second["finished"] and second["cpu_seconds"] > first["cpu_seconds"] > 0
+    written = sorted((out / "scenes" / "train").glob("*.png"), key=lambda path: path.name)
+    assert len(written) == many
+    # The second run drew what the first had not: the first scenes are older than the caption it was stopped at.
+    times = [path.stat().st_mtime_ns for path in written]
+    assert times == sorted(times)
+    assert times[0] < times[2] <= (out / "scenes/train/scene_0000002.txt").stat().st_mtime_ns
+
+
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
