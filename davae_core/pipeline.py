@@ -1,4 +1,4 @@
-"""Text to image without ComfyUI, on diffusers' SD3 transformer: the only file here that imports diffusers, when called.
+"""Text to image without ComfyUI, on diffusers' SD3 transformer.
 
 pipeline = load_pipeline("sd3.5-medium/", "davae_sd3.safetensors", adapter="adapter.safetensors")
 images = pipeline.draw(["a lighthouse at dusk"], width=1024, height=1024)
@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from .description import (
     ModelDescription,
     read_file_description,
 )
+from .diffusers_transformer import diffusers_transformer, require_diffusers
 from .files import CheckpointError, read_safetensors, read_shapes
 from .fingerprint import require_same_base
 from .flow import Velocity, sample_euler, shifted_sigmas
@@ -32,7 +32,7 @@ from .merging import merge
 from .presets import SD3
 from .transformer_files import load_transformer
 from .transformer_names import stability_to_diffusers
-from .transformer_sizes import HEAD_WIDTH, transformer_sizes
+from .transformer_sizes import transformer_sizes
 from .widened_model import widen_model
 
 EncodeText = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
@@ -171,24 +171,10 @@ def _widened(base: Path, adapter: Path | None) -> tuple[dict[str, Tensor], Model
 
 
 def _diffusers_model(base: Path, tensors: dict[str, Tensor]) -> nn.Module:
-    diffusers = _diffusers()
     try:
         sizes = transformer_sizes(tensors)
         with torch.device("meta"):
-            model = diffusers.SD3Transformer2DModel(
-                patch_size=sizes.patch,
-                in_channels=sizes.in_channels,
-                out_channels=sizes.out_channels,
-                num_layers=sizes.blocks,
-                attention_head_dim=HEAD_WIDTH,
-                num_attention_heads=sizes.heads,
-                joint_attention_dim=sizes.context_width,
-                caption_projection_dim=sizes.width,
-                pooled_projection_dim=sizes.pooled_width,
-                pos_embed_max_size=sizes.positions,
-                dual_attention_layers=sizes.dual_blocks,
-                qk_norm="rms_norm" if sizes.normed else None,
-            )
+            model = diffusers_transformer(sizes)
         named = stability_to_diffusers(tensors, model.state_dict())
         model.load_state_dict(named, assign=True)
     except (ValueError, RuntimeError) as error:
@@ -214,7 +200,7 @@ def _text_encoders(
         # Many leave T5 out; diffusers wants to be told so again.
         absent = {name: None for name, kind in parts.items() if kind == [None, None]}
         pipeline = (
-            _diffusers()
+            require_diffusers()
             .StableDiffusion3Pipeline.from_pretrained(
                 folder,
                 **{**absent, "transformer": transformer, "vae": None},
@@ -236,13 +222,3 @@ def _text_encoders(
         return context, pooled
 
     return encode
-
-
-def _diffusers() -> Any:
-    try:
-        import diffusers
-    except ImportError as error:
-        raise ImportError(
-            'Text to image outside ComfyUI needs diffusers: pip install "davae[diffusers]".'
-        ) from error
-    return diffusers

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,7 +13,7 @@ from davae_core.description import Advice
 from davae_core.files import CheckpointError, write_safetensors
 from davae_core.fingerprint import base_fingerprint
 
-from .checkpointing import CheckpointFolder, RunState, Trained, load_checkpoint, read_state
+from .checkpointing import CheckpointFolder, RunState, Trained
 from .dit_config import DitTrainingConfig
 from .dit_data import (
     BatchShare,
@@ -33,13 +31,14 @@ from .dit_validation import ValidationPlan, measure_velocity
 from .ema import WeightAverage
 from .encoding import latent_space
 from .errors import TrainingError
-from .interruption import Interruption
 from .latent_cache import LatentCache
+from .loop import run_to, write_summary
 from .losses import Parts
 from .optimizers import build_optimizer
-from .resuming import check_resumable
-from .running import Window, any_process, make_accelerator, progress_bar
-from .tracking import Tracker, write_text
+from .resuming import resume_or_start
+from .run_config import OutputConfig
+from .running import make_accelerator
+from .tracking import Tracker
 from .transformer import build_transformer, checkpoint_transformer, lower_frozen, read_base
 from .yaml_config import flatten
 
@@ -89,72 +88,58 @@ class DitTraining:
         }
         self.checkpoints = CheckpointFolder(self.folder / "checkpoints", config.output.keep)
         self.average = WeightAverage(self.denoiser, config.optimizer.ema)
-        self.state = self._resumed_or_new(caches)
+        self.state = resume_or_start(
+            self.checkpoints,
+            self._fresh_state(caches),
+            self.average,
+            self.parts,
+            frozen_key="model.base",
+            pictures_key="data.caches",
+        )
         objective = FlowObjective(config.loss, self.layout)
         self.stepper = DitStepper(self.accelerator, config, objective, self.parts["model"])
         self.decoder = PictureDecoder(config.model.vae, self.space, self.accelerator.device)
+        self._batches: Iterator[LatentBatch] = iter(())
 
     def run(self, stop_at: int) -> Path | None:
         """Train up to `stop_at` steps; at the configured end write the result."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        tracker = self._tracker()
-        with Interruption() as interruption:
-            try:
-                return self._finish() if self._train(stop_at, tracker, interruption) else None
-            finally:
-                if tracker is not None:
-                    tracker.close()
+        return run_to(self, stop_at)
 
-    def _train(self, stop_at: int, tracker: Tracker | None, interruption: Interruption) -> bool:
-        batches = self._batches(stop_at)
-        window = Window(self.state)
-        output = self.config.output
-        with progress_bar(self.accelerator, output.name, self.state.step, stop_at) as bar:
-            for step in range(self.state.step, stop_at):
-                micro = [next(batches) for _ in range(self.config.train.accumulate)]
-                self._after_step(self.stepper.step(step, micro), window)
-                last = self.state.step == stop_at
-                if self.state.step % output.log_every == 0 or last:
-                    bar.set_postfix(self._log(window, tracker), refresh=False)
-                bar.update()
-                stopping = any_process(self.accelerator, interruption.requested)
-                if stopping or last or self.state.step % output.checkpoint_every == 0:
-                    window.charge_time(self.state)
-                    self._save()
-                if stopping:
-                    break
-                # After the checkpoint: what goes wrong in here must not cost the step.
-                self._look(tracker)
-        if self.state.step < self.config.train.steps:
-            _LOG.info("stopped after step %d; the same command goes on from there", self.state.step)
-            return False
-        return True
+    @property
+    def output(self) -> OutputConfig:
+        """Where and how often is written."""
+        return self.config.output
 
-    def _after_step(self, parts: Parts | None, window: Window) -> None:
-        self.state.step += 1
-        if parts is None:
-            self.state.skipped_steps += 1
-            _LOG.warning("step %d left out: its gradients were not finite", self.state.step)
-            return
-        self.average.update()
-        window.add(parts)
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return self.config.train.steps
 
-    def _log(self, window: Window, tracker: Tracker | None) -> dict[str, str]:
-        window.charge_time(self.state)
-        values = window.means(self.accelerator)
-        window.clear()
-        if tracker is not None:
-            spent = {
-                "learning_rate": self.stepper.optimizer.param_groups[0]["lr"],
-                "samples": self.state.step * self.share.per_step,
-                "cpu_seconds": round(self.state.cpu_seconds, 3),
-                "wall_seconds": round(self.state.wall_seconds, 3),
-                "skipped_steps": self.state.skipped_steps,
-            }
-            tracker.write("train", self.state.step, {**values, **spent})
-        return {name: f"{values[name]:.4f}" for name in ("loss", "detail") if name in values}
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the last step."""
+        return self.stepper.learning_rate
 
-    def _look(self, tracker: Tracker | None) -> None:
+    @property
+    def shown_term(self) -> str:
+        """The loss term that the progress bar shows beside the loss."""
+        return "detail"
+
+    def begin(self, stop_at: int, tracker: Tracker | None) -> None:
+        """Start reading batches for the steps up to `stop_at`."""
+        parts = self.share.parts(self.state.step, stop_at)
+        self._batches = iter(latent_loader(self.batches, parts, self.config.data.workers))
+
+    def advance(self, step: int) -> Parts | None:
+        """Take step `step` (0-based); its loss terms, None when it was left out."""
+        micro = [next(self._batches) for _ in range(self.config.train.accumulate)]
+        return self.stepper.step(step, micro)
+
+    def notes(self) -> dict[str, float]:
+        """Nothing beyond what every log says."""
+        return {}
+
+    def look(self, tracker: Tracker | None) -> None:
         """Validate and draw, with the averaged weights, when it is time."""
         validation, step = self.config.validation, self.state.step
         finished = step == self.config.train.steps
@@ -195,13 +180,12 @@ class DitTraining:
         for name, pictures in self.decoder.pictures(latents).items():
             write_grid(folder / f"step_{self.state.step:08d}_{name}.png", pictures)
 
-    def _finish(self) -> Path:
+    def finish(self, tracker: Tracker | None) -> Path:
+        """Write the result and what it was made with."""
         target = self.folder / f"{self.config.output.name}.safetensors"
         if self.accelerator.is_main_process:
             self.write_result(target)
-            summary = {"config": flatten(self.config), "state": asdict(self.state)}
-            summary["state"].pop("config")
-            write_text(target.with_suffix(".json"), json.dumps(summary, indent=1))
+            write_summary(target.with_suffix(".json"), flatten(self.config), self.state, {})
             _LOG.info("wrote %s", target)
         self.accelerator.wait_for_everyone()
         return target
@@ -257,17 +241,14 @@ class DitTraining:
             sizes=tuple(sides),
         )
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint, with its adapter."""
         self.state.average_updates = self.average.updates
         if self.accelerator.is_main_process:
             saved = self.checkpoints.save(self.state, self.average, self.parts)
             if self.config.model.train == "adapter":
                 self.write_result(saved / f"{self.config.output.name}.safetensors")
         self.accelerator.wait_for_everyone()
-
-    def _batches(self, stop_at: int) -> Iterator[LatentBatch]:
-        parts = self.share.parts(self.state.step, stop_at)
-        return iter(latent_loader(self.batches, parts, self.config.data.workers))
 
     def _build_denoiser(self, base_channels: int) -> Denoiser:
         config = self.config
@@ -327,29 +308,10 @@ class DitTraining:
                     self.share.whole,
                 )
 
-    def _resumed_or_new(self, caches: list[LatentCache]) -> RunState:
-        digest = ",".join(cache.head.pictures[:16] for cache in caches)
-        settings = flatten(self.config)
-        frozen = "" if self.base is None else base_fingerprint(self.base)
-        latest = self.checkpoints.latest()
-        if latest is None:
-            return RunState(
-                samples_per_step=self.share.per_step,
-                pictures=digest,
-                frozen=frozen,
-                config=settings,
-            )
-        check_resumable(
-            read_state(latest), settings, self.share.per_step, frozen, frozen_key="model.base"
+    def _fresh_state(self, caches: list[LatentCache]) -> RunState:
+        return RunState(
+            samples_per_step=self.share.per_step,
+            pictures=",".join(cache.head.pictures[:16] for cache in caches),
+            frozen="" if self.base is None else base_fingerprint(self.base),
+            config=flatten(self.config),
         )
-        state = load_checkpoint(latest, self.average, self.parts)
-        if state.pictures != digest:
-            _LOG.warning("the caches changed since %s: the run goes on with the new ones", latest)
-        _LOG.info("resuming from %s", latest)
-        state.config, state.pictures = settings, digest
-        return state
-
-    def _tracker(self) -> Tracker | None:
-        if not self.accelerator.is_main_process:
-            return None
-        return Tracker(self.folder, self.config.output.tensorboard, self.state.step)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from .config import OptimizerConfig
 from .errors import TrainingError
-from .limits import check_least, check_plain_name, check_range
+from .limits import check_least, check_range
+from .run_config import OptimizerConfig, OutputConfig, TrainConfig
 from .yaml_config import read_config
 
 
@@ -102,22 +102,10 @@ class FlowLossConfig:
 
 
 @dataclass(frozen=True)
-class DitTrainConfig:
-    """Length, batch, precision and speed."""
+class DitTrainConfig(TrainConfig):
+    """Length, batch, precision and speed of stage 2."""
 
-    steps: int = 1000
-    batch_size: int = 4
-    accumulate: int = 1
-    seed: int = 0
-    device: Literal["auto", "cpu"] = "auto"
     precision: Literal["fp32", "bf16"] = "bf16"
-    gradient_checkpointing: bool = False
-    compile: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulate"):
-            check_least(f"train.{name}", getattr(self, name), 1)
-        check_range("train.seed", self.seed, 0, 2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -138,25 +126,11 @@ class DitValidationConfig:
 
 
 @dataclass(frozen=True)
-class DitOutputConfig:
-    """Where everything is written."""
+class DitOutputConfig(OutputConfig):
+    """Where everything of stage 2 is written."""
 
-    folder: str = ""
     name: str = "adapter"
-    checkpoint_every: int = 1000
-    keep: int = 3
-    log_every: int = 10
-    tensorboard: bool = True
     dtype: Literal["fp32", "bf16", "fp16"] = "bf16"
-
-    def __post_init__(self) -> None:
-        if not self.folder:
-            raise TrainingError(
-                "output.folder is missing: name the folder for checkpoints, logs and the result."
-            )
-        check_plain_name("output.name", self.name)
-        for name in ("checkpoint_every", "keep", "log_every"):
-            check_least(f"output.{name}", getattr(self, name), 1)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,11 @@ class DitStepper:
         self.model, self.optimizer = prepare(accelerator, part)
         self._updates = Updates(accelerator, config.optimizer.clip_norm)
 
+    @property
+    def learning_rate(self) -> float:
+        """The first parameter group's rate in the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
     def step(self, step: int, batches: Sequence[LatentBatch]) -> Parts | None:
         """Step `step` (0-based) on one micro-batch per element; the loss terms, averaged, detached.
 

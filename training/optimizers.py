@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .config import OptimizerConfig
+from .run_config import OptimizerConfig
 
 # Quintic Newton-Schulz coefficients of K. Jordan's Muon: steepest at zero, singular values end near 1.
 _QUINTIC = (3.4445, -4.7750, 2.0315)

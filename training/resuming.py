@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
-from .checkpointing import RunState
+from .checkpointing import CheckpointFolder, RunState, Trained, load_checkpoint, read_state
+from .ema import WeightAverage
 from .errors import TrainingError
 
+_LOG = logging.getLogger(__name__)
 _FREE_SECTIONS = ("output.", "validation.")
 _FREE_KEYS = frozenset(
     {
@@ -48,3 +52,34 @@ def check_resumable(
             f"This run takes {samples_per_step} samples per step, but the checkpoint of step {state.step} was trained "
             f"with {state.samples_per_step}: start as many processes as before, or choose another output.folder."
         )
+
+
+def resume_or_start(
+    checkpoints: CheckpointFolder,
+    fresh: RunState,
+    average: WeightAverage,
+    parts: Mapping[str, Trained],
+    frozen_key: str,
+    pictures_key: str,
+) -> RunState:
+    """The latest checkpoint loaded in place and its state, or `fresh` when there is none.
+
+    `frozen_key` and `pictures_key` are the settings that name the frozen weights' file and the pictures. Raises
+    TrainingError or CheckpointError, one sentence, when the checkpoint is damaged or was started with other settings.
+    """
+    latest = checkpoints.latest()
+    if latest is None:
+        return fresh
+    check_resumable(
+        read_state(latest), fresh.config, fresh.samples_per_step, fresh.frozen, frozen_key
+    )
+    state = load_checkpoint(latest, average, parts)
+    if state.pictures != fresh.pictures:
+        _LOG.warning(
+            "the pictures in %s changed since %s: the run goes on with the new ones",
+            pictures_key,
+            latest,
+        )
+    _LOG.info("resuming from %s", latest)
+    state.config, state.pictures, state.frozen = fresh.config, fresh.pictures, fresh.frozen
+    return state

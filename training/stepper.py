@@ -51,6 +51,11 @@ class Stepper:
             self.critic, self.critic_optimizer = prepare(accelerator, discriminator)
         self._updates = Updates(accelerator, config.optimizer.clip_norm)
 
+    @property
+    def learning_rate(self) -> float:
+        """The first parameter group's rate in the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
     def step(self, step: int, batches: Sequence[Batch]) -> Parts | None:
         """Step `step` (0-based) on one micro-batch per element; the unweighted loss terms, averaged, detached.
 

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import SD3Transformer2DModel
 from peft import LoraConfig as PeftLoraConfig
 from peft import inject_adapter_in_model
 from torch import Tensor, nn
 
+from davae_core.diffusers_transformer import diffusers_transformer
 from davae_core.files import CheckpointError
 from davae_core.transformer_files import load_transformer
 from davae_core.transformer_names import stability_to_diffusers
-from davae_core.transformer_sizes import HEAD_WIDTH, TransformerSizes, transformer_sizes
+from davae_core.transformer_sizes import TransformerSizes, transformer_sizes
 
 from .dit_config import DitModelConfig, LoraConfig
 from .edges import EMBEDDER, HEAD, split_edges
@@ -67,7 +67,7 @@ def build_transformer(
     """
     if sizes is None:
         sizes = new_sizes(config, channels) if base is None else transformer_sizes(base)
-    model = from_sizes(sizes)
+    model = diffusers_transformer(sizes)
     if base is None:
         start_from_nothing(model)
     else:
@@ -81,26 +81,6 @@ def build_transformer(
     if detail_channels:
         split_edges(model, detail_channels, config.zero_init)
     mark_trainable(model, config, bool(detail_channels))
-    return model
-
-
-def from_sizes(sizes: TransformerSizes) -> nn.Module:
-    """A fresh model of these sizes, on the current default device."""
-    model: nn.Module = SD3Transformer2DModel(  # type: ignore[assignment, no-untyped-call]
-        sample_size=sizes.positions * sizes.patch,
-        patch_size=sizes.patch,
-        in_channels=sizes.in_channels,
-        out_channels=sizes.out_channels,
-        num_layers=sizes.blocks,
-        attention_head_dim=HEAD_WIDTH,
-        num_attention_heads=sizes.heads,
-        joint_attention_dim=sizes.context_width,
-        caption_projection_dim=sizes.width,
-        pooled_projection_dim=sizes.pooled_width,
-        pos_embed_max_size=sizes.positions,
-        dual_attention_layers=sizes.dual_blocks,
-        qk_norm="rms_norm" if sizes.normed else None,
-    )
     return model
 
 

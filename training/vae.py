@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -14,7 +12,7 @@ from accelerate.utils import gather_object
 
 from davae_core.files import tensor_hash
 
-from .checkpointing import CheckpointFolder, RunState, Trained, load_checkpoint, read_state
+from .checkpointing import CheckpointFolder, RunState, Trained
 from .config import VaeTrainingConfig
 from .data import Batch, CropDataset, Share, check_whole, crop_loader, leading_crops
 from .discriminator import build_discriminator
@@ -23,14 +21,15 @@ from .errors import TrainingError
 from .export import export_trained
 from .fitting import fit_codec
 from .folders import check_apart
-from .interruption import Interruption
+from .loop import run_to, write_summary
 from .losses import Parts
 from .memory import checkpoint_blocks
 from .optimizers import build_discriminator_optimizer, build_optimizer
 from .perceptual import build_perceptual
 from .pictures import Unreadable, folders_digest, scan_folders
-from .resuming import check_resumable
-from .running import Window, any_process, make_accelerator, progress_bar
+from .resuming import resume_or_start
+from .run_config import OutputConfig
+from .running import any_process, make_accelerator
 from .stepper import Stepper
 from .tracking import Tracker, write_text
 from .trainees import DetailTrainee, build_trainee
@@ -77,7 +76,14 @@ class VaeTraining:
             self.accelerator.num_processes,
         )
         self.average = WeightAverage(self.trainee, config.optimizer.ema)
-        self.state = self._resumed_or_new()
+        self.state = resume_or_start(
+            self.checkpoints,
+            self._fresh_state(),
+            self.average,
+            self.parts,
+            frozen_key="model.base_vae",
+            pictures_key="data.train",
+        )
         self.stepper = Stepper(
             self.accelerator,
             config,
@@ -86,73 +92,51 @@ class VaeTraining:
             build_perceptual(config.loss.perceptual, self.accelerator.device),
         )
         self._restore_scaler()
+        self._batches: Iterator[Batch] = iter(())
 
     def run(self, stop_at: int) -> Path | None:
         """Train up to `stop_at` steps; at the configured end measure, validate and export."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        tracker = self._tracker()
-        with Interruption() as interruption:
-            try:
-                finished = self._train(stop_at, tracker, interruption)
-                return self._finish(tracker) if finished else None
-            finally:
-                if tracker is not None:
-                    tracker.close()
+        return run_to(self, stop_at)
 
-    def _train(self, stop_at: int, tracker: Tracker | None, interruption: Interruption) -> bool:
+    @property
+    def output(self) -> OutputConfig:
+        """Where and how often is written."""
+        return self.config.output
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return self.config.train.steps
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the last step."""
+        return self.stepper.learning_rate
+
+    @property
+    def shown_term(self) -> str:
+        """The loss term that the progress bar shows beside the loss."""
+        return "l1"
+
+    def begin(self, stop_at: int, tracker: Tracker | None) -> None:
+        """Make up for a validation that was missed, and start reading crops for the steps up to `stop_at`."""
         self._validate_if_missed(tracker)
-        batches = self._batches(stop_at)
-        window = Window(self.state)
-        bar = progress_bar(self.accelerator, self.config.output.name, self.state.step, stop_at)
-        with bar:
-            for step in range(self.state.step, stop_at):
-                micro = [self._noted(next(batches)) for _ in range(self.config.train.accumulate)]
-                parts = self.stepper.step(step, micro)
-                self._after_step(parts, window)
-                if (
-                    self.state.step % self.config.output.log_every == 0
-                    or self.state.step == stop_at
-                ):
-                    bar.set_postfix(self._log(window, tracker), refresh=False)
-                bar.update()
-                stopping = any_process(self.accelerator, interruption.requested)
-                if stopping or self.state.step == stop_at or self._checkpoint_due():
-                    window.charge_time(self.state)
-                    self._save()
-                if stopping:
-                    break
-                # After the checkpoint: what goes wrong in here must not cost the step.
-                if self._validation_due():
-                    self._validate(tracker)
-        if self.state.step < self.config.train.steps:
-            _LOG.info("stopped after step %d; the same command goes on from there", self.state.step)
-            return False
-        return True
+        numbers = self.share.batches(self.state.step, stop_at)
+        self._batches = iter(crop_loader(self.dataset, numbers, self.config.data.workers))
 
-    def _after_step(self, parts: Parts | None, window: Window) -> None:
-        self.state.step += 1
-        if parts is None:
-            self.state.skipped_steps += 1
-            _LOG.warning("step %d left out: its gradients were not finite", self.state.step)
-            return
-        self.average.update()
-        window.add(parts)
+    def advance(self, step: int) -> Parts | None:
+        """Take step `step` (0-based); its loss terms, None when it was left out."""
+        micro = [self._noted(next(self._batches)) for _ in range(self.config.train.accumulate)]
+        return self.stepper.step(step, micro)
 
-    def _log(self, window: Window, tracker: Tracker | None) -> dict[str, str]:
-        window.charge_time(self.state)
-        values = window.means(self.accelerator)
-        window.clear()
-        if tracker is not None:
-            spent = {
-                "learning_rate": self.stepper.optimizer.param_groups[0]["lr"],
-                "samples": self.state.step * self.share.per_step,
-                "cpu_seconds": round(self.state.cpu_seconds, 3),
-                "wall_seconds": round(self.state.wall_seconds, 3),
-                "unreadable_pictures": len(self.state.unreadable),
-                "skipped_steps": self.state.skipped_steps,
-            }
-            tracker.write("train", self.state.step, {**values, **spent})
-        return {name: f"{values[name]:.4f}" for name in ("loss", "l1") if name in values}
+    def notes(self) -> dict[str, float]:
+        """How many pictures could not be read."""
+        return {"unreadable_pictures": len(self.state.unreadable)}
+
+    def look(self, tracker: Tracker | None) -> None:
+        """Validate with the averaged weights, when it is time."""
+        if self._validation_due():
+            self._validate(tracker)
 
     def _validation_due(self) -> bool:
         step = self.state.step
@@ -187,7 +171,8 @@ class VaeTraining:
             spent = {"pictures": len(rows), "cpu_seconds": round(time.process_time() - started, 3)}
             tracker.write("validation", self.state.step, {**means(rows), **spent})
 
-    def _finish(self, tracker: Tracker | None) -> Path:
+    def finish(self, tracker: Tracker | None) -> Path:
+        """Write the codec with the averaged weights, what was measured of it and what it was made with."""
         target = self.folder / f"{self.config.output.name}.safetensors"
         if self.accelerator.is_main_process:
             self.trainee.eval()
@@ -195,25 +180,16 @@ class VaeTraining:
                 measured = export_trained(
                     self.trainee, self.config, self.dataset, target, self.accelerator.device
                 )
-            self._write_summary(measured)
+            summary = self.folder / f"{self.config.output.name}.json"
+            write_summary(summary, flatten(self.config), self.state, {"measured": measured})
             if tracker is not None:
                 tracker.replace("export", self.state.step, measured)
             _LOG.info("wrote %s", target)
         self.accelerator.wait_for_everyone()
         return target
 
-    def _write_summary(self, measured: dict[str, object]) -> None:
-        summary = {
-            "config": flatten(self.config),
-            "measured": measured,
-            "state": asdict(self.state),
-        }
-        summary["state"].pop("config")
-        text = json.dumps(summary, indent=1)
-        path = self.folder / f"{self.config.output.name}.json"
-        write_text(path, text)
-
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint, and the list of unreadable pictures."""
         self.state.average_updates = self.average.updates
         self._gather_unreadable()
         if self.accelerator.scaler is not None:
@@ -236,13 +212,6 @@ class VaeTraining:
         )
         path = self.folder / "unreadable_pictures.tsv"
         write_text(path, text)
-
-    def _checkpoint_due(self) -> bool:
-        return self.state.step % self.config.output.checkpoint_every == 0
-
-    def _batches(self, stop_at: int) -> Iterator[Batch]:
-        numbers = self.share.batches(self.state.step, stop_at)
-        return iter(crop_loader(self.dataset, numbers, self.config.data.workers))
 
     def _noted(self, batch: Batch) -> Batch:
         check_whole(batch, self.share.size)
@@ -296,35 +265,17 @@ class VaeTraining:
                 trainee.detail_learned,
             )
 
-    def _resumed_or_new(self) -> RunState:
-        digest, settings = folders_digest(self.folders), flatten(self.config)
-        latest = self.checkpoints.latest()
-        if latest is None:
-            return RunState(
-                samples_per_step=self.share.per_step,
-                pictures=digest,
-                frozen=self.frozen,
-                config=settings,
-            )
-        check_resumable(read_state(latest), settings, self.share.per_step, self.frozen)
-        state = load_checkpoint(latest, self.average, self.parts)
-        if state.pictures != digest:
-            _LOG.warning(
-                "the pictures in data.train changed since %s: the run goes on with the new ones",
-                latest,
-            )
-        _LOG.info("resuming from %s", latest)
-        state.config, state.pictures, state.frozen = settings, digest, self.frozen
-        return state
+    def _fresh_state(self) -> RunState:
+        return RunState(
+            samples_per_step=self.share.per_step,
+            pictures=folders_digest(self.folders),
+            frozen=self.frozen,
+            config=flatten(self.config),
+        )
 
     def _restore_scaler(self) -> None:
         if self.accelerator.scaler is not None and self.state.scaler:
             self.accelerator.scaler.load_state_dict(self.state.scaler)
-
-    def _tracker(self) -> Tracker | None:
-        if not self.accelerator.is_main_process:
-            return None
-        return Tracker(self.folder, self.config.output.tensorboard, self.state.step)
 
 
 def _check_crop(crop: int, multiple: int) -> None:

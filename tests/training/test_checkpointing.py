@@ -13,10 +13,10 @@ from training.checkpointing import (
     load_checkpoint,
     read_state,
 )
-from training.config import OptimizerConfig
 from training.ema import WeightAverage
 from training.errors import TrainingError
 from training.optimizers import build_optimizer
+from training.run_config import OptimizerConfig
 
 
 def trained(seed: int, steps: int = 3) -> tuple[Trained, WeightAverage]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from davae_core.adapter import read_adapter
+from davae_core.diffusers_transformer import diffusers_transformer
 from davae_core.files import read_safetensors, write_safetensors
 from davae_core.fingerprint import same_base
 from davae_core.latent_files import encoding_hash
@@ -20,7 +21,6 @@ from training.dit import DitTraining, train_dit
 from training.errors import TrainingError
 from training.latent_cache import read_head, write_head
 from training.tracking import read_log
-from training.transformer import from_sizes
 
 
 def dit_path(config):
@@ -61,7 +61,7 @@ def test_the_merged_adapter_gives_the_trained_velocity(dit_config, base_transfor
     written = training.run(4)
     base = load_transformer(base_transformer)
     merged = dict(merge(base, read_adapter(written)))
-    model = from_sizes(transformer_sizes(merged)).eval()
+    model = diffusers_transformer(transformer_sizes(merged)).eval()
     model.load_state_dict(stability_to_diffusers(merged, model.state_dict()))
     torch.manual_seed(0)
     inputs = {

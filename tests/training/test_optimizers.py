@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch import nn
 
-from training.config import OptimizerConfig
 from training.optimizers import (
     MuonAdamW,
     build_discriminator_optimizer,
@@ -10,6 +9,7 @@ from training.optimizers import (
     orthogonalise,
     set_learning_rates,
 )
+from training.run_config import OptimizerConfig
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 72), (2, 72, 8), (1, 16, 16)])
