@@ -16,6 +16,7 @@ from davae_core.files import CheckpointError, read_safetensors, write_safetensor
 
 from .ema import WeightAverage
 from .errors import TrainingError
+from .sharding import gather, spread_like
 
 _STATE = "state.json"
 _DIGITS = 8
@@ -71,12 +72,31 @@ class Trained:
         """Take back what `weights` and `optimizer_tensors` gave. Raises KeyError for another model's."""
         by_name = {name: value for value, name in self.names().items()}
         for name, value in by_name.items():
-            value.copy_(weights[name])
+            value.copy_(spread_like(weights[name], value))
         for name, tensor in optimizer_tensors.items():
             owner, _, key = name.rpartition("/")
             value = by_name[owner]
-            place = torch.device("cpu") if tensor.ndim == 0 else value.device
-            self.optimizer.state[value][key] = tensor.to(place)
+            # Step counters stay on the CPU.
+            placed = tensor.cpu() if tensor.ndim == 0 else spread_like(tensor, value)
+            self.optimizer.state[value][key] = placed
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The tensors of a checkpoint, whole: weights and optimizer states by part, and the averages."""
+
+    weights: dict[str, dict[str, Tensor]]
+    optimizers: dict[str, dict[str, Tensor]]
+    average: dict[str, Tensor]
+
+
+def collect(average: WeightAverage, parts: Mapping[str, Trained], keep: bool = True) -> Contents:
+    """What a checkpoint holds now, or where `keep` is false empty; sharded processes must all call this together."""
+    return Contents(
+        {name: gather(part.weights(), keep) for name, part in parts.items()},
+        {name: gather(part.optimizer_tensors(), keep) for name, part in parts.items()},
+        gather(average.means, keep),
+    )
 
 
 class CheckpointFolder:
@@ -90,7 +110,7 @@ class CheckpointFolder:
         found = self._complete()
         return found[-1] if found else None
 
-    def save(self, state: RunState, average: WeightAverage, parts: Mapping[str, Trained]) -> Path:
+    def save(self, state: RunState, contents: Contents) -> Path:
         """Write a checkpoint, then drop the oldest beyond the limit.
 
         Raises TrainingError when it cannot be written; earlier checkpoints stay.
@@ -100,7 +120,7 @@ class CheckpointFolder:
         try:
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir(parents=True)
-            _write(beside, state, average, parts)
+            _write(beside, state, contents)
             if target.exists():
                 shutil.rmtree(target)
             beside.rename(target)
@@ -148,7 +168,7 @@ def load_checkpoint(
             part.load(weights, _read_optimizer(checkpoint / f"{name}_optimizer.safetensors"))
         means, _ = read_safetensors(checkpoint / "average.safetensors")
         for name, mean in average.means.items():
-            mean.copy_(means[name])
+            mean.copy_(spread_like(means[name], mean))
     except (KeyError, RuntimeError) as error:
         raise TrainingError(
             f"The checkpoint {checkpoint} belongs to another model ({error}): choose another output.folder."
@@ -161,15 +181,13 @@ def _read_optimizer(path: Path) -> dict[str, Tensor]:
     return read_safetensors(path)[0] if path.is_file() else {}
 
 
-def _write(
-    folder: Path, state: RunState, average: WeightAverage, parts: Mapping[str, Trained]
-) -> None:
-    for name, part in parts.items():
-        write_safetensors(folder / f"{name}.safetensors", part.weights(), {})
+def _write(folder: Path, state: RunState, contents: Contents) -> None:
+    for name, weights in contents.weights.items():
+        write_safetensors(folder / f"{name}.safetensors", weights, {})
         # A discriminator that has not started has no optimizer state, and safetensors no empty file.
-        if moments := part.optimizer_tensors():
+        if moments := contents.optimizers[name]:
             write_safetensors(folder / f"{name}_optimizer.safetensors", moments, {})
-    write_safetensors(folder / "average.safetensors", average.means, {})
+    write_safetensors(folder / "average.safetensors", contents.average, {})
     state.files = sorted(path.name for path in folder.iterdir())
     (folder / _STATE).write_text(json.dumps(vars(state), indent=1), encoding="utf-8")
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from davae_core.adapter import write_adapter
 from davae_core.description import Advice
 from davae_core.files import CheckpointError, write_safetensors
 from davae_core.fingerprint import base_fingerprint
 
-from .checkpointing import CheckpointFolder, RunState, Trained
+from .checkpointing import CheckpointFolder, Contents, RunState, Trained, collect
 from .dit_config import DitTrainingConfig
 from .dit_data import (
     BatchShare,
@@ -38,6 +39,7 @@ from .optimizers import build_optimizer
 from .resuming import resume_or_start
 from .run_config import OutputConfig
 from .running import make_accelerator
+from .sharding import gather, release, shard, sharding_wanted
 from .tracking import Tracker
 from .transformer import build_transformer, checkpoint_transformer, lower_frozen, read_base
 from .yaml_config import flatten
@@ -63,6 +65,7 @@ class DitTraining:
         self.config = config
         self.folder = Path(config.output.folder).expanduser()
         self.accelerator = make_accelerator(config.train.device, config.train.precision)
+        self.sharded = sharding_wanted(self.accelerator)
         torch.manual_seed(config.train.seed)
         caches = open_caches(config.data.caches, config.data.in_memory)
         self.space = caches[0].head.space
@@ -156,8 +159,10 @@ class DitTraining:
                 )
                 if tracker is not None:
                     tracker.write("validation", step, found)
-            if draw and self.accelerator.is_main_process:
+            # Sharded processes must compute together; otherwise the main one draws alone.
+            if draw and (self.sharded or self.accelerator.is_main_process):
                 self._draw(self.folder / "pictures")
+            release(self.denoiser)
         self.denoiser.train()
         self.accelerator.wait_for_everyone()
 
@@ -177,51 +182,68 @@ class DitTraining:
                 plan,
                 self.accelerator.device,
             )
+        if not self.accelerator.is_main_process:
+            return
         for name, pictures in self.decoder.pictures(latents).items():
             write_grid(folder / f"step_{self.state.step:08d}_{name}.png", pictures)
 
     def finish(self, tracker: Tracker | None) -> Path:
         """Write the result and what it was made with."""
         target = self.folder / f"{self.config.output.name}.safetensors"
+        contents = collect(self.average, self.parts, self.accelerator.is_main_process)
+        untrained = self._untrained()
         if self.accelerator.is_main_process:
-            self.write_result(target)
+            self._write_result(target, contents, untrained)
             write_summary(target.with_suffix(".json"), flatten(self.config), self.state, {})
             _LOG.info("wrote %s", target)
         self.accelerator.wait_for_everyone()
         return target
 
-    def write_result(self, target: Path) -> None:
-        """Write the averaged weights to `target` and, for an adapter, the live ones beside it as `<name>_live`.
-
-        Raises TrainingError when they cannot be written.
-        """
-        try:
-            self._write_weights(target, live=False)
+    def save(self) -> None:
+        """Write a checkpoint, with its adapter."""
+        self.state.average_updates = self.average.updates
+        contents = collect(self.average, self.parts, self.accelerator.is_main_process)
+        untrained = self._untrained() if self.config.model.train == "adapter" else {}
+        if self.accelerator.is_main_process:
+            saved = self.checkpoints.save(self.state, contents)
             if self.config.model.train == "adapter":
-                self._write_weights(target.with_stem(f"{target.stem}_live"), live=True)
+                target = saved / f"{self.config.output.name}.safetensors"
+                self._write_result(target, contents, untrained)
+        self.accelerator.wait_for_everyone()
+
+    def _untrained(self) -> dict[str, Tensor]:
+        """What a result holds beside trained weights: for an adapter the edges, else everything; main process only."""
+        trained, adapter = self.parts["model"].weights(), self.config.model.train == "adapter"
+        wanted = {
+            name: tensor
+            for name, tensor in self.denoiser.state_dict().items()
+            if name not in trained
+            and (not adapter or ".pos_embed.proj." in name or ".proj_out." in name)
+        }
+        return gather(wanted, self.accelerator.is_main_process)
+
+    def _write_result(self, target: Path, contents: Contents, untrained: dict[str, Tensor]) -> None:
+        """Write the averaged weights to `target` and, for an adapter, the live ones beside it as `<name>_live`."""
+        live = {**untrained, **contents.weights["model"]}
+        try:
+            self._write_weights(target, {**live, **contents.average})
+            if self.config.model.train == "adapter":
+                self._write_weights(target.with_stem(f"{target.stem}_live"), live)
         except CheckpointError as error:
             raise TrainingError(
                 f"{error} The checkpoints are untouched; run the same command again."
             ) from error
 
-    def _write_weights(self, target: Path, live: bool) -> None:
-        trained = self.parts["model"].weights()
-        weights = trained if live else {**trained, **self.average.means}
+    def _write_weights(self, target: Path, weights: dict[str, Tensor]) -> None:
         config, dtype = self.config, DTYPES[self.config.output.dtype]
         if config.model.train == "full":
-            whole = {**self.denoiser.state_dict(), **weights}
-            write_safetensors(target, whole_transformer(whole, dtype), {})
+            write_safetensors(target, whole_transformer(weights, dtype), {})
             return
         assert self.base is not None and self.layout is not None
-        edges = {
-            name: tensor
-            for name, tensor in self.denoiser.state_dict().items()
-            if ".pos_embed.proj." in name or ".proj_out." in name
-        }
         lora = config.model.lora
         parents = {"base": base_fingerprint(self.base), "vae": self.space.vae_hash}
         adapter = adapter_of(
-            {**edges, **weights},
+            weights,
             self.base,
             self.layout,
             lora.alpha / lora.rank,
@@ -241,15 +263,6 @@ class DitTraining:
             sizes=tuple(sides),
         )
 
-    def save(self) -> None:
-        """Write a checkpoint, with its adapter."""
-        self.state.average_updates = self.average.updates
-        if self.accelerator.is_main_process:
-            saved = self.checkpoints.save(self.state, self.average, self.parts)
-            if self.config.model.train == "adapter":
-                self.write_result(saved / f"{self.config.output.name}.safetensors")
-        self.accelerator.wait_for_everyone()
-
     def _build_denoiser(self, base_channels: int) -> Denoiser:
         config = self.config
         detail_channels = 0 if self.layout is None else self.layout.detail_channels
@@ -265,7 +278,15 @@ class DitTraining:
             lower_frozen(transformer, torch.bfloat16)
         denoiser = Denoiser(transformer)
         self._check_text(denoiser.pooled_width)
-        denoiser.to(self.accelerator.device)
+        if self.sharded:
+            _check_sharded(config)
+            shard(
+                self.accelerator,
+                denoiser,
+                transformer.get_submodule("transformer_blocks").children(),
+            )
+        else:
+            denoiser.to(self.accelerator.device)
         if config.train.compile:
             denoiser.compile()
         return denoiser
@@ -314,4 +335,17 @@ class DitTraining:
             pictures=",".join(cache.head.pictures[:16] for cache in caches),
             frozen="" if self.base is None else base_fingerprint(self.base),
             config=flatten(self.config),
+        )
+
+
+def _check_sharded(config: DitTrainingConfig) -> None:
+    if config.optimizer.kind == "muon":
+        raise TrainingError(
+            "optimizer.kind is muon, which turns whole matrices, but FSDP leaves each process a part of them: set it "
+            "to adamw, or launch with configs/accelerate/ddp.yaml."
+        )
+    if config.train.compile:
+        raise TrainingError(
+            "train.compile cannot be combined with FSDP here: set it to false, or launch with "
+            "configs/accelerate/ddp.yaml."
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -17,7 +16,7 @@ from .dit_model import Denoiser, FlowObjective
 from .losses import Parts
 from .optimizers import set_learning_rates
 from .schedule import cosine_factor
-from .updates import Updates, prepare
+from .updates import Updates, prepare, synchronised
 
 
 class DitStepper:
@@ -63,8 +62,10 @@ class DitStepper:
         noise, sigma = noise_and_levels(self.config.train.seed, batch, self.config.loss)
         latents, noise, sigma = batch.latents.to(device), noise.to(device), sigma.to(device)
         context, pooled = self.denoiser.under(batch.text.to(device))
-        with nullcontext() if last else self.accelerator.no_sync(self.model):
-            velocity = self.model(add_noise(latents, noise, sigma), sigma, context, pooled)
+        with synchronised(self.accelerator, self.model, last):
+            # accelerate's own wrapper computes in this precision anyhow; a sharded model has none.
+            with self.accelerator.autocast():
+                velocity = self.model(add_noise(latents, noise, sigma), sigma, context, pooled)
             parts = self.objective.parts(velocity, latents, noise, sigma, step)
             self.accelerator.backward(parts["loss"] / self.config.train.accumulate)
         return {name: part.detach() for name, part in parts.items()}

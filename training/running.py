@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env
 from tqdm import tqdm
 
 from .checkpointing import RunState
@@ -57,7 +57,12 @@ class Window:
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:
-    """accelerate for this process. Raises TrainingError for fp16 without a GPU."""
+    """accelerate for this process. Raises TrainingError for fp16 without a GPU, and for DeepSpeed."""
+    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
+        raise TrainingError(
+            "The accelerate configuration asks for DeepSpeed, which would replace the optimizer that checkpoints hold: "
+            "launch with configs/accelerate/fsdp.yaml, which shards as much."
+        )
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     if precision == "fp16" and on_cpu:
         raise TrainingError("train.precision is fp16, which needs a GPU: set it to bf16 or fp32.")

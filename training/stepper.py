@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -25,7 +24,7 @@ from .optimizers import set_learning_rates
 from .randomness import keep_mask, sample_noise
 from .schedule import cosine_factor
 from .trainees import Forward, Trainee
-from .updates import Updates, prepare
+from .updates import Updates, prepare, synchronised
 
 
 class Stepper:
@@ -88,13 +87,13 @@ class Stepper:
         seed = self.config.train.seed
         noise = sample_noise(seed, batch.numbers, self.noise_shape).to(images)
         keep = keep_mask(seed, batch.numbers, self.config.model.detail_dropout).to(images)
-        with self._synchronised(self.model, last):
+        with synchronised(self.accelerator, self.model, last):
             outputs: Forward = self.model(images, noise, keep)
             total, parts = self._generator_total(outputs, step)
             self.accelerator.backward(total / self.config.train.accumulate)
         if self._gan_active(step):
             assert self.critic is not None
-            with self._synchronised(self.critic, last):
+            with synchronised(self.accelerator, self.critic, last):
                 parts["discriminator"] = self._backward_critic(outputs)
         return {name: part.detach() for name, part in parts.items()}
 
@@ -156,6 +155,3 @@ class Stepper:
 
     def _averaged(self, gradient: Tensor) -> Tensor:
         return self.accelerator.reduce(gradient, reduction="mean")  # type: ignore[no-any-return]
-
-    def _synchronised(self, module: nn.Module, last: bool) -> AbstractContextManager[None]:
-        return nullcontext() if last else self.accelerator.no_sync(module)

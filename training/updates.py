@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from .checkpointing import Trained
 from .errors import TrainingError
+from .sharding import whole
 
 _MOST_BAD_STEPS = 10
 
@@ -25,7 +28,7 @@ class Updates:
     def clipped_norm(self, module: nn.Module) -> Tensor:
         """The norm of the module's gradients before they are clipped."""
         norm = self._accelerator.clip_grad_norm_(module.parameters(), self._most)
-        return norm.detach() if isinstance(norm, Tensor) else torch.tensor(norm)
+        return whole(norm.detach()) if isinstance(norm, Tensor) else torch.tensor(norm)
 
     def apply(
         self,
@@ -54,7 +57,19 @@ class Updates:
 
 
 def prepare(accelerator: Accelerator, part: Trained) -> tuple[nn.Module, AcceleratedOptimizer]:
-    """A trained part wrapped for the processes of the run."""
+    """A trained part wrapped for the processes of the run; a sharded one needs no wrapper."""
+    sharded = isinstance(part.module, FSDPModule)
+    model = part.module if sharded else accelerator.prepare_model(part.module)
     # Without placement: accelerate would move and cast the optimizer's step counters, which stay integers on the CPU.
-    model = accelerator.prepare_model(part.module)
     return model, accelerator.prepare_optimizer(part.optimizer, device_placement=False)
+
+
+@contextmanager
+def synchronised(accelerator: Accelerator, model: nn.Module, last: bool) -> Iterator[None]:
+    """Processes exchange the gradients of the backward pass in here if it is the step's `last`."""
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(last)
+        yield
+        return
+    with nullcontext() if last else accelerator.no_sync(model):
+        yield

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from davae_core.files import tensor_hash
 
-from .checkpointing import CheckpointFolder, RunState, Trained
+from .checkpointing import CheckpointFolder, RunState, Trained, collect
 from .config import VaeTrainingConfig
 from .data import Batch, CropDataset, Share, check_whole, crop_loader, leading_crops
 from .discriminator import build_discriminator
@@ -30,6 +31,7 @@ from .pictures import Unreadable, folders_digest, scan_folders
 from .resuming import resume_or_start
 from .run_config import OutputConfig
 from .running import any_process, make_accelerator
+from .sharding import sharding_wanted
 from .stepper import Stepper
 from .tracking import Tracker, write_text
 from .trainees import DetailTrainee, build_trainee
@@ -58,6 +60,7 @@ class VaeTraining:
         self.config = config
         self.folder = Path(config.output.folder).expanduser()
         self.accelerator = make_accelerator(config.train.device, config.train.precision)
+        _check_launch(self.accelerator)
         torch.manual_seed(config.train.seed)
         check_apart(config.data.train, config.validation.folders, config.output.folder)
         self.folders = scan_folders(config.data.train, "data.train")
@@ -195,7 +198,7 @@ class VaeTraining:
         if self.accelerator.scaler is not None:
             self.state.scaler = self.accelerator.scaler.state_dict()
         if self.accelerator.is_main_process:
-            self.checkpoints.save(self.state, self.average, self.parts)
+            self.checkpoints.save(self.state, collect(self.average, self.parts))
             self._write_unreadable()
         self.accelerator.wait_for_everyone()
 
@@ -276,6 +279,14 @@ class VaeTraining:
     def _restore_scaler(self) -> None:
         if self.accelerator.scaler is not None and self.state.scaler:
             self.accelerator.scaler.load_state_dict(self.state.scaler)
+
+
+def _check_launch(accelerator: Accelerator) -> None:
+    if sharding_wanted(accelerator):
+        raise TrainingError(
+            "The accelerate configuration asks for FSDP, but stage 1 keeps its weights whole: launch it with "
+            "configs/accelerate/ddp.yaml."
+        )
 
 
 def _check_crop(crop: int, multiple: int) -> None:

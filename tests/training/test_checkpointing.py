@@ -10,6 +10,7 @@ from training.checkpointing import (
     CheckpointFolder,
     RunState,
     Trained,
+    collect,
     load_checkpoint,
     read_state,
 )
@@ -40,7 +41,7 @@ def advance(part: Trained, average: WeightAverage) -> None:
 def test_a_loaded_checkpoint_goes_on_bit_for_bit(tmp_path: Path) -> None:
     part, average = trained(0)
     folder = CheckpointFolder(tmp_path, keep=2)
-    path = folder.save(RunState(step=3, average_updates=3), average, {"model": part})
+    path = folder.save(RunState(step=3, average_updates=3), collect(average, {"model": part}))
     other, other_average = trained(1)
     state = load_checkpoint(path, other_average, {"model": other})
     assert (state.step, other_average.updates) == (3, 3)
@@ -57,7 +58,7 @@ def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     part, average = trained(0)
     folder = CheckpointFolder(tmp_path / "checkpoints", keep=2)
     for step in (5, 10, 100, 20000):
-        folder.save(RunState(step=step), average, {"model": part})
+        folder.save(RunState(step=step), collect(average, {"model": part}))
     assert sorted(path.name for path in folder.folder.iterdir()) == [
         "step_00000100",
         "step_00020000",
@@ -68,7 +69,7 @@ def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
 def test_a_folder_that_was_not_finished_is_no_checkpoint(tmp_path: Path) -> None:
     part, average = trained(0)
     folder = CheckpointFolder(tmp_path, keep=2)
-    whole = folder.save(RunState(step=1), average, {"model": part})
+    whole = folder.save(RunState(step=1), collect(average, {"model": part}))
     (tmp_path / ".step_00000002.part").mkdir()
     (tmp_path / "step_00000003").mkdir()
     assert folder.latest() == whole
@@ -80,7 +81,9 @@ def test_no_checkpoint_is_none(tmp_path: Path) -> None:
 
 def test_damaged_checkpoints_are_refused_in_a_sentence(tmp_path: Path) -> None:
     part, average = trained(0)
-    path = CheckpointFolder(tmp_path, keep=1).save(RunState(step=1), average, {"model": part})
+    path = CheckpointFolder(tmp_path, keep=1).save(
+        RunState(step=1), collect(average, {"model": part})
+    )
     weights = path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-8])
     with pytest.raises(CheckpointError, match="cut short"):
@@ -93,7 +96,9 @@ def test_damaged_checkpoints_are_refused_in_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["model_optimizer.safetensors", "average.safetensors"])
 def test_a_missing_file_is_damage(tmp_path: Path, name: str) -> None:
     part, average = trained(0)
-    path = CheckpointFolder(tmp_path, keep=1).save(RunState(step=1), average, {"model": part})
+    path = CheckpointFolder(tmp_path, keep=1).save(
+        RunState(step=1), collect(average, {"model": part})
+    )
     (path / name).unlink()
     with pytest.raises(TrainingError, match=f"lacks {name}: remove that folder"):
         load_checkpoint(path, average, {"model": part})
@@ -101,7 +106,9 @@ def test_a_missing_file_is_damage(tmp_path: Path, name: str) -> None:
 
 def test_another_models_checkpoint_is_refused_in_a_sentence(tmp_path: Path) -> None:
     part, average = trained(0)
-    path = CheckpointFolder(tmp_path, keep=1).save(RunState(step=1), average, {"model": part})
+    path = CheckpointFolder(tmp_path, keep=1).save(
+        RunState(step=1), collect(average, {"model": part})
+    )
     module = nn.Conv2d(3, 5, 1)
     other = Trained(module, build_optimizer(module, OptimizerConfig(kind="muon")))
     with pytest.raises(TrainingError, match="belongs to another model"):
@@ -111,11 +118,11 @@ def test_another_models_checkpoint_is_refused_in_a_sentence(tmp_path: Path) -> N
 def test_a_checkpoint_that_cannot_be_written_leaves_the_earlier_ones(tmp_path: Path) -> None:
     part, average = trained(0)
     folder = CheckpointFolder(tmp_path / "checkpoints", keep=2)
-    whole = folder.save(RunState(step=1), average, {"model": part})
+    whole = folder.save(RunState(step=1), collect(average, {"model": part}))
     blocked = folder.folder / ".step_00000002.part"
     blocked.write_text("a file where the folder belongs")
     with pytest.raises(TrainingError, match="could not be written") as error:
-        folder.save(RunState(step=2), average, {"model": part})
+        folder.save(RunState(step=2), collect(average, {"model": part}))
     assert "\n" not in str(error.value)
     assert folder.latest() == whole
     assert json.loads((whole / "state.json").read_text())["step"] == 1
