@@ -58,13 +58,13 @@ class Trained:
         return {name: value.detach() for value, name in self.names().items()}
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
-        """The optimizer's state, one tensor per parameter name and state name."""
+        """The optimizer's state, one tensor per parameter name and state name; counts of steps become tensors too."""
         names = self.names()
         return {
-            f"{names[value]}/{key}": tensor
+            f"{names[value]}/{key}": torch.as_tensor(entry)
             for value, state in self.optimizer.state.items()
             if isinstance(value, nn.Parameter)
-            for key, tensor in state.items()
+            for key, entry in state.items()
         }
 
     @torch.no_grad()
@@ -76,9 +76,8 @@ class Trained:
         for name, tensor in optimizer_tensors.items():
             owner, _, key = name.rpartition("/")
             value = by_name[owner]
-            # Step counters stay on the CPU.
-            placed = tensor.cpu() if tensor.ndim == 0 else spread_like(tensor, value)
-            self.optimizer.state[value][key] = placed
+            counts = tensor.ndim == 0
+            self.optimizer.state[value][key] = int(tensor) if counts else spread_like(tensor, value)
 
 
 @dataclass(frozen=True)

@@ -339,10 +339,10 @@ class DitTraining:
 
 
 def _check_sharded(config: DitTrainingConfig) -> None:
-    if config.optimizer.kind == "muon":
+    if config.optimizer.kind != "adamw":
         raise TrainingError(
-            "optimizer.kind is muon, which turns whole matrices, but FSDP leaves each process a part of them: set it "
-            "to adamw, or launch with configs/accelerate/ddp.yaml."
+            f"optimizer.kind is {config.optimizer.kind}, which needs whole matrices, but FSDP leaves each process a "
+            "part of them: set it to adamw, or launch with configs/accelerate/ddp.yaml."
         )
     if config.train.compile:
         raise TrainingError(

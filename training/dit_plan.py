@@ -16,7 +16,8 @@ GIB = 2**30
 # Bytes a 16-bit block keeps per token and channel for its backward pass, attention itself not stored
 # (Korthikanti et al. 2022, equation 2 without the attention term), and what a recomputed block keeps: its input.
 _KEPT, _KEPT_RECOMPUTED = 34, 2
-_STATES = {"adamw": 2, "muon": 1}
+# Optimizer states in multiples of a float32 weight.
+_STATES = {"adamw": 2.0, "adamw8bit": 0.5, "muon": 1.0}
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
 def _weights_bytes(config: DitTrainingConfig, counts: dict[bool, int]) -> int:
     frozen = 2 if config.train.precision == "bf16" else 4
     # Weight, gradient and average in float32, and the optimizer's states.
-    copies = 3 + _STATES.get(config.optimizer.kind, 2)
-    return counts[False] * frozen + counts[True] * 4 * copies
+    copies = 3 + _STATES[config.optimizer.kind]
+    return counts[False] * frozen + int(counts[True] * 4 * copies)
 
 
 def _activations_bytes(config: DitTrainingConfig, sizes: TransformerSizes, tokens: int) -> int:

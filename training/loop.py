@@ -70,7 +70,8 @@ def run_to(run: Run, stop_at: int) -> Path | None:
     run.folder.mkdir(parents=True, exist_ok=True)
     tracker = None
     if run.accelerator.is_main_process:
-        tracker = Tracker(run.folder, run.output.tensorboard, run.state.step)
+        output = run.output
+        tracker = Tracker(run.folder, output.tensorboard, run.state.step, output.wandb)
     with Interruption() as interruption:
         try:
             finished = _take_steps(run, stop_at, tracker, interruption)

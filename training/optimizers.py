@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .errors import TrainingError
 from .run_config import OptimizerConfig
 
 # Quintic Newton-Schulz coefficients of K. Jordan's Muon: steepest at zero, singular values end near 1.
@@ -82,9 +83,9 @@ class MuonAdamW(torch.optim.Optimizer):
             state = self.state[value]
             if not state:
                 state["first"], state["second"] = torch.zeros_like(value), torch.zeros_like(value)
-                state["count"] = torch.zeros((), dtype=torch.int64)
+                state["count"] = 0
             state["count"] += 1
-            count = int(state["count"])
+            count = state["count"]
             state["first"].lerp_(value.grad, 1.0 - first_decay)
             state["second"].lerp_(value.grad.square(), 1.0 - second_decay)
             scale = (state["second"] / (1.0 - second_decay**count)).sqrt_().add_(1e-8)
@@ -92,12 +93,12 @@ class MuonAdamW(torch.optim.Optimizer):
             value.addcdiv_(state["first"], scale, value=-group["lr"] / (1.0 - first_decay**count))
 
 
-def build_optimizer(module: nn.Module, config: OptimizerConfig) -> MuonAdamW:
+def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """The optimizer of the generator side; frozen parameters are left out.
 
     With `muon`, convolution kernels (and linear weights) go to Muon at `learning_rate`, everything else to AdamW at
-    `learning_rate * adamw_ratio`; with `adamw` everything goes to AdamW at `learning_rate`. Biases and
-    norms never decay.
+    `learning_rate * adamw_ratio`; with `adamw` and `adamw8bit` everything goes to AdamW at `learning_rate`,
+    with the latter as bitsandbytes has it. Biases and norms never decay. Raises TrainingError without bitsandbytes.
     """
     trainable = [value for value in module.parameters() if value.requires_grad]
     kernels = [value for value in trainable if value.ndim >= 2]
@@ -113,7 +114,20 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> MuonAdamW:
             _group("adamw", kernels, rate, decay, betas=config.betas),
             _group("adamw", vectors, rate, 0.0, betas=config.betas),
         ]
-    return MuonAdamW(group for group in groups if group["params"])
+    filled = [group for group in groups if group["params"]]
+    return _adamw_in_8_bits(filled) if config.kind == "adamw8bit" else MuonAdamW(filled)
+
+
+def _adamw_in_8_bits(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise TrainingError(
+            "optimizer.kind is adamw8bit, but the package bitsandbytes is not installed: "
+            'pip install "davae[train-8bit]", or set it to adamw.'
+        ) from error
+    optimizer: torch.optim.Optimizer = AdamW8bit(groups)
+    return optimizer
 
 
 def build_discriminator_optimizer(module: nn.Module, learning_rate: float) -> MuonAdamW:

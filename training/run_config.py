@@ -13,7 +13,7 @@ from .limits import check_least, check_plain_name, check_range
 class OptimizerConfig:
     """Optimizer, learning-rate schedule, clipping and EMA."""
 
-    kind: Literal["muon", "adamw"] = "adamw"
+    kind: Literal["muon", "adamw", "adamw8bit"] = "adamw"
     learning_rate: float = 1e-4
     adamw_ratio: float = 0.3
     momentum: float = 0.95
@@ -67,6 +67,7 @@ class OutputConfig:
     keep: int = 3
     log_every: int = 10
     tensorboard: bool = True
+    wandb: str | None = None
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
 
     def __post_init__(self) -> None:

@@ -1,8 +1,9 @@
-"""Curves of a run: a JSONL file, and tensorboard where it is wanted."""
+"""Curves of a run: a JSONL file, and tensorboard and Weights & Biases where they are wanted."""
 
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,18 @@ from .errors import TrainingError
 
 
 class Tracker:
-    """Appends one JSON object per record to `log.jsonl`; numbers also go to tensorboard.
+    """Appends one JSON object per record to `log.jsonl`; numbers also go to tensorboard and to a wandb project.
 
     A resumed run first forgets what was logged after the step it resumes from, so the file reads as one run.
     """
 
-    def __init__(self, folder: Path, tensorboard: bool, first_step: int) -> None:
+    def __init__(
+        self, folder: Path, tensorboard: bool, first_step: int, wandb: str | None = None
+    ) -> None:
         self._path = folder / "log.jsonl"
         _forget_after(self._path, first_step)
         self._writer = _summary_writer(folder, first_step) if tensorboard else None
+        self._wandb = _wandb_run(folder, wandb) if wandb else None
 
     def write(self, event: str, step: int, values: dict[str, Any]) -> None:
         """Log `values` of an `event` (train, validation, ...) after `step` steps."""
@@ -33,10 +37,16 @@ class Tracker:
             raise TrainingError(
                 f"{self._path} could not be written ({error.strerror}): free some room and run the same command again."
             ) from error
+        numbers = {
+            f"{event}/{name}": value
+            for name, value in values.items()
+            if isinstance(value, (int, float))
+        }
         if self._writer is not None:
-            for name, value in values.items():
-                if isinstance(value, (int, float)):
-                    self._writer.add_scalar(f"{event}/{name}", value, step)
+            for name, value in numbers.items():
+                self._writer.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.log(numbers, step=step)
 
     def replace(self, event: str, step: int, values: dict[str, Any]) -> None:
         """Log what a finished run writes again each time it is started, in place of the record before."""
@@ -54,6 +64,8 @@ class Tracker:
         """Flush and close."""
         if self._writer is not None:
             self._writer.close()
+        if self._wandb is not None:
+            self._wandb.finish()
 
 
 def read_log(folder: Path, event: str) -> list[dict[str, Any]]:
@@ -98,3 +110,23 @@ def _summary_writer(folder: Path, first_step: int) -> Any:
             "it to false."
         ) from error
     return SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
+
+
+def _wandb_run(folder: Path, project: str) -> Any:
+    """A run named after the folder; a folder's run goes on under the id it got at first."""
+    try:
+        import wandb
+    except ImportError as error:
+        raise TrainingError(
+            "output.wandb is set, but the package wandb is not installed: pip install wandb, or leave it empty."
+        ) from error
+    remembered = folder / "wandb_id.txt"
+    if not remembered.exists():
+        write_text(remembered, uuid.uuid4().hex)
+    return wandb.init(
+        project=project,
+        name=folder.name,
+        dir=str(folder),
+        id=remembered.read_text(encoding="utf-8"),
+        resume="allow",
+    )

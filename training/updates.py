@@ -60,7 +60,7 @@ def prepare(accelerator: Accelerator, part: Trained) -> tuple[nn.Module, Acceler
     """A trained part wrapped for the processes of the run; a sharded one needs no wrapper."""
     sharded = isinstance(part.module, FSDPModule)
     model = part.module if sharded else accelerator.prepare_model(part.module)
-    # Without placement: accelerate would move and cast the optimizer's step counters, which stay integers on the CPU.
+    # Without placement: accelerate would move and cast states, which are what and where they should be.
     return model, accelerator.prepare_optimizer(part.optimizer, device_placement=False)
 
 

@@ -49,7 +49,7 @@ def test_two_processes_make_the_adapter_of_one_with_twice_the_batch_and_resume(
     write_dit_config, tmp_path
 ):
     train_dit(read_dit_config(write_dit_config("one", train__batch_size=4, **SLOW)))
-    two = str(write_dit_config("two", train__batch_size=2, **SLOW))
+    two = write_dit_config("two", train__batch_size=2, **SLOW)
     on_two_processes(train, two, 2)
     on_two_processes(train, two)
     assert_same_adapter(tmp_path / "two", tmp_path / "one", 1e-5)
@@ -72,7 +72,7 @@ def test_a_sharded_run_launched_by_accelerate_resumes_and_makes_the_adapter_of_o
     )
     # A run that stops early says so with 1.
     assert "Stopped before the end with a checkpoint" in found.stderr
-    on_two_processes(train, str(two), **SHARDED)
+    on_two_processes(train, two, **SHARDED)
     assert_same_adapter(tmp_path / "two", tmp_path / "one", 1e-5)
     assert validation(tmp_path / "two") == pytest.approx(validation(tmp_path / "one"), abs=1e-5)
     drawn = [
@@ -90,13 +90,13 @@ def test_sharding_keeps_frozen_bf16_and_trained_fp32_apart(write_dit_config, tmp
         "train__steps": 2,
     }
     train_dit(read_dit_config(write_dit_config("one", train__batch_size=2, **changes)))
-    two = str(write_dit_config("two", train__batch_size=1, **changes))
+    two = write_dit_config("two", train__batch_size=1, **changes)
     on_two_processes(train, two, **{**SHARDED, "FSDP_RESHARD_AFTER_FORWARD": "false"})
     # Two steps move a weight by at most 2e-4.
     assert_same_adapter(tmp_path / "two", tmp_path / "one", 4e-5)
 
 
-def expect_refusals(muon: str, compiled: str) -> None:
+def expect_refusals(muon: Path, compiled: Path) -> None:
     for path, sentence in ((muon, "optimizer.kind is muon"), (compiled, "train.compile cannot")):
         with pytest.raises(TrainingError, match=sentence):
             DitTraining(read_dit_config(path))
@@ -105,7 +105,7 @@ def expect_refusals(muon: str, compiled: str) -> None:
 def test_what_cannot_be_sharded_is_refused(write_dit_config):
     muon = write_dit_config("muon", optimizer__kind="muon")
     compiled = write_dit_config("compiled", train__compile=True)
-    on_two_processes(expect_refusals, str(muon), str(compiled), **SHARDED)
+    on_two_processes(expect_refusals, muon, compiled, **SHARDED)
 
 
 @pytest.mark.parametrize(

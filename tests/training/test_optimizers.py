@@ -1,7 +1,10 @@
+import sys
+
 import pytest
 import torch
 from torch import nn
 
+from training.errors import TrainingError
 from training.optimizers import (
     MuonAdamW,
     build_discriminator_optimizer,
@@ -112,3 +115,11 @@ def test_rates_are_multiples_of_the_initial_ones() -> None:
     for factor in (0.5, 0.25):
         set_learning_rates(optimizer, factor)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 * factor)
+
+
+def test_8_bit_adamw_that_is_not_installed_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    # None in sys.modules is how Python marks a package that cannot be imported.
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(TrainingError, match=r"adamw8bit, .*pip install \"davae\[train-8bit\]\""):
+        build_optimizer(nn.Linear(2, 2), OptimizerConfig(kind="adamw8bit"))

@@ -1,5 +1,6 @@
 import json
 import resource
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,12 @@ def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
     events.Reload()
     assert events.Tags()["scalars"] == ["validation/psnr"]
     assert [(event.step, event.value) for event in events.Scalars("validation/psnr")] == [(7, 20.0)]
+
+
+def test_wandb_that_is_not_installed_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # None in sys.modules is how Python marks a package that cannot be imported.
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(TrainingError, match=r"output\.wandb is set, .*pip install wandb"):
+        Tracker(tmp_path, tensorboard=False, first_step=0, wandb="project")

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ def on_two_processes(work: Callable[..., None], *arguments: Any, **environment: 
     start_processes(_enter, (work, arguments, port, environment), nprocs=2, start_method="fork")
 
 
-def train(config: str, stop_at: int | None = None) -> None:
+def train(config: Path, stop_at: int | None = None) -> None:
     """Stage 2, as `python -m training dit` runs it."""
     train_dit(read_dit_config(config), stop_at)
 
