@@ -126,3 +126,26 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_earlier_ones(tmp_path: P
     assert "\n" not in str(error.value)
     assert folder.latest() == whole
     assert json.loads((whole / "state.json").read_text())["step"] == 1
+
+
+def test_states_in_8_bits_come_back_as_they_were(tmp_path: Path) -> None:
+    part, average = trained(0)
+    kernel = part.optimizer.param_groups[0]["params"][0]
+    # As bitsandbytes keeps them: a plain count, and a table that all parameters share.
+    table = torch.linspace(-1, 1, 256)
+    state = {
+        "step": 3,
+        "state1": torch.arange(108, dtype=torch.uint8),
+        "qmap1": table,
+        "qmap2": table,
+    }
+    part.optimizer.state[kernel] = state
+    folder = CheckpointFolder(tmp_path, keep=1)
+    path = folder.save(RunState(step=3), collect(average, {"model": part}))
+    other, other_average = trained(1, steps=0)
+    load_checkpoint(path, other_average, {"model": other})
+    found = other.optimizer.state[other.optimizer.param_groups[0]["params"][0]]
+    assert found.keys() == state.keys()
+    assert type(found["step"]) is int and found["step"] == 3
+    for name in ("state1", "qmap1", "qmap2"):
+        assert found[name].dtype == state[name].dtype and torch.equal(found[name], state[name])

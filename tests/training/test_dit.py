@@ -2,10 +2,12 @@
 
 import json
 import logging
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from davae_core.adapter import read_adapter
 from davae_core.diffusers_transformer import diffusers_transformer
@@ -208,3 +210,45 @@ def test_an_adapter_needs_detail_channels(dit_config, tmp_path, base_vae):
         DitTraining(
             dit_config(model__vae=str(base_vae), data__caches=[str(cache)], validation__cache=None)
         )
+
+
+@pytest.fixture
+def compiled_without_a_compiler(monkeypatch):
+    """torch.compile with all of its tracing, but PyTorch's own kernels at the end: no C compiler is needed."""
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager"))
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("compiled_without_a_compiler")
+def test_a_compiled_run_resumes_and_ends_where_a_plain_one_does(dit_config):
+    changes = {"optimizer__learning_rate": 1e-4, "train__steps": 2, "validation__samples_every": 0}
+    changes |= {"output__checkpoint_every": 1, "validation__every": 1}
+    plain = train_dit(dit_config("plain", **changes))
+    config = dit_config("compiled", train__compile=True, **changes)
+    assert train_dit(config, stop_at=1) is None
+    compiled = train_dit(config)
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+    ours, theirs = read_adapter(compiled), read_adapter(plain)
+    for found, wanted in ((ours.lora, theirs.lora), (ours.edges, theirs.edges)):
+        assert found.keys() == wanted.keys()
+        for name, tensor in found.items():
+            torch.testing.assert_close(tensor, wanted[name], atol=1e-5, rtol=0)
+    errors = [
+        [record["velocity"] for record in read_log(written.parent, "validation")]
+        for written in (compiled, plain)
+    ]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-5)
+    saved, _ = read_safetensors(compiled.parent / "checkpoints/step_00000002/model.safetensors")
+    assert not any("_orig_mod" in name for name in saved)
+
+
+@pytest.mark.usefixtures("compiled_without_a_compiler")
+def test_compiling_goes_with_bf16_checkpointing_and_drawing(dit_config):
+    written = train_dit(
+        dit_config(
+            train__compile=True, train__precision="bf16", train__gradient_checkpointing=True,
+            train__steps=1, validation__samples_every=1,
+        )
+    )  # fmt: skip
+    assert any(edge.any() for edge in read_adapter(written).edges.values())

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from davae_core.adapter import read_adapter
+from davae_core.files import read_safetensors
 from tests.training.two_processes import on_two_processes, train
 from training.dit import DitTraining, train_dit
 from training.dit_config import read_dit_config
@@ -81,7 +82,9 @@ def test_a_sharded_run_launched_by_accelerate_resumes_and_makes_the_adapter_of_o
     assert drawn[0] == drawn[1] and len(drawn[0]) == 4
 
 
-def test_sharding_keeps_frozen_bf16_and_trained_fp32_apart(write_dit_config, tmp_path):
+def test_sharding_changes_nothing_in_bf16_with_checkpointing_and_accumulation(
+    write_dit_config, tmp_path
+):
     changes = {
         **SLOW,
         "train__precision": "bf16",
@@ -89,11 +92,27 @@ def test_sharding_keeps_frozen_bf16_and_trained_fp32_apart(write_dit_config, tmp
         "train__gradient_checkpointing": True,
         "train__steps": 2,
     }
-    train_dit(read_dit_config(write_dit_config("one", train__batch_size=2, **changes)))
-    two = write_dit_config("two", train__batch_size=1, **changes)
-    on_two_processes(train, two, **{**SHARDED, "FSDP_RESHARD_AFTER_FORWARD": "false"})
-    # Two steps move a weight by at most 2e-4.
-    assert_same_adapter(tmp_path / "two", tmp_path / "one", 4e-5)
+    whole = write_dit_config("whole", **changes)
+    sharded = write_dit_config("sharded", **changes)
+    on_two_processes(train, whole)
+    # Both kinds of letting weights go: ZeRO-3 above, ZeRO-2 here.
+    on_two_processes(train, sharded, **{**SHARDED, "FSDP_RESHARD_AFTER_FORWARD": "false"})
+    assert_same_adapter(tmp_path / "sharded", tmp_path / "whole", 1e-6)
+    assert validation(tmp_path / "sharded") == pytest.approx(validation(tmp_path / "whole"))
+
+
+def test_a_whole_model_is_trained_sharded_too(write_dit_config, tmp_path):
+    changes = {**SLOW, "model__train": "full", "train__steps": 2}
+    whole, sharded = write_dit_config("whole", **changes), write_dit_config("sharded", **changes)
+    on_two_processes(train, whole)
+    on_two_processes(train, sharded, 1, **SHARDED)
+    on_two_processes(train, sharded, **SHARDED)
+    ours, theirs = (
+        read_safetensors(tmp_path / name / "result.safetensors")[0] for name in ("sharded", "whole")
+    )
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=1e-6, rtol=0)
 
 
 def expect_refusals(muon: Path, compiled: Path) -> None:
