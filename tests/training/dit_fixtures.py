@@ -1,6 +1,7 @@
 """Tiny caches, a tiny pretrained transformer and configurations that train on them in a second."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,25 +61,25 @@ def write_cache(
     return folder
 
 
-@pytest.fixture
-def base_vae(tmp_path: Path) -> Path:
+def write_base_vae(folder: Path) -> Path:
+    """A small plain VAE."""
     torch.manual_seed(3)
-    path = tmp_path / "base_vae.safetensors"
+    path = folder / "base_vae.safetensors"
     save_base_vae(path, KLAutoencoder(BACKBONE, CHANNELS), shift=0.25, scale=2.0)
     return path
 
 
-@pytest.fixture
-def davae(tmp_path: Path) -> Path:
+def write_davae(folder: Path) -> Path:
+    """A small DA-VAE."""
     torch.manual_seed(4)
     layout = LatentLayout(CHANNELS, CHANNELS, 2, 2, 0.25, 2.0)
-    path = tmp_path / "davae.safetensors"
+    path = folder / "davae.safetensors"
     DetailAlignedVAE(CodecConfig(layout=layout, backbone=BACKBONE)).save(path)
     return path
 
 
-@pytest.fixture
-def base_transformer(tmp_path: Path) -> Path:
+def write_base_transformer(folder: Path) -> Path:
+    """A small "pretrained" transformer."""
     torch.manual_seed(5)
     sizes = NewSizesConfig(**{**SIZES, "dual_blocks": (0,)})
     config = DitModelConfig(vae="v", train="full", sizes=sizes)
@@ -86,14 +87,76 @@ def base_transformer(tmp_path: Path) -> Path:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
-    path = tmp_path / "base_transformer.safetensors"
+    path = folder / "base_transformer.safetensors"
     write_safetensors(path, diffusers_to_stability(model.state_dict()), {})
     return path
 
 
+def write_davae_cache(folder: Path, davae: Path) -> Path:
+    """Latents of two sizes."""
+    return write_cache(folder / "cache", davae, True, [(4, 4)] * 5 + [(4, 6)])
+
+
+def write_settings(
+    folder: Path, davae: Path, cache: Path, base: Path, name: str = "run", **changes: Any
+) -> Path:
+    """A configuration of an adapter in `folder`; keywords `section__key=value` change it."""
+    settings: dict[str, Any] = {
+        "model": {
+            "base": str(base),
+            "sizes": SIZES,
+            "vae": str(davae),
+            "lora": {"rank": 4, "alpha": 8},
+        },
+        "data": {"caches": [str(cache)], "in_memory": True},
+        "loss": {"ramp_steps": 4},
+        "optimizer": {"learning_rate": 1e-2, "ema": 0.9},
+        "train": {"steps": 4, "batch_size": 2, "device": "cpu", "precision": "fp32", "seed": 5},
+        "validation": {
+            "cache": str(cache),
+            "every": 2,
+            "pictures": 3,
+            "samples_every": 4,
+            "sampling_steps": 2,
+        },
+        "output": {
+            "folder": str(folder / name),
+            "name": "result",
+            "checkpoint_every": 2,
+            "log_every": 1,
+            "tensorboard": False,
+            "dtype": "fp32",
+        },
+    }
+    for dotted, value in changes.items():
+        *sections, key = dotted.split("__")
+        place = settings
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[key] = value
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def base_vae(tmp_path: Path) -> Path:
+    return write_base_vae(tmp_path)
+
+
+@pytest.fixture
+def davae(tmp_path: Path) -> Path:
+    return write_davae(tmp_path)
+
+
+@pytest.fixture
+def base_transformer(tmp_path: Path) -> Path:
+    return write_base_transformer(tmp_path)
+
+
 @pytest.fixture
 def davae_cache(tmp_path: Path, davae: Path) -> Path:
-    return write_cache(tmp_path / "cache", davae, True, [(4, 4)] * 5 + [(4, 6)])
+    return write_davae_cache(tmp_path, davae)
 
 
 DitConfig = Callable[..., DitTrainingConfig]
@@ -103,47 +166,8 @@ DitConfig = Callable[..., DitTrainingConfig]
 def write_dit_config(
     tmp_path: Path, davae: Path, davae_cache: Path, base_transformer: Path
 ) -> Callable[..., Path]:
-    """Writes a configuration of an adapter; keywords `section__key=value` change it."""
-
-    def write(name: str = "run", **changes: Any) -> Path:
-        settings: dict[str, Any] = {
-            "model": {
-                "base": str(base_transformer),
-                "sizes": SIZES,
-                "vae": str(davae),
-                "lora": {"rank": 4, "alpha": 8},
-            },
-            "data": {"caches": [str(davae_cache)], "in_memory": True},
-            "loss": {"ramp_steps": 4},
-            "optimizer": {"learning_rate": 1e-2, "ema": 0.9},
-            "train": {"steps": 4, "batch_size": 2, "device": "cpu", "precision": "fp32", "seed": 5},
-            "validation": {
-                "cache": str(davae_cache),
-                "every": 2,
-                "pictures": 3,
-                "samples_every": 4,
-                "sampling_steps": 2,
-            },
-            "output": {
-                "folder": str(tmp_path / name),
-                "name": "result",
-                "checkpoint_every": 2,
-                "log_every": 1,
-                "tensorboard": False,
-                "dtype": "fp32",
-            },
-        }
-        for dotted, value in changes.items():
-            *sections, key = dotted.split("__")
-            place = settings
-            for section in sections:
-                place = place.setdefault(section, {})
-            place[key] = value
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-        return path
-
-    return write
+    """`write_settings` on the files of this test."""
+    return partial(write_settings, tmp_path, davae, davae_cache, base_transformer)
 
 
 @pytest.fixture

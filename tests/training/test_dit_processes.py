@@ -101,11 +101,12 @@ def test_sharding_changes_nothing_in_bf16_with_checkpointing_and_accumulation(
     assert validation(tmp_path / "sharded") == pytest.approx(validation(tmp_path / "whole"))
 
 
-def test_a_whole_model_is_trained_sharded_too(write_dit_config, tmp_path):
-    changes = {**SLOW, "model__train": "full", "train__steps": 2}
+def test_a_whole_model_is_trained_sharded_unsharded_and_sharded_again(write_dit_config, tmp_path):
+    changes = {**SLOW, "model__train": "full", "train__steps": 3}
     whole, sharded = write_dit_config("whole", **changes), write_dit_config("sharded", **changes)
     on_two_processes(train, whole)
     on_two_processes(train, sharded, 1, **SHARDED)
+    on_two_processes(train, sharded, 2)
     on_two_processes(train, sharded, **SHARDED)
     ours, theirs = (
         read_safetensors(tmp_path / name / "result.safetensors")[0] for name in ("sharded", "whole")
