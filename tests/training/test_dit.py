@@ -241,8 +241,11 @@ def compiled_without_a_compiler(monkeypatch):
 
 
 @pytest.mark.usefixtures("compiled_without_a_compiler")
-def test_a_compiled_run_resumes_and_ends_where_a_plain_one_does(dit_config):
-    changes = {"optimizer__learning_rate": 1e-4, "train__steps": 2, "validation__samples_every": 0}
+def test_a_compiled_run_resumes_and_ends_where_a_plain_one_does(dit_config, davae, tmp_path):
+    # Of one size: every size is traced for itself.
+    cache = str(write_cache(tmp_path / "even", davae, True, [(4, 4)] * 4))
+    changes = {"data__caches": [cache], "validation__cache": cache, "validation__pictures": 2}
+    changes |= {"optimizer__learning_rate": 1e-4, "train__steps": 2, "validation__samples_every": 0}
     changes |= {"output__checkpoint_every": 1, "validation__every": 1}
     plain = train_dit(dit_config("plain", **changes))
     config = dit_config("compiled", train__compile=True, **changes)
@@ -268,7 +271,7 @@ def test_compiling_goes_with_bf16_checkpointing_and_drawing(dit_config):
     written = train_dit(
         dit_config(
             train__compile=True, train__precision="bf16", train__gradient_checkpointing=True,
-            train__steps=1, validation__samples_every=1,
+            train__steps=1, validation__samples_every=1, validation__cache=None,
         )
     )  # fmt: skip
     assert any(edge.any() for edge in read_adapter(written).edges.values())
