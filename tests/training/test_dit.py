@@ -264,14 +264,3 @@ def test_a_compiled_run_resumes_and_ends_where_a_plain_one_does(dit_config, dava
     assert errors[0] == pytest.approx(errors[1], rel=1e-5)
     saved, _ = read_safetensors(compiled.parent / "checkpoints/step_00000002/model.safetensors")
     assert not any("_orig_mod" in name for name in saved)
-
-
-@pytest.mark.usefixtures("compiled_without_a_compiler")
-def test_compiling_goes_with_bf16_checkpointing_and_drawing(dit_config):
-    written = train_dit(
-        dit_config(
-            train__compile=True, train__precision="bf16", train__gradient_checkpointing=True,
-            train__steps=1, validation__samples_every=1, validation__cache=None,
-        )
-    )  # fmt: skip
-    assert any(edge.any() for edge in read_adapter(written).edges.values())
