@@ -76,8 +76,7 @@ class Trained:
         for name, tensor in optimizer_tensors.items():
             owner, _, key = name.rpartition("/")
             value = by_name[owner]
-            counts = tensor.ndim == 0
-            self.optimizer.state[value][key] = int(tensor) if counts else spread_like(tensor, value)
+            self.optimizer.state[value][key] = _as_kept(tensor, value)
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,13 @@ def collect(average: WeightAverage, parts: Mapping[str, Trained], keep: bool = T
         {name: gather(part.optimizer_tensors(), keep) for name, part in parts.items()},
         gather(average.means, keep),
     )
+
+
+def _as_kept(tensor: Tensor, parameter: nn.Parameter) -> Tensor | int:
+    if tensor.ndim:
+        return spread_like(tensor, parameter)
+    # Steps are counted in whole numbers by our optimizer and bitsandbytes', in a tensor on the CPU by PyTorch's.
+    return tensor if tensor.is_floating_point() else int(tensor)
 
 
 class CheckpointFolder:

@@ -18,7 +18,14 @@ from davae_core.text_encoder import ClipTextModel, TextConfig
 from davae_core.text_encoder_files import read_text_encoder, write_text_encoder
 
 from .caption_pairs import Captioned, draw
-from .checkpointing import CheckpointFolder, RunState, Trained, load_checkpoint, read_state
+from .checkpointing import (
+    CheckpointFolder,
+    RunState,
+    Trained,
+    collect,
+    load_checkpoint,
+    read_state,
+)
 from .ema import WeightAverage
 from .interruption import Interruption
 from .resuming import check_resumable
@@ -178,7 +185,7 @@ class _Run:
                     LOG.info("step %d: loss %.3f", step, loss.item())
                 due = self.state.step % self.config.output.checkpoint_every == 0
                 if due or interruption.requested or self.state.step == last:
-                    self.checkpoints.save(self.state, self.average, self.parts)
+                    self.checkpoints.save(self.state, collect(self.average, self.parts))
                 if interruption.requested:
                     break
         return self.state.step == config.steps
