@@ -43,10 +43,12 @@ def draw_latents(
     plan: SamplingPlan,
     device: torch.device,
     seed: int = 0,
+    first: int = 0,
 ) -> Tensor:
-    """Latents [B, channels, h, w] in model space, one per text; row i's noise depends on the seed and i only."""
+    """Latents [B, channels, h, w] in model space, one per text; row i's noise depends on `seed` and `first` + i only."""
     shape = (channels, plan.height, plan.width)
-    noise = sample_noise(seed, range(len(texts)), shape, Stream.SAMPLE).to(device)
+    numbers = range(first, first + len(texts))
+    noise = sample_noise(seed, numbers, shape, Stream.SAMPLE).to(device)
     conditional = denoiser.under(stack(texts).to(device))
     without = denoiser.under(stack([empty] * len(texts)).to(device))
 
