@@ -18,14 +18,17 @@ from typing import Any
 
 from davae_core.files import CheckpointError
 from training.errors import TrainingError
+from training.tracking import read_log
 
+from .anchors import ANCHORS, measure_anchor, measured_anchors
 from .arms import ARMS, PICTURES, REFERENCES, SEEDS, Arm, Codec, Reference, Sampling, stack_of
 from .measure_arms import result_file
 from .measuring import real_pictures
-from .results import read_result, write_results
+from .results import Curve, Results, read_result, write_results
 from .training_runs import (
     Budget,
     TrainingFailed,
+    adapter_file,
     make_caches,
     run_process,
     train_adapter,
@@ -49,6 +52,8 @@ def run(out: Path, stack_folder: Path | None, budget: Budget, pictures: int, job
         measure_arm(out, stack_folder, arm, seed, pictures)
 
     _all(jobs, arm_of, arms_by_seed(ARMS, REFERENCES))
+    for name in ANCHORS:
+        measure_anchor(out, stack, name, pictures)
     return collect(out, budget, pictures)
 
 
@@ -85,24 +90,38 @@ def measure_arm(
 
 
 def collect(out: Path, budget: Budget, pictures: int) -> Path:
-    """Write results.json from the single results."""
-    arms = {
-        arm.name: [
-            read_result(path)
-            for seed in SEEDS
-            if (path := result_file(out, arm.name, seed)).is_file()
-        ]
+    """Write results.json from what is finished."""
+    measured = {
+        arm.name: [seed for seed in SEEDS if result_file(out, arm.name, seed).is_file()]
         for arm in (*ARMS, *REFERENCES)
     }
-    protocol: dict[str, Any] = {
-        "steps": budget.steps,
-        "scenes": budget.scenes,
-        "pictures": pictures,
-        "sampling": asdict(Sampling()),
-    }
+    results = Results(
+        protocol={
+            "steps": budget.steps,
+            "scenes": budget.scenes,
+            "pictures": pictures,
+            "sampling": asdict(Sampling()),
+        },
+        arms={
+            name: [read_result(result_file(out, name, seed)) for seed in seeds]
+            for name, seeds in measured.items()
+        },
+        curves={arm.name: [_curve(out, arm, seed) for seed in measured[arm.name]] for arm in ARMS},
+        anchors=measured_anchors(out),
+    )
     path = out / "results.json"
-    write_results(path, arms, protocol)
+    write_results(path, results)
     return path
+
+
+def _curve(out: Path, arm: Arm, seed: int) -> Curve:
+    found = read_log(adapter_file(out, arm, seed).parent, "validation")
+    return Curve(
+        seed,
+        tuple(record["step"] for record in found),
+        tuple(round(record["base"], 5) for record in found),
+        tuple(round(record["detail"], 5) for record in found),
+    )
 
 
 def _all(jobs: int, work: Callable[..., None], items: Sequence[tuple[Any, int]]) -> None:

@@ -28,6 +28,26 @@ class Result:
     detail_error: float | None = None
 
 
+@dataclass(frozen=True)
+class Curve:
+    """The held-out velocity errors of one adapter's training, step by step."""
+
+    seed: int
+    step: tuple[int, ...]
+    base: tuple[float, ...]
+    detail: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that was measured; `anchors` are sets of pictures that nothing drew."""
+
+    protocol: dict[str, Any]
+    arms: dict[str, list[Result]]
+    curves: dict[str, list[Curve]]
+    anchors: dict[str, Measures]
+
+
 def result(seed: int, found: Measures, errors: Mapping[str, float] | None = None) -> Result:
     """Measures of drawn pictures, with the last validation of the training behind them."""
     if errors is None:
@@ -46,20 +66,30 @@ def read_result(path: Path) -> Result:
     return Result(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def write_results(
-    path: Path, arms: Mapping[str, list[Result]], protocol: Mapping[str, Any]
-) -> None:
-    """All results, `{"protocol": {...}, "arms": {"full": [{"seed": 0, "fd": ...}, ...], ...}}`."""
-    listed = {name: [_known(found) for found in results] for name, results in arms.items()}
-    whole = {"protocol": dict(protocol), "arms": listed}
+def write_results(path: Path, results: Results) -> None:
+    """`{"protocol": {...}, "arms": {"full": [{"seed": 0, "fd": ...}, ...], ...}, "curves": ..., "anchors": ...}`."""
+    whole = {
+        "protocol": results.protocol,
+        "arms": {name: [_known(seed) for seed in seeds] for name, seeds in results.arms.items()},
+        "curves": {
+            name: [asdict(curve) for curve in curves] for name, curves in results.curves.items()
+        },
+        "anchors": {name: asdict(found) for name, found in results.anchors.items()},
+    }
     write_text(path, json.dumps(whole, indent=1) + "\n")
 
 
-def read_results(path: Path) -> tuple[dict[str, list[Result]], dict[str, Any]]:
-    """What `write_results` wrote: the arms, the protocol."""
+def read_results(path: Path) -> Results:
+    """What `write_results` wrote."""
     whole = json.loads(path.read_text(encoding="utf-8"))
-    arms = {name: [Result(**found) for found in results] for name, results in whole["arms"].items()}
-    return arms, whole["protocol"]
+    return Results(
+        protocol=whole["protocol"],
+        arms={name: [Result(**seed) for seed in seeds] for name, seeds in whole["arms"].items()},
+        curves={
+            name: [Curve(**curve) for curve in curves] for name, curves in whole["curves"].items()
+        },
+        anchors={name: Measures(**found) for name, found in whole["anchors"].items()},
+    )
 
 
 def _known(found: Result) -> dict[str, float]:

@@ -1,0 +1,119 @@
+"""The results as one picture: what every arm ended with, seed by seed, and how its held-out error fell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import mean
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from davae_core.files import write_atomically
+
+from .anchors import THROUGH_ALIGNED
+from .arms import ARMS, FULL, RAMP_STEPS, TITLES
+from .results import Results
+from .tables import values_of
+
+_PANELS = (
+    ("fd", "Fréchet distance (lower is better)"),
+    ("prompt_accuracy", "prompt accuracy (higher is better)"),
+    ("sharpness", "sharpness (1: as real pictures)"),
+)
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+_REFERENCE = "#888888"
+
+
+def write_plot(path: Path, results: Results) -> None:
+    """Write the picture as PNG."""
+    with matplotlib.rc_context(
+        {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    ):
+        figure = _figure(results)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda beside: figure.savefig(beside, format="png", dpi=130))
+
+
+def _figure(results: Results) -> Figure:
+    figure = Figure(figsize=(11, 6.6), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    names = [name for name, seeds in results.arms.items() if seeds]
+    for number, (axes, (measure, title)) in enumerate(
+        zip(upper.subplots(1, 3, sharey=True), _PANELS, strict=True)
+    ):
+        _dots(axes, results, names, measure)
+        axes.set_title(title, fontsize=10)
+        if number == 0:
+            axes.set_yticks(range(len(names)), [TITLES[name] for name in names])
+            axes.invert_yaxis()
+    for axes, part in zip(lower.subplots(1, 2), ("base", "detail"), strict=True):
+        _curves(axes, results, part)
+    handles, labels = axes.get_legend_handles_labels()
+    lower.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def _dots(axes: Axes, results: Results, names: list[str], measure: str) -> None:
+    reached = getattr(results.anchors.get(THROUGH_ALIGNED), measure, None)
+    if reached is not None:
+        axes.axvline(reached, color=_REFERENCE, linestyle=":", linewidth=1)
+        axes.text(
+            reached,
+            -0.72,
+            " real pictures through the DA-VAE",
+            color=_REFERENCE,
+            fontsize=7,
+            ha="left",
+        )
+    for row, name in enumerate(names):
+        values = values_of(results.arms[name], measure)
+        colour = _colour(name)
+        axes.plot(values, [row] * len(values), "o", color=colour, markersize=5, alpha=0.55)
+        axes.plot([mean(values)] * 2, [row - 0.28, row + 0.28], color=colour, linewidth=2)
+    axes.grid(axis="x", color="#e5e5e5")
+    axes.set_axisbelow(True)
+    axes.set_ylim(len(names) - 0.4, -0.9)
+
+
+def _curves(axes: Axes, results: Results, part: str) -> None:
+    for arm in ARMS:
+        curves = results.curves.get(arm.name, [])
+        if not curves:
+            continue
+        steps = curves[0].step
+        errors = [
+            mean(getattr(curve, part)[place] for curve in curves) for place in range(len(steps))
+        ]
+        width = 2.2 if arm.name == FULL else 1.3
+        axes.plot(
+            steps,
+            errors,
+            "-o",
+            color=_colour(arm.name),
+            label=arm.title,
+            linewidth=width,
+            markersize=3,
+        )
+    axes.axvline(RAMP_STEPS, color=_REFERENCE, linestyle=":", linewidth=1)
+    axes.text(
+        RAMP_STEPS,
+        1.0,
+        " w(n) reaches 1",
+        color=_REFERENCE,
+        fontsize=7,
+        va="top",
+        transform=axes.get_xaxis_transform(),
+    )
+    axes.set_xlabel("training step")
+    axes.set_ylabel("held-out velocity error")
+    axes.set_title(f"{part} channels", fontsize=10)
+    axes.set_yscale("log")
+    axes.grid(color="#e5e5e5", which="both")
+    axes.set_axisbelow(True)
+
+
+def _colour(name: str) -> str:
+    names = [arm.name for arm in ARMS]
+    return _COLOURS[names.index(name)] if name in names else _REFERENCE
