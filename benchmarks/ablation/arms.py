@@ -54,7 +54,6 @@ class Arm:
     title: str
     codec: Codec
     settings: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = SEEDS
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,9 @@ def unadapted(
 
 def caption_encoder(stack: Stack) -> EncodeText:
     """The stack's CLIP."""
-    return load_caption_encoder(TextConfig(kind="mini", source=str(stack.clip)), _DEVICE)
+    return load_caption_encoder(
+        TextConfig(kind="mini", source=str(stack.clip), t5_tokens=0), _DEVICE
+    )
 
 
 def enlarge(pictures: Tensor) -> Tensor:

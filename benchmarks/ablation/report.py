@@ -29,11 +29,11 @@ def as_markdown(results: Results) -> str:
     protocol, sampling = results.protocol, results.protocol["sampling"]
     return (
         "# Ablation on the miniature\n\n"
-        "Written by `python -m benchmarks.ablation.report OUT` after `python -m benchmarks.ablation OUT`; what it says is "
-        "in [docs/ablation.md](../../docs/ablation.md).\n\n"
+        "Written by `python -m benchmarks.ablation.report OUT` after `python -m benchmarks.ablation OUT`; what it\n"
+        "says is in [docs/ablation.md](../../docs/ablation.md).\n\n"
         f"Every adapter: {protocol['steps']} steps on {protocol['scenes']} scenes; {protocol['pictures']} pictures of "
-        f"256 px per seed, {sampling['steps']} Euler steps, guidance {sampling['guidance']}. Mean of the seeds (lowest .. "
-        "highest).\n\n"
+        f"256 px per seed, {sampling['steps']} Euler steps, guidance {sampling['guidance']}. Mean of the seeds \n"
+        "(lowest .. highest).\n\n"
         f"{results_table(results)}\n"
         "Each arm minus the full method on the same seed: **mean** (seed by seed).\n\n"
         f"{differences_table(results)}"

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from training.miniature import write_prompt_scenes
@@ -16,25 +15,13 @@ from .arms import (
     HELD_OUT_SCENES,
     HELD_OUT_SEED,
     RAMP_STEPS,
-    SCENES,
     SIDE,
-    STEPS,
     Arm,
     Codec,
     Stack,
 )
 
 CONFIGS = Path("training/configs")
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much is trained and drawn; the defaults are what the committed table was made with."""
-
-    codec_settings: tuple[str, ...] = ()
-    adapter_settings: tuple[str, ...] = ()
-    scenes: int = SCENES
-    steps: int = STEPS
 
 
 class TrainingFailed(RuntimeError):
@@ -58,7 +45,7 @@ def codec_file(out: Path, stack: Stack, codec: Codec, seed: int) -> Path:
     return out / "codecs" / f"{codec.name}_{seed}" / "davae.safetensors"
 
 
-def train_codec(out: Path, stack: Stack, codec: Codec, seed: int, budget: Budget) -> None:
+def train_codec(out: Path, stack: Stack, codec: Codec, seed: int, settings: Sequence[str]) -> None:
     """mini_davae.yaml with another weight of the alignment loss or another seed."""
     file = codec_file(out, stack, codec, seed)
     if file.is_file():
@@ -72,7 +59,7 @@ def train_codec(out: Path, stack: Stack, codec: Codec, seed: int, budget: Budget
             f"train.seed={seed}",
             f"output.folder={file.parent}",
             "output.name=davae",
-            *budget.codec_settings,
+            *settings,
         ],
     )
 
@@ -108,7 +95,9 @@ def adapter_file(out: Path, arm: Arm, seed: int) -> Path:
     return out / "adapters" / f"{arm.name}_{seed}" / "adapter.safetensors"
 
 
-def train_adapter(out: Path, stack: Stack, arm: Arm, seed: int, budget: Budget) -> None:
+def train_adapter(
+    out: Path, stack: Stack, arm: Arm, seed: int, steps: int, settings: Sequence[str]
+) -> None:
     """mini_adapter.yaml at the ablation's length, with what sets the arm apart."""
     file = adapter_file(out, arm, seed)
     if file.is_file():
@@ -123,15 +112,15 @@ def train_adapter(out: Path, stack: Stack, arm: Arm, seed: int, budget: Budget) 
             f"data.caches=[{training}]",
             f"validation.cache={held_out}",
             f"train.seed={seed}",
-            f"train.steps={budget.steps}",
+            f"train.steps={steps}",
             f"loss.ramp_steps={RAMP_STEPS}",
             "validation.every=100",
             f"validation.pictures={HELD_OUT_SCENES}",
             "validation.samples_every=0",
             f"output.folder={file.parent}",
             "output.name=adapter",
-            f"output.checkpoint_every={budget.steps}",
-            *budget.adapter_settings,
+            f"output.checkpoint_every={steps}",
+            *settings,
             *arm.settings,
         ],
     )

@@ -1,0 +1,99 @@
+"""Runs a plan: codecs, caches of their latents, adapters, pictures, results; whatever is finished is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from training.tracking import read_log
+
+from .anchors import measure_anchor, measured_anchors
+from .arms import Arm, stack_of
+from .measure_arms import result_file
+from .measuring import real_pictures
+from .plan import Plan
+from .results import Curve, Results, read_result, write_results
+from .training_runs import (
+    adapter_file,
+    make_caches,
+    run_process,
+    train_adapter,
+    train_codec,
+    write_scenes,
+)
+
+
+def run(out: Path, stack_folder: Path | None, plan: Plan, jobs: int) -> Path:
+    """Everything into `out`, `jobs` processes at a time; the file of results. Raises TrainingFailed."""
+    stack = stack_of(stack_folder)
+    write_scenes(out, plan.scenes)
+    real_pictures(out, plan.pictures)
+
+    def codec_and_caches(codec: Any, seed: int) -> None:
+        train_codec(out, stack, codec, seed, plan.codec_settings)
+        make_caches(out, stack, codec, seed)
+
+    def adapter_and_pictures(arm: Arm, seed: int) -> None:
+        train_adapter(out, stack, arm, seed, plan.steps, plan.adapter_settings)
+        measure_arm(out, stack_folder, arm.name, seed, plan.pictures)
+
+    def reference(name: str, seed: int) -> None:
+        measure_arm(out, stack_folder, name, seed, plan.pictures)
+
+    _all(jobs, codec_and_caches, plan.codecs())
+    _all(jobs, adapter_and_pictures, plan.adapters())
+    _all(jobs, reference, [(found.name, seed) for seed in plan.seeds for found in plan.references])
+    for name in plan.anchors:
+        measure_anchor(out, stack, name, plan.pictures)
+    return collect(out, plan)
+
+
+def measure_arm(out: Path, stack_folder: Path | None, name: str, seed: int, pictures: int) -> None:
+    """Draw and measure in a process of its own, unless that is done."""
+    if result_file(out, name, seed).is_file():
+        return
+    command = ["-m", "benchmarks.ablation.measure_arms", str(out), name, str(seed)]
+    command += ["--pictures", str(pictures)]
+    if stack_folder is not None:
+        command += ["--stack", str(stack_folder)]
+    run_process(out / "results" / f"{name}_{seed}.txt", command)
+
+
+def collect(out: Path, plan: Plan) -> Path:
+    """Write results.json from what is finished."""
+    measured = {
+        found.name: [seed for seed in plan.seeds if result_file(out, found.name, seed).is_file()]
+        for found in (*plan.arms, *plan.references)
+    }
+    results = Results(
+        protocol=plan.protocol(),
+        arms={
+            name: [read_result(result_file(out, name, seed)) for seed in seeds]
+            for name, seeds in measured.items()
+        },
+        curves={
+            arm.name: [_curve(out, arm, seed) for seed in measured[arm.name]] for arm in plan.arms
+        },
+        anchors=measured_anchors(out),
+    )
+    path = out / "results.json"
+    write_results(path, results)
+    return path
+
+
+def _curve(out: Path, arm: Arm, seed: int) -> Curve:
+    found = read_log(adapter_file(out, arm, seed).parent, "validation")
+    return Curve(
+        seed,
+        tuple(record["step"] for record in found),
+        tuple(round(record["base"], 5) for record in found),
+        tuple(round(record["detail"], 5) for record in found),
+    )
+
+
+def _all(jobs: int, work: Callable[..., None], items: Sequence[tuple[Any, int]]) -> None:
+    with ThreadPoolExecutor(jobs) as pool:
+        for done in [pool.submit(work, *item) for item in items]:
+            done.result()
