@@ -47,7 +47,7 @@ def differences_table(results: Results) -> str:
     lines = ["| | " + " | ".join(heading for heading, _ in COLUMNS.values()) + " |"]
     lines.append("|---" * (len(COLUMNS) + 1) + "|")
     for arm in ARMS:
-        if arm.name != FULL and results.arms.get(arm.name):
+        if arm.name != FULL and results.arms.get(arm.name) and results.arms.get(FULL):
             cells = [_difference(results, arm.name, measure) for measure in COLUMNS]
             lines.append(f"| {arm.title} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -1,0 +1,197 @@
+"""The ablation end to end on a handful of pictures, and what its report says of results."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.ablation import compare, report
+from benchmarks.ablation.anchors import REAL
+from benchmarks.ablation.arms import (
+    ALIGNED,
+    ARMS,
+    FULL,
+    NO_ALIGNMENT,
+    REFERENCES,
+    UNALIGNED,
+    bundled_stack,
+    stack_of,
+)
+from benchmarks.ablation.compare import compare as compare_results
+from benchmarks.ablation.measuring import Measures
+from benchmarks.ablation.plan import Plan
+from benchmarks.ablation.report import as_markdown
+from benchmarks.ablation.results import Curve, Result, Results, read_results, write_results
+from benchmarks.ablation.running import run
+from benchmarks.ablation.tables import differences, results_table
+from benchmarks.ablation.training_runs import TrainingFailed, codec_file, run_process
+from davae_core.adapter import read_adapter
+from training.config import read_vae_config
+from training.dit_config import read_dit_config
+from training.miniature import write_photograph_crops
+from training.yaml_config import flatten
+
+ROOT = Path(__file__).parents[2]
+COMMITTED = ROOT / "benchmarks" / "ablation"
+CONFIGS = ROOT / "training" / "configs"
+
+
+def made_up(fd: float) -> Results:
+    """Two arms of three seeds and one reference."""
+    full = [Result(seed, fd + 0.1 * seed, 0.9, 0.5, 0.2, 0.3) for seed in range(3)]
+    worse = [Result(seed, fd + 1 + 0.1 * seed, 0.8, 0.5, 0.2, 0.4) for seed in range(3)]
+    base = [Result(seed, 9.0 + seed, 0.95, 0.1) for seed in range(3)]
+    curves = [Curve(seed, (1, 2), (0.5, 0.2), (0.9, 0.3)) for seed in range(3)]
+    return Results(
+        protocol=Plan().protocol(),
+        arms={FULL: full, NO_ALIGNMENT: worse, REFERENCES[0].name: base},
+        curves={FULL: curves, NO_ALIGNMENT: curves},
+        anchors={REAL: Measures(1.0, 1.0, 1.0)},
+    )
+
+
+def test_every_arm_differs_from_the_full_method_in_one_thing_only():
+    base = flatten(read_dit_config(CONFIGS / "mini_adapter.yaml"))
+    for arm in ARMS:
+        changed = flatten(read_dit_config(CONFIGS / "mini_adapter.yaml", arm.settings))
+        different = [key for key, value in changed.items() if value != base[key]]
+        assert len(different) + (arm.codec != ALIGNED) == (arm.name != FULL), arm
+
+
+def test_the_aligned_codec_has_the_miniatures_own_weight():
+    config = read_vae_config(CONFIGS / "mini_davae.yaml")
+    assert config.loss.alignment.weight == ALIGNED.weight and UNALIGNED.weight == 0.0
+
+
+def test_only_the_first_aligned_codec_is_the_stacks_own(tmp_path):
+    stack = bundled_stack()
+    assert codec_file(tmp_path, stack, ALIGNED, 0) == stack.davae
+    others = {codec_file(tmp_path, stack, codec, seed) for codec, seed in Plan().codecs()}
+    assert len(others) == len(Plan().codecs())
+
+
+def test_a_plan_has_every_arm_on_the_same_seeds():
+    plan = Plan()
+    assert len(plan.seeds) >= 3
+    assert {seed for arm, seed in plan.adapters() if arm.name == FULL} == set(plan.seeds)
+    assert len(plan.adapters()) == len(plan.arms) * len(plan.seeds)
+
+
+@pytest.mark.usefixtures("at_root")
+def test_a_tiny_run_trains_draws_measures_and_does_nothing_twice(tmp_path, capsys):
+    photographs = tmp_path / "photographs"
+    write_photograph_crops(photographs, 2, 64, 0)
+    unaligned = next(arm for arm in ARMS if arm.name == NO_ALIGNMENT)
+    plan = Plan(
+        arms=(unaligned,),
+        references=(),
+        anchors=(REAL,),
+        seeds=(0,),
+        scenes=2,
+        steps=2,
+        pictures=3,
+        codec_settings=(
+            f"data.train=[{photographs}]",
+            "data.shares=[]",
+            "data.crop=64",
+            "train.steps=1",
+            "train.statistics_samples=2",
+            "validation.folders=[]",
+        ),
+        adapter_settings=("train.batch_size=2", "validation.every=1", "validation.pictures=1"),
+    )
+    out = tmp_path / "out"
+    written = run(out, None, plan, jobs=1)
+    results = read_results(written)
+    (found,) = results.arms[NO_ALIGNMENT]
+    assert found.fd > 0 and 0 <= found.prompt_accuracy <= 1 and found.sharpness > 0
+    assert results.curves[NO_ALIGNMENT][0].step == (1, 2)
+    assert results.anchors[REAL].prompt_accuracy == 1.0
+    adapter = read_adapter(out / "adapters" / f"{NO_ALIGNMENT}_0" / "adapter.safetensors")
+    assert torch.isfinite(torch.cat([edge.flatten() for edge in adapter.edges.values()])).all()
+
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    run(out, None, plan, jobs=1)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == times
+
+    to, images = tmp_path / "report", tmp_path / "images"
+    # The report's arms are all in the file or left out of it: a run of one arm has no differences to the full method.
+    assert report.main([str(out), "--to", str(to), "--images", str(images)]) == 0
+    assert unaligned.title in capsys.readouterr().out
+    assert Image.open(images / "ablation.png").size[0] > 800
+    assert Image.open(images / "ablation_pictures.png").height > 256
+
+
+@pytest.fixture
+def at_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_a_process_that_fails_names_its_log(tmp_path):
+    with pytest.raises(TrainingFailed, match=r"said\.txt"):
+        run_process(tmp_path / "said.txt", ["-c", "raise SystemExit('no such arm')"])
+    assert "no such arm" in (tmp_path / "said.txt").read_text()
+
+
+def test_another_stack_is_read_under_the_bundled_names(tmp_path):
+    assert stack_of(tmp_path).transformer == tmp_path / bundled_stack().transformer.name
+
+
+def test_results_survive_the_file(tmp_path):
+    write_results(tmp_path / "results.json", made_up(3.0))
+    assert read_results(tmp_path / "results.json") == made_up(3.0)
+    listed = json.loads((tmp_path / "results.json").read_text())["arms"]
+    assert listed[FULL][1] == {
+        "seed": 1,
+        "fd": 3.1,
+        "prompt_accuracy": 0.9,
+        "sharpness": 0.5,
+        "base_error": 0.2,
+        "detail_error": 0.3,
+    }
+
+
+def test_the_table_gives_means_with_their_range_and_the_differences_pair_seeds():
+    results = made_up(3.0)
+    assert "| full method | 3.10 (3.00 .. 3.20) | 0.900 (0.900 .. 0.900) |" in results_table(
+        results
+    )
+    assert differences(results, NO_ALIGNMENT, "fd") == pytest.approx([1.0, 1.0, 1.0])
+
+
+def test_a_run_like_the_committed_one_is_within_its_spreads():
+    listed = compare_results(made_up(3.0), made_up(3.1))
+    assert len(listed) == 13 and all(line.apart <= compare.LIMIT for line in listed)
+
+
+def test_a_run_unlike_the_committed_one_is_told(tmp_path, capsys):
+    committed, other = tmp_path / "committed.json", tmp_path / "other.json"
+    write_results(committed, made_up(3.0))
+    write_results(other, made_up(5.0))
+    assert compare.main([str(other), "--committed", str(committed)]) == 1
+    said = capsys.readouterr().out
+    assert "* full                     fd" in said and "of 13 means" in said
+    assert compare.main([str(committed), "--committed", str(committed)]) == 0
+
+
+def test_a_run_that_has_not_come_far_cannot_be_compared(tmp_path, capsys):
+    whole, cut = tmp_path / "whole.json", tmp_path / "cut.json"
+    write_results(whole, made_up(3.0))
+    write_results(cut, replace(made_up(3.0), arms={FULL: made_up(3.0).arms[FULL][:1]}))
+    assert compare.main([str(cut), "--committed", str(whole)]) == 1
+    assert "two seeds or more" in capsys.readouterr().err
+
+
+def test_the_committed_table_is_that_of_the_committed_results():
+    results = read_results(COMMITTED / "results.json")
+    assert (COMMITTED / "results.md").read_text(encoding="utf-8") == as_markdown(results)
+    for name in (arm.name for arm in (*ARMS[:5], *REFERENCES)):
+        assert len(results.arms[name]) >= 3, name
+
+
+def test_the_page_on_the_ablation_shows_the_committed_table():
+    page = (ROOT / "docs" / "ablation.md").read_text(encoding="utf-8")
+    assert results_table(read_results(COMMITTED / "results.json")) in page
