@@ -65,7 +65,7 @@ def _pictures(out: Path, stack: Stack, name: str, real: Iterator[Tensor]) -> Ite
             yield enlarge(rebuilt.float().clamp(-1, 1))
     else:
         chosen = ALIGNED if name == THROUGH_ALIGNED else UNALIGNED
-        codec = DetailAlignedVAE.from_file(codec_file(out, stack, chosen, 0), dtype=torch.float32)
+        codec = DetailAlignedVAE.from_file(codec_file(out, stack, chosen), dtype=torch.float32)
         for batch in real:
             with torch.autocast("cpu", torch.bfloat16):
                 rebuilt = codec.decode(codec.encode(batch))

@@ -8,9 +8,9 @@ from pathlib import Path
 from davae_core import mini
 
 SEEDS = (0, 1, 2)
-"""Of a codec's training, of an adapter's training on it, and of the noise that pictures are drawn from."""
+"""Of an adapter's training (weights, order, noise), and of the noise that its pictures are drawn from."""
 STEPS, RAMP_STEPS = 600, 150
-"""Of every adapter: a sixth of the bundled one's training, and a quarter of that for the ramp."""
+"""Of every adapter, and of the ramp of w(n) in it, as in mini_adapter.yaml."""
 SIDE, BASE_SIDE = 256, 128
 SCENES, HELD_OUT_SCENES = 1500, 64
 PICTURES = 2000
@@ -21,11 +21,11 @@ DRAWN_SEED, FLOOR_SEED, HELD_OUT_SEED = 2_000_000, 3_000_000, 1_000_000
 
 @dataclass(frozen=True)
 class Sampling:
-    """How every picture is drawn: Euler steps, shift of the noise levels, guidance."""
+    """How every picture is drawn: Euler steps and shift of the levels; guidance 1 is none, so that only what was learned counts."""
 
     steps: int = 10
     shift: float = 3.0
-    guidance: float = 2.5
+    guidance: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def _drawer(out: Path, stack: Stack, arm: Arm | Reference, seed: int, sampling: 
     text = caption_encoder(stack)
     if isinstance(arm, Reference):
         return unadapted(stack, arm, text, sampling)
-    codec = codec_file(out, stack, arm.codec, seed)
+    codec = codec_file(out, stack, arm.codec)
     return adapted(stack, adapter_file(out, arm, seed), codec, text, sampling)
 
 

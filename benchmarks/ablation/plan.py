@@ -6,7 +6,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .anchors import ANCHORS
-from .arms import ARMS, PICTURES, REFERENCES, SCENES, SEEDS, STEPS, Arm, Codec, Reference, Sampling
+from .arms import (
+    ARMS,
+    HELD_OUT_SCENES,
+    PICTURES,
+    REFERENCES,
+    SCENES,
+    SEEDS,
+    STEPS,
+    Arm,
+    Codec,
+    Reference,
+    Sampling,
+)
 
 
 @dataclass(frozen=True)
@@ -18,15 +30,15 @@ class Plan:
     anchors: tuple[str, ...] = ANCHORS
     seeds: tuple[int, ...] = SEEDS
     scenes: int = SCENES
+    held_out: int = HELD_OUT_SCENES
     steps: int = STEPS
     pictures: int = PICTURES
     codec_settings: tuple[str, ...] = ()
     adapter_settings: tuple[str, ...] = ()
 
-    def codecs(self) -> list[tuple[Codec, int]]:
-        """Every codec that the arms need, with its seed, once."""
-        wanted = [(arm.codec, seed) for arm, seed in self.adapters()]
-        return list(dict.fromkeys(wanted))
+    def codecs(self) -> list[Codec]:
+        """Every codec that the arms need, once."""
+        return list(dict.fromkeys(arm.codec for arm in self.arms))
 
     def adapters(self) -> list[tuple[Arm, int]]:
         """Seed after seed, so that a run cut short has whole comparisons."""

@@ -86,7 +86,7 @@ def read_results(path: Path) -> Results:
         protocol=whole["protocol"],
         arms={name: [Result(**seed) for seed in seeds] for name, seeds in whole["arms"].items()},
         curves={
-            name: [Curve(**curve) for curve in curves] for name, curves in whole["curves"].items()
+            name: [_curve(**curve) for curve in curves] for name, curves in whole["curves"].items()
         },
         anchors={name: Measures(**found) for name, found in whole["anchors"].items()},
     )
@@ -94,3 +94,7 @@ def read_results(path: Path) -> Results:
 
 def _known(found: Result) -> dict[str, float]:
     return {name: value for name, value in asdict(found).items() if value is not None}
+
+
+def _curve(seed: int, step: list[int], base: list[float], detail: list[float]) -> Curve:
+    return Curve(seed, tuple(step), tuple(base), tuple(detail))

@@ -10,7 +10,7 @@ from typing import Any
 from training.tracking import read_log
 
 from .anchors import measure_anchor, measured_anchors
-from .arms import Arm, stack_of
+from .arms import Arm, Codec, stack_of
 from .measure_arms import result_file
 from .measuring import real_pictures
 from .plan import Plan
@@ -28,12 +28,12 @@ from .training_runs import (
 def run(out: Path, stack_folder: Path | None, plan: Plan, jobs: int) -> Path:
     """Everything into `out`, `jobs` processes at a time; the file of results. Raises TrainingFailed."""
     stack = stack_of(stack_folder)
-    write_scenes(out, plan.scenes)
+    write_scenes(out, plan.scenes, plan.held_out)
     real_pictures(out, plan.pictures)
 
-    def codec_and_caches(codec: Any, seed: int) -> None:
-        train_codec(out, stack, codec, seed, plan.codec_settings)
-        make_caches(out, stack, codec, seed)
+    def codec_and_caches(codec: Codec) -> None:
+        train_codec(out, stack, codec, plan.codec_settings)
+        make_caches(out, stack, codec)
 
     def adapter_and_pictures(arm: Arm, seed: int) -> None:
         train_adapter(out, stack, arm, seed, plan.steps, plan.adapter_settings)
@@ -42,7 +42,7 @@ def run(out: Path, stack_folder: Path | None, plan: Plan, jobs: int) -> Path:
     def reference(name: str, seed: int) -> None:
         measure_arm(out, stack_folder, name, seed, plan.pictures)
 
-    _all(jobs, codec_and_caches, plan.codecs())
+    _all(jobs, codec_and_caches, [(codec,) for codec in plan.codecs()])
     _all(jobs, adapter_and_pictures, plan.adapters())
     _all(jobs, reference, [(found.name, seed) for seed in plan.seeds for found in plan.references])
     for name in plan.anchors:
@@ -93,7 +93,7 @@ def _curve(out: Path, arm: Arm, seed: int) -> Curve:
     )
 
 
-def _all(jobs: int, work: Callable[..., None], items: Sequence[tuple[Any, int]]) -> None:
+def _all(jobs: int, work: Callable[..., None], items: Sequence[tuple[Any, ...]]) -> None:
     with ThreadPoolExecutor(jobs) as pool:
         for done in [pool.submit(work, *item) for item in items]:
             done.result()

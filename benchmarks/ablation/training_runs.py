@@ -28,26 +28,26 @@ class TrainingFailed(RuntimeError):
     """A training, a cache job or a measurement stopped with an error."""
 
 
-def write_scenes(out: Path, count: int) -> None:
+def write_scenes(out: Path, scenes: int, held_out: int) -> None:
     """The captioned pictures that every arm is trained on, and those that training errors are taken on."""
     for folder, wanted, seed in (
-        (out / "scenes", count, 0),
-        (out / "held_out", HELD_OUT_SCENES, HELD_OUT_SEED),
+        (out / "scenes", scenes, 0),
+        (out / "held_out", held_out, HELD_OUT_SEED),
     ):
         if len(list(folder.glob("*.txt"))) < wanted:
             write_prompt_scenes(folder, wanted, SIDE, seed)
 
 
-def codec_file(out: Path, stack: Stack, codec: Codec, seed: int) -> Path:
-    """Where a codec is; the stack's own DA-VAE is the aligned one of seed 0."""
-    if codec == ALIGNED and seed == 0:
+def codec_file(out: Path, stack: Stack, codec: Codec) -> Path:
+    """Where a codec is; the aligned one is the stack's own DA-VAE."""
+    if codec == ALIGNED:
         return stack.davae
-    return out / "codecs" / f"{codec.name}_{seed}" / "davae.safetensors"
+    return out / "codecs" / codec.name / "davae.safetensors"
 
 
 def train_codec(out: Path, stack: Stack, codec: Codec, seed: int, settings: Sequence[str]) -> None:
     """mini_davae.yaml with another weight of the alignment loss or another seed."""
-    file = codec_file(out, stack, codec, seed)
+    file = codec_file(out, stack, codec)
     if file.is_file():
         return
     _training(
@@ -56,7 +56,6 @@ def train_codec(out: Path, stack: Stack, codec: Codec, seed: int, settings: Sequ
         [
             f"model.base_vae={stack.base_vae}",
             f"loss.alignment.weight={codec.weight}",
-            f"train.seed={seed}",
             f"output.folder={file.parent}",
             "output.name=davae",
             *settings,
@@ -64,15 +63,15 @@ def train_codec(out: Path, stack: Stack, codec: Codec, seed: int, settings: Sequ
     )
 
 
-def cache_folders(out: Path, codec: Codec, seed: int) -> tuple[Path, Path]:
+def cache_folders(out: Path, codec: Codec) -> tuple[Path, Path]:
     """Of the training scenes, and of the held-out ones."""
-    folder = out / "caches" / f"{codec.name}_{seed}"
+    folder = out / "caches" / codec.name
     return folder / "scenes", folder / "held_out"
 
 
-def make_caches(out: Path, stack: Stack, codec: Codec, seed: int) -> None:
+def make_caches(out: Path, stack: Stack, codec: Codec) -> None:
     """Latents of all scenes by one codec."""
-    for folder in cache_folders(out, codec, seed):
+    for folder in cache_folders(out, codec):
         done = folder / "done"
         if done.is_file():
             continue
@@ -81,7 +80,7 @@ def make_caches(out: Path, stack: Stack, codec: Codec, seed: int) -> None:
             ["cache", str(CONFIGS / "mini_cache_davae.yaml")],
             [
                 f"source.folders=[{out / folder.name}]",
-                f"vae.file={codec_file(out, stack, codec, seed)}",
+                f"vae.file={codec_file(out, stack, codec)}",
                 f"text.source={stack.clip}",
                 "work.precision=bf16",
                 f"output.folder={folder}",
@@ -102,13 +101,13 @@ def train_adapter(
     file = adapter_file(out, arm, seed)
     if file.is_file():
         return
-    training, held_out = cache_folders(out, arm.codec, seed)
+    training, held_out = cache_folders(out, arm.codec)
     _training(
         file.parent,
         ["dit", str(CONFIGS / "mini_adapter.yaml")],
         [
             f"model.base={stack.transformer}",
-            f"model.vae={codec_file(out, stack, arm.codec, seed)}",
+            f"model.vae={codec_file(out, stack, arm.codec)}",
             f"data.caches=[{training}]",
             f"validation.cache={held_out}",
             f"train.seed={seed}",

@@ -66,11 +66,10 @@ def test_the_aligned_codec_has_the_miniatures_own_weight():
     assert config.loss.alignment.weight == ALIGNED.weight and UNALIGNED.weight == 0.0
 
 
-def test_only_the_first_aligned_codec_is_the_stacks_own(tmp_path):
+def test_the_aligned_codec_is_the_stacks_own(tmp_path):
     stack = bundled_stack()
-    assert codec_file(tmp_path, stack, ALIGNED, 0) == stack.davae
-    others = {codec_file(tmp_path, stack, codec, seed) for codec, seed in Plan().codecs()}
-    assert len(others) == len(Plan().codecs())
+    assert codec_file(tmp_path, stack, ALIGNED) == stack.davae
+    assert len({codec_file(tmp_path, stack, codec) for codec in Plan().codecs()}) == 3
 
 
 def test_a_plan_has_every_arm_on_the_same_seeds():
@@ -91,17 +90,18 @@ def test_a_tiny_run_trains_draws_measures_and_does_nothing_twice(tmp_path, capsy
         anchors=(REAL,),
         seeds=(0,),
         scenes=2,
+        held_out=1,
         steps=2,
         pictures=3,
         codec_settings=(
             f"data.train=[{photographs}]",
-            "data.shares=[]",
+            "data.shares=[1.0]",
             "data.crop=64",
             "train.steps=1",
             "train.statistics_samples=2",
             "validation.folders=[]",
         ),
-        adapter_settings=("train.batch_size=2", "validation.every=1", "validation.pictures=1"),
+        adapter_settings=("train.batch_size=2", "validation.every=1"),
     )
     out = tmp_path / "out"
     written = run(out, None, plan, jobs=1)
