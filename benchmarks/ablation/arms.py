@@ -21,7 +21,10 @@ DRAWN_SEED, FLOOR_SEED, HELD_OUT_SEED = 2_000_000, 3_000_000, 1_000_000
 
 @dataclass(frozen=True)
 class Sampling:
-    """How every picture is drawn: Euler steps and shift of the levels; guidance 1 is none, so that only what was learned counts."""
+    """How every picture is drawn: Euler steps and the shift of their levels.
+
+    Guidance 1 is none, so that only what was learned counts.
+    """
 
     steps: int = 10
     shift: float = 3.0

@@ -1,0 +1,71 @@
+"""How many captions the bundled miniature follows: ``python -m benchmarks.prompt_accuracy``.
+
+Draws scenes that no training has seen, as `davae demo` draws its prompts, and lets training/scene_checker.py judge the
+colour, the form and the place of every shape.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+
+import torch
+from tqdm import tqdm
+
+from davae_core import mini
+from davae_core.images import to_bytes
+from davae_core.pipeline import TextToImage, load_pipeline
+from davae_core.text_encoder import TextEncoder
+from training.prompt_scenes import PromptScene, caption, compose
+from training.scene_checker import Claims, check
+
+FIRST_SCENE = 2_000_000
+"""Training uses scenes 0 to 3999, validation those from 1,000,000 on."""
+SIDE, BATCH = 256, 8
+
+
+def judged(pipeline: TextToImage, scenes: Sequence[PromptScene]) -> Iterator[tuple[str, Claims]]:
+    """Every scene's caption with what its picture shows of it; batch n is drawn from seed n."""
+    for number, first in enumerate(range(0, len(scenes), BATCH)):
+        group = scenes[first : first + BATCH]
+        captions = [caption(scene) for scene in group]
+        pictures = pipeline.draw(captions, SIDE, SIDE, seed=number)
+        for scene, text, picture in zip(group, captions, pictures, strict=True):
+            yield text, check(to_bytes(picture[None]), scene)
+
+
+def bundled_pipeline() -> TextToImage:
+    """The miniature in davae_core/mini."""
+    return load_pipeline(
+        mini.transformer_path(),
+        mini.davae_path(),
+        adapter=mini.adapter_path(),
+        encode_text=TextEncoder.from_file(mini.clip_path()).encode,
+        dtype=torch.float32,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; prints the captions that were missed and the counts."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.prompt_accuracy", description=__doc__
+    )
+    parser.add_argument("--pictures", type=int, default=48, help="how many (default 48)")
+    given = parser.parse_args(arguments)
+    scenes = [compose(FIRST_SCENE + number) for number in range(given.pictures)]
+    found = list(tqdm(judged(bundled_pipeline(), scenes), total=len(scenes), file=sys.stderr))
+    for text, claims in found:
+        if not claims.accurate:
+            sys.stdout.write(f"missed: {text}\n")
+    shapes = sum(claims.shapes for _, claims in found)
+    sys.stdout.write(
+        f"{sum(claims.accurate for _, claims in found)} of {len(found)} pictures show their caption; "
+        f"{sum(claims.coloured for _, claims in found)} of {shapes} shapes have their colour and place, "
+        f"{sum(claims.formed for _, claims in found)} also their form.\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
