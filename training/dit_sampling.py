@@ -45,7 +45,7 @@ def draw_latents(
     seed: int = 0,
     first: int = 0,
 ) -> Tensor:
-    """Latents [B, channels, h, w] in model space, one per text; row i's noise depends on `seed` and `first` + i only."""
+    """Latents [B, channels, h, w] in model space, one per text; row i's noise depends on `seed` and `first` + i."""
     shape = (channels, plan.height, plan.width)
     numbers = range(first, first + len(texts))
     noise = sample_noise(seed, numbers, shape, Stream.SAMPLE).to(device)
@@ -77,10 +77,21 @@ class PictureDecoder:
 
         Latents in model space -> [B, 3, H, W] in [-1, 1] on the CPU.
         """
+        latents = vae_space(latents, self.space)
+        return {name: decode(latents).float().cpu() for name, decode in self._decoders().items()}
+
+    @torch.no_grad()
+    def full(self, latents: Tensor) -> Tensor:
+        """The pictures alone, decoded one by one: what one picture takes fits a processor's cache."""
+        decode = self._decoders()["full"]
+        return torch.cat(
+            [decode(latent[None]).float().cpu() for latent in vae_space(latents, self.space)]
+        )
+
+    def _decoders(self) -> dict[str, Callable[[Tensor], Tensor]]:
         if not self._decode:
             self._decode = self._load()
-        latents = vae_space(latents, self.space)
-        return {name: decode(latents).float().cpu() for name, decode in self._decode.items()}
+        return self._decode
 
     def _load(self) -> dict[str, Callable[[Tensor], Tensor]]:
         if self.space.layout is None:

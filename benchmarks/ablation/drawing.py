@@ -55,7 +55,7 @@ class Drawer:
                     seed,
                     first,
                 )
-                pictures = self.decoder.pictures(latents)["full"]
+                pictures = self.decoder.full(latents)
             yield enlarge(pictures)
 
 

@@ -45,8 +45,8 @@ def codec_file(out: Path, stack: Stack, codec: Codec) -> Path:
     return out / "codecs" / codec.name / "davae.safetensors"
 
 
-def train_codec(out: Path, stack: Stack, codec: Codec, seed: int, settings: Sequence[str]) -> None:
-    """mini_davae.yaml with another weight of the alignment loss or another seed."""
+def train_codec(out: Path, stack: Stack, codec: Codec, settings: Sequence[str]) -> None:
+    """mini_davae.yaml with another weight of the alignment loss."""
     file = codec_file(out, stack, codec)
     if file.is_file():
         return
