@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 COMFYUI := .comfyui
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint tests/constraints.txt
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint miniature clean
 
 help:
 	@echo "make demo   six photographs through the bundled miniature DA-VAE and eight pictures from prompts; see davae-demo/"
 	@echo "make test   lint, types and every test, in a real ComfyUI (the first time it installs one)"
 	@echo "make lint   only ruff and mypy"
+	@echo "make miniature  trains the bundled miniature again from nothing and repeats the ablation: hours, see docs/ablation.md"
 	@echo "make clean  remove what the other commands installed and wrote"
 
 demo: $(VENV)/.demo-installed
@@ -23,6 +24,11 @@ lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+miniature: $(VENV)/.test-installed
+	$(BIN)/python -m training mini runs/miniature
+	$(BIN)/python -m benchmarks.ablation runs/ablation --stack runs/miniature/miniature --codec-pictures runs/miniature/pictures
+	$(BIN)/python -m benchmarks.ablation.compare runs/ablation/results.json
 
 clean:
 	rm -rf $(VENV) $(COMFYUI) davae-demo

@@ -3,7 +3,7 @@
 Codecs, caches and adapters are trained into OUT, 2,000 pictures are drawn with each, and OUT/results.json is written.
 Whatever is finished in OUT is kept: run the same command again after a stop. ``python -m training.miniature pictures``
 must have written the pictures that codecs are trained on. ``--stack`` starts from another miniature than the bundled
-one.
+one, such as the folder ``miniature`` that ``python -m training mini`` leaves, beside its ``pictures``.
 """
 
 from __future__ import annotations
@@ -27,11 +27,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="folder for the runs and the results")
     parser.add_argument("--stack", type=Path, help="folder of another miniature's files")
     parser.add_argument(
+        "--codec-pictures",
+        type=Path,
+        default=Path("pictures"),
+        help="what codecs are trained on (default: pictures)",
+    )
+    parser.add_argument(
         "--jobs", type=int, default=os.cpu_count(), help="processes at a time (default: cores)"
     )
     given = parser.parse_args(arguments)
     try:
-        written = run(given.out, given.stack, Plan(), given.jobs)
+        written = run(given.out, given.stack, given.codec_pictures, Plan(), given.jobs)
     except (TrainingFailed, TrainingError, CheckpointError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

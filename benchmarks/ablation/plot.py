@@ -83,34 +83,29 @@ def _curves(axes: Axes, results: Results, part: str) -> None:
         if not curves:
             continue
         steps = curves[0].step
-        errors = [
-            mean(getattr(curve, part)[place] for curve in curves) for place in range(len(steps))
-        ]
-        width = 2.2 if arm.name == FULL else 1.3
-        axes.plot(
-            steps,
-            errors,
-            "-o",
-            color=_colour(arm.name),
-            label=arm.title,
-            linewidth=width,
-            markersize=3,
-        )
+        errors = [mean(getattr(curve, part)[at] for curve in curves) for at in range(len(steps))]
+        width = 2.2 if arm.name == FULL else 1.2
+        colour = _colour(arm.name)
+        axes.plot(steps, errors, color=colour, label=arm.title, linewidth=width)
     axes.axvline(RAMP_STEPS, color=_REFERENCE, linestyle=":", linewidth=1)
+    across = axes.get_xaxis_transform()
     axes.text(
-        RAMP_STEPS,
-        1.0,
-        " w(n) reaches 1",
-        color=_REFERENCE,
-        fontsize=7,
-        va="top",
-        transform=axes.get_xaxis_transform(),
+        RAMP_STEPS, 1.0, " w(n) reaches 1", color=_REFERENCE, fontsize=7, va="top", transform=across
     )
-    axes.set_xlabel("training step")
-    axes.set_ylabel("held-out velocity error")
-    axes.set_title(f"{part} channels", fontsize=10)
+    axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.grid(color="#e5e5e5", which="both")
+    axes.set_xticks([20, 50, 100, 200, 600], ["20", "50", "100", "200", "600"])
+    ticks = [
+        tick
+        for tick in (0.15, 0.2, 0.25, 0.3, 0.5, 1.0, 2.0)
+        if axes.get_ylim()[0] <= tick <= axes.get_ylim()[1]
+    ]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("training step")
+    axes.set_ylabel("velocity error in training")
+    axes.set_title(f"{part} channels", fontsize=10)
+    axes.grid(color="#e5e5e5")
     axes.set_axisbelow(True)
 
 

@@ -30,7 +30,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Curve:
-    """The held-out velocity errors of one adapter's training, step by step."""
+    """The velocity errors that one adapter was trained on, each the mean of the steps since the one before."""
 
     seed: int
     step: tuple[int, ...]

@@ -25,14 +25,17 @@ from .training_runs import (
 )
 
 
-def run(out: Path, stack_folder: Path | None, plan: Plan, jobs: int) -> Path:
-    """Everything into `out`, `jobs` processes at a time; the file of results. Raises TrainingFailed."""
+def run(out: Path, stack_folder: Path | None, codec_pictures: Path, plan: Plan, jobs: int) -> Path:
+    """Everything into `out`, `jobs` processes at a time; the file of results.
+
+    `codec_pictures`: what `python -m training.miniature` wrote. Raises TrainingFailed.
+    """
     stack = stack_of(stack_folder)
     write_scenes(out, plan.scenes, plan.held_out)
     real_pictures(out, plan.pictures)
 
     def codec_and_caches(codec: Codec) -> None:
-        train_codec(out, stack, codec, plan.codec_settings)
+        train_codec(out, stack, codec, codec_pictures, plan.codec_settings)
         make_caches(out, stack, codec)
 
     def adapter_and_pictures(arm: Arm, seed: int) -> None:
@@ -84,12 +87,12 @@ def collect(out: Path, plan: Plan) -> Path:
 
 
 def _curve(out: Path, arm: Arm, seed: int) -> Curve:
-    found = read_log(adapter_file(out, arm, seed).parent, "validation")
+    found = read_log(adapter_file(out, arm, seed).parent, "train")
     return Curve(
         seed,
         tuple(record["step"] for record in found),
-        tuple(round(record["base"], 5) for record in found),
-        tuple(round(record["detail"], 5) for record in found),
+        tuple(round(record["base"], 4) for record in found),
+        tuple(round(record["detail"], 4) for record in found),
     )
 
 

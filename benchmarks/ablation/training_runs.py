@@ -45,8 +45,10 @@ def codec_file(out: Path, stack: Stack, codec: Codec) -> Path:
     return out / "codecs" / codec.name / "davae.safetensors"
 
 
-def train_codec(out: Path, stack: Stack, codec: Codec, settings: Sequence[str]) -> None:
-    """mini_davae.yaml with another weight of the alignment loss."""
+def train_codec(
+    out: Path, stack: Stack, codec: Codec, pictures: Path, settings: Sequence[str]
+) -> None:
+    """mini_davae.yaml with another weight of the alignment loss, on the codec's own pictures."""
     file = codec_file(out, stack, codec)
     if file.is_file():
         return
@@ -56,6 +58,8 @@ def train_codec(out: Path, stack: Stack, codec: Codec, settings: Sequence[str]) 
         [
             f"model.base_vae={stack.base_vae}",
             f"loss.alignment.weight={codec.weight}",
+            f"data.train=[{pictures / 'train' / 'scenes'},{pictures / 'train' / 'photographs'}]",
+            f"validation.folders=[{pictures / 'val'}]",
             f"output.folder={file.parent}",
             "output.name=davae",
             *settings,
