@@ -78,15 +78,12 @@ class PictureDecoder:
         Latents in model space -> [B, 3, H, W] in [-1, 1] on the CPU.
         """
         latents = vae_space(latents, self.space)
-        return {name: decode(latents).float().cpu() for name, decode in self._decoders().items()}
+        return {name: _one_by_one(decode, latents) for name, decode in self._decoders().items()}
 
     @torch.no_grad()
     def full(self, latents: Tensor) -> Tensor:
-        """The pictures alone, decoded one by one: what one picture takes fits a processor's cache."""
-        decode = self._decoders()["full"]
-        return torch.cat(
-            [decode(latent[None]).float().cpu() for latent in vae_space(latents, self.space)]
-        )
+        """The full pictures alone."""
+        return _one_by_one(self._decoders()["full"], vae_space(latents, self.space))
 
     def _decoders(self) -> dict[str, Callable[[Tensor], Tensor]]:
         if not self._decode:
@@ -102,6 +99,11 @@ class PictureDecoder:
         if codec.decoder is not None:
             decoders["draft"] = codec.decode_base
         return decoders
+
+
+def _one_by_one(decode: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
+    # A large picture takes gigabytes, and a small one is decoded faster alone, where it fits a processor's cache.
+    return torch.cat([decode(latent[None]).float().cpu() for latent in latents])
 
 
 def write_grid(path: Path, pictures: Tensor) -> None:
