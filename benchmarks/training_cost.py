@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from davae_core.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
+from davae_core.files import write_safetensors
 from davae_core.latents import LatentLayout
 from davae_core.presets import SD3
 from training.dit_config import DitModelConfig, read_dit_config
@@ -129,7 +130,7 @@ def write_empty_cache(folder: Path, t5_tokens: int, pictures: int) -> None:
     cells = 1024 // layout.factor
     entries = tuple(CachedPicture(str(n), "", cells, cells, 1) for n in range(pictures))
     path = shard_path(folder, 0)
-    path.touch()
+    write_safetensors(path, {"latent.0": torch.zeros(1)}, {})
     index = {"sha256": "", "pictures": [vars(entry) for entry in entries], "left_out": {}}
     write_text(path.with_suffix(".json"), json.dumps(index))
 

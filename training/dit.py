@@ -38,7 +38,7 @@ from .losses import Parts
 from .optimizers import build_optimizer
 from .resuming import resume_or_start
 from .run_config import OutputConfig
-from .running import make_accelerator
+from .running import any_process, make_accelerator
 from .sharding import gather, release, shard, sharding_wanted
 from .tracking import Tracker
 from .transformer import build_transformer, checkpoint_transformer, lower_frozen, read_base
@@ -129,7 +129,13 @@ class DitTraining:
         return "detail"
 
     def begin(self, stop_at: int, tracker: Tracker | None) -> None:
-        """Start reading batches for the steps up to `stop_at`."""
+        """Make up for a validation that the run was stopped before, and start reading batches up to `stop_at`."""
+        if self.held_out is not None and self.state.step:
+            step = self.state.step
+            if any_process(
+                self.accelerator, tracker is not None and not tracker.has("validation", step)
+            ):
+                self.look(tracker)
         parts = self.share.parts(self.state.step, stop_at)
         self._batches = iter(latent_loader(self.batches, parts, self.config.data.workers))
 

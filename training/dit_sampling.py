@@ -82,7 +82,7 @@ class PictureDecoder:
 
     @torch.no_grad()
     def full(self, latents: Tensor) -> Tensor:
-        """The full pictures alone."""
+        """The full pictures alone: latents [B, channels, h, w] in model space -> [B, 3, H, W] in [-1, 1] on the CPU."""
         return _one_by_one(self._decoders()["full"], vae_space(latents, self.space))
 
     def _decoders(self) -> dict[str, Callable[[Tensor], Tensor]]:

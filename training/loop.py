@@ -106,7 +106,8 @@ def _take_steps(
             if stopping or last or state.step % output.checkpoint_every == 0:
                 window.charge_time(state)
                 run.save()
-            if stopping:
+            # A run that is done is looked at once more, whatever was asked for.
+            if stopping and state.step < run.steps:
                 break
             # After the checkpoint: what goes wrong in here must not cost the step.
             run.look(tracker)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -35,7 +34,7 @@ from .stage_log import StageLog, StageRecord
 from .text_config import read_text_config
 from .text_encoder import train_text_encoder
 from .vae import train_vae
-from .yaml_config import flatten
+from .yaml_config import flatten, override
 
 _LOG = logging.getLogger(__name__)
 _CONFIGS = Path(__file__).parent / "configs"
@@ -126,8 +125,7 @@ def read_configs(plan: Plan, changes: Sequence[str]) -> dict[str, Any]:
 
 
 def _joints(stage: Stage) -> list[str]:
-    # JSON is YAML too, and quotes whatever a path may hold.
-    return [f"{key}={json.dumps(v, ensure_ascii=False)}" for key, v in stage.joints.items()]
+    return [override(key, value) for key, value in stage.joints.items()]
 
 
 def _sorted_changes(plan: Plan, changes: Sequence[str]) -> dict[str, list[str]]:

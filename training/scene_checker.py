@@ -1,4 +1,4 @@
-"""Whether a picture shows what its caption says: the colour, the form and the place of each shape, and the background.
+"""Whether a picture shows what its caption says: the colour, the form and the place of each shape.
 
 A small template matcher for the closed world of prompt_scenes; it needs no network, so that nothing trained judges what
 was trained.

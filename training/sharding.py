@@ -20,9 +20,14 @@ from .errors import TrainingError
 
 
 def sharding_wanted(accelerator: Accelerator) -> bool:
-    """Whether the run was launched with accelerate's FSDP, on more than one process."""
+    """Whether the run was launched with accelerate's FSDP. Raises TrainingError for one process alone."""
     asked: bool = parse_flag_from_env("ACCELERATE_USE_FSDP")
-    return asked and accelerator.num_processes > 1
+    if asked and accelerator.num_processes == 1:
+        raise TrainingError(
+            "The accelerate configuration asks for FSDP, which needs two processes or more: raise num_processes, or "
+            "launch without it."
+        )
+    return asked
 
 
 def shard(accelerator: Accelerator, model: nn.Module, blocks: Iterable[nn.Module]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import types
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -54,6 +55,11 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+
+def override(key: str, value: Any) -> str:
+    """`key=value` as `read_config` takes it; JSON is YAML too, and quotes whatever a path may hold."""
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:

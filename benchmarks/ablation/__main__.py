@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from davae_core.files import CheckpointError
-from training.errors import TrainingError
+from training.errors import TrainingError, sentence_of
 
 from .plan import Plan
 from .running import run
@@ -36,10 +36,15 @@ def main(arguments: list[str] | None = None) -> int:
         "--jobs", type=int, default=os.cpu_count(), help="processes at a time (default: cores)"
     )
     given = parser.parse_args(arguments)
+    if given.jobs < 1:
+        parser.error("--jobs must be 1 or more")
     try:
         written = run(given.out, given.stack, given.codec_pictures, Plan(), given.jobs)
     except (TrainingFailed, TrainingError, CheckpointError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{sentence_of(error)}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped: the same command goes on from what is finished.\n")
         return 1
     sys.stdout.write(f"{written}\n")
     return 0

@@ -1,4 +1,4 @@
-"""Sets of pictures that nothing drew: other real ones, and the real ones through each VAE. What no arm can pass."""
+"""Sets of pictures that nothing drew: other real scenes than the reference, as they are and through each VAE."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from davae_core.checkpoints import load_base_vae
 from davae_core.latents import downscale_image
 from training.tracking import write_text
 
-from .arms import ALIGNED, BASE_SIDE, DRAWN_SEED, FLOOR_SEED, SIDE, UNALIGNED, Stack
+from .arms import ALIGNED, BASE_SIDE, FLOOR_SEED, SIDE, UNALIGNED, Stack
 from .drawing import enlarge
 from .measuring import Measures, look, measures, real_pictures, rendered, scenes
 from .training_runs import codec_file
@@ -35,7 +35,7 @@ def measure_anchor(out: Path, stack: Stack, name: str, pictures: int) -> None:
     path = anchor_file(out, name)
     if path.is_file():
         return
-    wanted = scenes(FLOOR_SEED if name == REAL else DRAWN_SEED, pictures)
+    wanted = scenes(FLOOR_SEED, pictures)
     seen = look(_pictures(out, stack, name, rendered(wanted)), wanted, name)
     found = measures(seen, real_pictures(out, pictures))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,8 @@
 """Whether another run gives the committed table: ``python -m benchmarks.ablation.compare OUT/results.json``.
 
-Means are compared in units of their common standard error; the exit code is 1 when one is farther off than LIMIT.
+What the table claims is how far each arm is from the full method on the same seeds. These differences are compared, in
+units of their common standard error; the exit code is 1 when one is farther off than LIMIT. Levels are shown beside
+them and not judged: another base model moves all arms together.
 """
 
 from __future__ import annotations
@@ -11,17 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, variance
 
+from training.errors import TrainingError, sentence_of
+
+from .arms import FULL, TITLES
 from .results import MEASURES, Results, read_results
-from .tables import values_of
+from .tables import differences, values_of
 
 COMMITTED = Path(__file__).with_name("results.json")
-LIMIT = 4.6
-"""Student's t with 4 degrees of freedom (two groups of three seeds) is beyond this once in a hundred."""
+LIMIT = 12.0
+"""Student's t with 4 degrees of freedom, two groups of three seeds, is beyond it once in 3,600 times: with some 25
+comparisons, less than once in a hundred runs."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One measure of one arm in two runs; `apart` is the difference in standard errors."""
+    """One measure of one arm minus the full method, in two runs; `apart` is in standard errors."""
 
     arm: str
     measure: str
@@ -31,26 +37,39 @@ class Comparison:
 
 
 def compare(committed: Results, found: Results) -> list[Comparison]:
-    """Every measure that both runs took on at least two seeds. Raises ValueError when there is none."""
+    """Every difference to the full method that was committed. Raises TrainingError when the new run lacks one."""
     listed = []
     for name, seeds in committed.arms.items():
-        for measure in MEASURES:
-            ours, theirs = (
-                values_of(group, measure) for group in (seeds, found.arms.get(name, []))
+        if name == FULL or len(seeds) < 2:
+            continue
+        if any(len(found.arms.get(arm, [])) < 2 for arm in (name, FULL)):
+            raise TrainingError(
+                f"The new run lacks two seeds of {name} or of {FULL}: run python -m benchmarks.ablation to its end."
             )
-            if len(ours) > 1 and len(theirs) > 1:
+        for measure in MEASURES:
+            if values_of(seeds, measure):
+                ours, theirs = (differences(run, name, measure) for run in (committed, found))
                 listed.append(
                     Comparison(name, measure, mean(ours), mean(theirs), _apart(ours, theirs))
                 )
-    if not listed:
-        raise ValueError(
-            "The two runs share no arm with two seeds or more: let the new run finish."
-        )
     return listed
 
 
+def levels(committed: Results, found: Results) -> list[str]:
+    """A line per arm and measure: the means of both runs."""
+    lines = []
+    for name, seeds in committed.arms.items():
+        for measure in MEASURES:
+            ours, theirs = values_of(seeds, measure), values_of(found.arms.get(name, []), measure)
+            if ours and theirs:
+                lines.append(f"  {name:24} {measure:16} {mean(ours):10.4f} {mean(theirs):10.4f}")
+    return lines
+
+
 def _apart(ours: list[float], theirs: list[float]) -> float:
-    error = (variance(ours) / len(ours) + variance(theirs) / len(theirs)) ** 0.5
+    freedom = len(ours) + len(theirs) - 2
+    pooled = sum(variance(group) * (len(group) - 1) for group in (ours, theirs)) / freedom
+    error = (pooled * (1 / len(ours) + 1 / len(theirs))) ** 0.5
     difference = abs(mean(ours) - mean(theirs))
     if error == 0.0:
         return 0.0 if difference == 0.0 else float("inf")
@@ -58,7 +77,7 @@ def _apart(ours: list[float], theirs: list[float]) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; 0 when everything is within the spreads, 1 otherwise or when a file cannot be read."""
+    """Command line; 0 when every difference is within the spreads, 1 otherwise or when a file cannot be read."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ablation.compare", description=__doc__
     )
@@ -66,18 +85,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--committed", type=Path, default=COMMITTED)
     given = parser.parse_args(arguments)
     try:
-        listed = compare(read_results(given.committed), read_results(given.results))
-    except (OSError, ValueError, KeyError) as error:
-        sys.stderr.write(f"{error}\n")
+        committed, found = read_results(given.committed), read_results(given.results)
+        listed = compare(committed, found)
+    except (OSError, TrainingError) as error:
+        sys.stderr.write(f"{sentence_of(error)}\n")
         return 1
+    sys.stdout.write("Means, committed and found:\n" + "\n".join(levels(committed, found)) + "\n")
+    sys.stdout.write(f"\nMinus {TITLES[FULL]}: committed, found, standard errors apart:\n")
     for line in listed:
         mark = " " if line.apart <= LIMIT else "*"
         sys.stdout.write(
-            f"{mark} {line.arm:24} {line.measure:16} {line.committed:9.4f} {line.found:9.4f} {line.apart:6.2f}\n"
+            f"{mark} {line.arm:24} {line.measure:16} {line.committed:+10.4f} {line.found:+10.4f} {line.apart:6.2f}\n"
         )
     beyond = sum(line.apart > LIMIT for line in listed)
     sys.stdout.write(
-        f"{len(listed) - beyond} of {len(listed)} means are within {LIMIT} standard errors.\n"
+        f"{len(listed) - beyond} of {len(listed)} differences are within {LIMIT:g} standard errors.\n"
     )
     return 1 if beyond else 0
 

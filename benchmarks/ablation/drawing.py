@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from davae_core.adapter import read_adapter
+from davae_core.diffusers_transformer import diffusers_transformer
 from davae_core.merging import merge
 from davae_core.transformer_files import load_transformer
 from davae_core.transformer_names import stability_to_diffusers
@@ -20,7 +21,6 @@ from training.dit_model import Denoiser
 from training.dit_sampling import PictureDecoder, SamplingPlan, draw_latents
 from training.encoding import latent_space, load_caption_encoder
 from training.text_states import TextStates
-from training.transformer import from_sizes
 
 from .arms import SIDE, Reference, Sampling, Stack
 
@@ -62,7 +62,7 @@ class Drawer:
 def adapted(
     stack: Stack, adapter: Path, codec: Path, encode_text: EncodeText, sampling: Sampling
 ) -> Drawer:
-    """An adapter on its base transformer."""
+    """An adapter on its base transformer. Raises CheckpointError when a file is not what it should be."""
     tensors = merge(load_transformer(stack.transformer), read_adapter(adapter))
     return _drawer(tensors, codec, True, SIDE, encode_text, sampling)
 
@@ -70,20 +70,20 @@ def adapted(
 def unadapted(
     stack: Stack, reference: Reference, encode_text: EncodeText, sampling: Sampling
 ) -> Drawer:
-    """The base transformer as it is."""
+    """The base transformer as it is. Raises CheckpointError when a file is not what it should be."""
     tensors = load_transformer(stack.transformer)
     return _drawer(tensors, stack.base_vae, False, reference.side, encode_text, sampling)
 
 
 def caption_encoder(stack: Stack) -> EncodeText:
-    """The stack's CLIP."""
+    """The stack's CLIP. Raises CheckpointError when its file is not what it should be."""
     return load_caption_encoder(
         TextConfig(kind="mini", source=str(stack.clip), t5_tokens=0), _DEVICE
     )
 
 
 def enlarge(pictures: Tensor) -> Tensor:
-    """To SIDE, bicubic, where they are smaller."""
+    """[B, 3, h, w] in [-1, 1] -> [B, 3, SIDE, SIDE], bicubic, where they are smaller."""
     if pictures.shape[-1] == SIDE:
         return pictures
     return F.interpolate(pictures, size=(SIDE, SIDE), mode="bicubic").clamp(-1, 1)
@@ -97,7 +97,7 @@ def _drawer(
     encode_text: EncodeText,
     sampling: Sampling,
 ) -> Drawer:
-    model = from_sizes(transformer_sizes(tensors))
+    model = diffusers_transformer(transformer_sizes(tensors))
     model.load_state_dict(stability_to_diffusers(tensors, model.state_dict()))
     space = latent_space(str(vae), detail)
     cells = side // space.factor

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from davae_core.images import write_image
+from training.errors import TrainingError
 from training.prompt_scenes import caption
 from training.tracking import read_log
 
@@ -44,13 +45,24 @@ def measure(
     seen = look(batches, wanted, f"{arm.name} {seed}")
     errors = None
     if isinstance(arm, Arm):
-        errors = read_log(adapter_file(out, arm, seed).parent, "validation")[-1]
+        errors = last_errors(adapter_file(out, arm, seed).parent)
     found = result(seed, measures(seen, real_pictures(out, pictures)), errors)
     path = picture_file(out, arm.name, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_image(path, torch.cat(list(torch.cat(shown)[:SHOWN]), dim=2)[None])
     write_result(result_file(out, arm.name, seed), found)
     return found
+
+
+def last_errors(run: Path) -> dict[str, float]:
+    """The held-out errors of a finished adapter. Raises TrainingError when the last step was not validated."""
+    last = read_log(run, "train")[-1]["step"]
+    errors = read_log(run, "validation")[-1]
+    if errors["step"] != last:
+        raise TrainingError(
+            f"{run / 'log.jsonl'} has no validation of step {last}: remove that folder and run the ablation again."
+        )
+    return errors
 
 
 def _drawer(out: Path, stack: Stack, arm: Arm | Reference, seed: int, sampling: Sampling) -> Drawer:

@@ -49,6 +49,7 @@ class Plan:
         return {
             "steps": self.steps,
             "scenes": self.scenes,
+            "held_out": self.held_out,
             "pictures": self.pictures,
             "sampling": asdict(Sampling()),
         }

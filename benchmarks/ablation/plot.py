@@ -47,7 +47,6 @@ def _figure(results: Results) -> Figure:
         axes.set_title(title, fontsize=10)
         if number == 0:
             axes.set_yticks(range(len(names)), [TITLES[name] for name in names])
-            axes.invert_yaxis()
     for axes, part in zip(lower.subplots(1, 2), ("base", "detail"), strict=True):
         _curves(axes, results, part)
     handles, labels = axes.get_legend_handles_labels()

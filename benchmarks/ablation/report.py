@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 from davae_core.files import CheckpointError
+from training.errors import TrainingError, sentence_of
 from training.tracking import write_text
 
-from .arms import TITLES
+from .arms import SEEDS, SIDE, TITLES
 from .measure_arms import picture_file
 from .plot import write_plot
 from .results import Results, read_results, write_results
@@ -32,7 +33,7 @@ def as_markdown(results: Results) -> str:
         "Written by `python -m benchmarks.ablation.report OUT` after `python -m benchmarks.ablation OUT`; what it\n"
         "says is in [docs/ablation.md](../../docs/ablation.md).\n\n"
         f"Every adapter: {protocol['steps']} steps on {protocol['scenes']} scenes; {protocol['pictures']} pictures of "
-        f"256 px per seed, {sampling['steps']} Euler steps, guidance {sampling['guidance']}. Mean of the seeds \n"
+        f"{SIDE} px per seed,\n{sampling['steps']} Euler steps, guidance {sampling['guidance']:g}. Mean of the seeds "
         "(lowest .. highest).\n\n"
         f"{results_table(results)}\n"
         "Each arm minus the full method on the same seed: **mean** (seed by seed).\n\n"
@@ -55,15 +56,14 @@ def main(arguments: list[str] | None = None) -> int:
         write_results(given.to / "results.json", results)
         write_text(given.to / "results.md", as_markdown(results))
         write_plot(given.images / "ablation.png", results)
-        seed = 0
         rows = {
             TITLES[name]: file
             for name in results.arms
-            if (file := picture_file(given.out, name, seed)).is_file()
+            if (file := picture_file(given.out, name, SEEDS[0])).is_file()
         }
         write_rows(given.images / "ablation_pictures.png", rows, SHOWN)
-    except (CheckpointError, OSError, ValueError, KeyError) as error:
-        sys.stderr.write(f"{error}\n")
+    except (CheckpointError, TrainingError, OSError) as error:
+        sys.stderr.write(f"{sentence_of(error)}\n")
         return 1
     sys.stdout.write(as_markdown(results))
     return 0

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from training.errors import TrainingError
 from training.tracking import write_text
 
 from .measuring import Measures
@@ -80,16 +81,21 @@ def write_results(path: Path, results: Results) -> None:
 
 
 def read_results(path: Path) -> Results:
-    """What `write_results` wrote."""
-    whole = json.loads(path.read_text(encoding="utf-8"))
-    return Results(
-        protocol=whole["protocol"],
-        arms={name: [Result(**seed) for seed in seeds] for name, seeds in whole["arms"].items()},
-        curves={
-            name: [_curve(**curve) for curve in curves] for name, curves in whole["curves"].items()
-        },
-        anchors={name: Measures(**found) for name, found in whole["anchors"].items()},
-    )
+    """What `write_results` wrote. Raises TrainingError when the file is another."""
+    try:
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        return Results(
+            protocol=whole["protocol"],
+            arms={name: [Result(**one) for one in seeds] for name, seeds in whole["arms"].items()},
+            curves={
+                name: [_curve(**one) for one in curves] for name, curves in whole["curves"].items()
+            },
+            anchors={name: Measures(**found) for name, found in whole["anchors"].items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TrainingError(
+            f"{path} holds no results of the ablation: run python -m benchmarks.ablation again."
+        ) from error
 
 
 def _known(found: Result) -> dict[str, float]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from training.latent_cache import file_hash
+from training.stage_log import StageLog
 from training.tracking import read_log
 
 from .anchors import measure_anchor, measured_anchors
-from .arms import Arm, Codec, stack_of
+from .arms import Arm, Codec, Stack, stack_of
 from .measure_arms import result_file
 from .measuring import real_pictures
 from .plan import Plan
@@ -28,9 +31,12 @@ from .training_runs import (
 def run(out: Path, stack_folder: Path | None, codec_pictures: Path, plan: Plan, jobs: int) -> Path:
     """Everything into `out`, `jobs` processes at a time; the file of results.
 
-    `codec_pictures`: what `python -m training.miniature` wrote. Raises TrainingFailed.
+    `codec_pictures`: what `python -m training.miniature` wrote.
+
+    Raises TrainingFailed, TrainingError or CheckpointError.
     """
     stack = stack_of(stack_folder)
+    _begin(out, stack, plan)
     write_scenes(out, plan.scenes, plan.held_out)
     real_pictures(out, plan.pictures)
 
@@ -96,7 +102,23 @@ def _curve(out: Path, arm: Arm, seed: int) -> Curve:
     )
 
 
+def _begin(out: Path, stack: Stack, plan: Plan) -> None:
+    """Note what the folder's results are made from. Raises TrainingError when it was begun with anything else."""
+    log = StageLog(out / "begun.json")
+    files = {name: file_hash(Path(file)) for name, file in asdict(stack).items()}
+    settings = {"codec": list(plan.codec_settings), "adapter": list(plan.adapter_settings)}
+    log.begin("ablation", {**plan.protocol(), **files, **settings})
+    out.mkdir(parents=True, exist_ok=True)
+    log.write()
+
+
 def _all(jobs: int, work: Callable[..., None], items: Sequence[tuple[Any, ...]]) -> None:
+    """Do all the work, `jobs` items at a time; what has not begun when one fails or Ctrl-C comes is left."""
     with ThreadPoolExecutor(jobs) as pool:
-        for done in [pool.submit(work, *item) for item in items]:
-            done.result()
+        running = [pool.submit(work, *item) for item in items]
+        try:
+            for done in as_completed(running):
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

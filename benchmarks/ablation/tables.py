@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import mean, stdev
+from statistics import mean
 
 from .anchors import REAL, THROUGH_ALIGNED, THROUGH_BASE, THROUGH_UNALIGNED
-from .arms import ARMS, FULL, TITLES
+from .arms import ALIGNED, ARMS, FULL, TITLES, Arm
 from .results import Result, Results
 
 COLUMNS = {
@@ -48,7 +48,7 @@ def differences_table(results: Results) -> str:
     lines.append("|---" * (len(COLUMNS) + 1) + "|")
     for arm in ARMS:
         if arm.name != FULL and results.arms.get(arm.name) and results.arms.get(FULL):
-            cells = [_difference(results, arm.name, measure) for measure in COLUMNS]
+            cells = [_difference(results, arm, measure) for measure in COLUMNS]
             lines.append(f"| {arm.title} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -74,12 +74,10 @@ def _spread(values: Sequence[float], measure: str) -> str:
     return f"{mean(values):.{decimals}f} ({low:.{decimals}f} .. {high:.{decimals}f})"
 
 
-def _difference(results: Results, name: str, measure: str) -> str:
-    found = differences(results, name, measure)
+def _difference(results: Results, arm: Arm, measure: str) -> str:
+    # Another codec has another detail, in units of its own: its error says nothing beside the full method's.
+    if measure == "detail_error" and arm.codec != ALIGNED:
+        return ""
+    found = differences(results, arm.name, measure)
     decimals = COLUMNS[measure][1]
     return f"**{mean(found):+.{decimals}f}** ({', '.join(f'{value:+.{decimals}f}' for value in found)})"
-
-
-def standard_error(values: Sequence[float]) -> float:
-    """Of the mean; 0 for fewer than two values."""
-    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0

@@ -9,17 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.miniature import write_prompt_scenes
+from training.yaml_config import override
 
-from .arms import (
-    ALIGNED,
-    HELD_OUT_SCENES,
-    HELD_OUT_SEED,
-    RAMP_STEPS,
-    SIDE,
-    Arm,
-    Codec,
-    Stack,
-)
+from .arms import ALIGNED, HELD_OUT_SCENES, HELD_OUT_SEED, RAMP_STEPS, SIDE, Arm, Codec, Stack
 
 CONFIGS = Path("training/configs")
 
@@ -29,13 +21,9 @@ class TrainingFailed(RuntimeError):
 
 
 def write_scenes(out: Path, scenes: int, held_out: int) -> None:
-    """The captioned pictures that every arm is trained on, and those that training errors are taken on."""
-    for folder, wanted, seed in (
-        (out / "scenes", scenes, 0),
-        (out / "held_out", held_out, HELD_OUT_SEED),
-    ):
-        if len(list(folder.glob("*.txt"))) < wanted:
-            write_prompt_scenes(folder, wanted, SIDE, seed)
+    """The captioned pictures that every arm is trained on, and those that errors are taken on."""
+    write_prompt_scenes(out / "scenes", scenes, SIDE, 0, keep=True)
+    write_prompt_scenes(out / "held_out", held_out, SIDE, HELD_OUT_SEED, keep=True)
 
 
 def codec_file(out: Path, stack: Stack, codec: Codec) -> Path:
@@ -52,16 +40,17 @@ def train_codec(
     file = codec_file(out, stack, codec)
     if file.is_file():
         return
+    train = [str(pictures / "train" / part) for part in ("scenes", "photographs")]
     _training(
         file.parent,
         ["vae", str(CONFIGS / "mini_davae.yaml")],
         [
-            f"model.base_vae={stack.base_vae}",
-            f"loss.alignment.weight={codec.weight}",
-            f"data.train=[{pictures / 'train' / 'scenes'},{pictures / 'train' / 'photographs'}]",
-            f"validation.folders=[{pictures / 'val'}]",
-            f"output.folder={file.parent}",
-            "output.name=davae",
+            override("model.base_vae", str(stack.base_vae)),
+            override("loss.alignment.weight", codec.weight),
+            override("data.train", train),
+            override("validation.folders", [str(pictures / "val")]),
+            override("output.folder", str(file.parent)),
+            override("output.name", file.stem),
             *settings,
         ],
     )
@@ -83,11 +72,11 @@ def make_caches(out: Path, stack: Stack, codec: Codec) -> None:
             folder,
             ["cache", str(CONFIGS / "mini_cache_davae.yaml")],
             [
-                f"source.folders=[{out / folder.name}]",
-                f"vae.file={codec_file(out, stack, codec)}",
-                f"text.source={stack.clip}",
-                "work.precision=bf16",
-                f"output.folder={folder}",
+                override("source.folders", [str(out / folder.name)]),
+                override("vae.file", str(codec_file(out, stack, codec))),
+                override("text.source", str(stack.clip)),
+                override("work.precision", "bf16"),
+                override("output.folder", str(folder)),
             ],
         )
         done.touch()
@@ -98,35 +87,36 @@ def adapter_file(out: Path, arm: Arm, seed: int) -> Path:
     return out / "adapters" / f"{arm.name}_{seed}" / "adapter.safetensors"
 
 
+def adapter_settings(out: Path, stack: Stack, arm: Arm, seed: int, steps: int) -> list[str]:
+    """What is changed in mini_adapter.yaml: the ablation's length and files, then what sets the arm apart."""
+    training, held_out = cache_folders(out, arm.codec)
+    file = adapter_file(out, arm, seed)
+    return [
+        override("model.base", str(stack.transformer)),
+        override("model.vae", str(codec_file(out, stack, arm.codec))),
+        override("data.caches", [str(training)]),
+        override("train.seed", seed),
+        override("train.steps", steps),
+        override("loss.ramp_steps", RAMP_STEPS),
+        override("validation.cache", str(held_out)),
+        override("validation.every", 100),
+        override("validation.pictures", HELD_OUT_SCENES),
+        override("validation.samples_every", 0),
+        override("output.folder", str(file.parent)),
+        override("output.name", file.stem),
+        override("output.checkpoint_every", steps),
+        *arm.settings,
+    ]
+
+
 def train_adapter(
     out: Path, stack: Stack, arm: Arm, seed: int, steps: int, settings: Sequence[str]
 ) -> None:
-    """mini_adapter.yaml at the ablation's length, with what sets the arm apart."""
+    """Train an arm's adapter of one seed."""
     file = adapter_file(out, arm, seed)
-    if file.is_file():
-        return
-    training, held_out = cache_folders(out, arm.codec)
-    _training(
-        file.parent,
-        ["dit", str(CONFIGS / "mini_adapter.yaml")],
-        [
-            f"model.base={stack.transformer}",
-            f"model.vae={codec_file(out, stack, arm.codec)}",
-            f"data.caches=[{training}]",
-            f"validation.cache={held_out}",
-            f"train.seed={seed}",
-            f"train.steps={steps}",
-            f"loss.ramp_steps={RAMP_STEPS}",
-            "validation.every=100",
-            f"validation.pictures={HELD_OUT_SCENES}",
-            "validation.samples_every=0",
-            f"output.folder={file.parent}",
-            "output.name=adapter",
-            f"output.checkpoint_every={steps}",
-            *settings,
-            *arm.settings,
-        ],
-    )
+    if not file.is_file():
+        wanted = [*adapter_settings(out, stack, arm, seed, steps), *settings]
+        _training(file.parent, ["dit", str(CONFIGS / "mini_adapter.yaml")], wanted)
 
 
 def run_process(log: Path, arguments: Sequence[str]) -> None:
@@ -140,7 +130,9 @@ def run_process(log: Path, arguments: Sequence[str]) -> None:
             stderr=subprocess.STDOUT,
         ).returncode
     if code:
-        raise TrainingFailed(f"A run did not finish: {log} says why.")
+        raise TrainingFailed(
+            f"A run did not finish, and {log} says why: mend that and run the same command again."
+        )
 
 
 def _training(folder: Path, command: Sequence[str], settings: Sequence[str]) -> None:

@@ -21,16 +21,23 @@ from benchmarks.ablation.arms import (
     stack_of,
 )
 from benchmarks.ablation.compare import compare as compare_results
+from benchmarks.ablation.measure_arms import last_errors
 from benchmarks.ablation.measuring import Measures
 from benchmarks.ablation.plan import Plan
 from benchmarks.ablation.report import as_markdown
 from benchmarks.ablation.results import Curve, Result, Results, read_results, write_results
 from benchmarks.ablation.running import run
 from benchmarks.ablation.tables import differences, results_table
-from benchmarks.ablation.training_runs import TrainingFailed, codec_file, run_process
+from benchmarks.ablation.training_runs import (
+    TrainingFailed,
+    adapter_settings,
+    codec_file,
+    run_process,
+)
 from davae_core.adapter import read_adapter
 from training.config import read_vae_config
 from training.dit_config import read_dit_config
+from training.errors import TrainingError
 from training.miniature import write_photograph_crops
 from training.yaml_config import flatten
 
@@ -39,26 +46,30 @@ COMMITTED = ROOT / "benchmarks" / "ablation"
 CONFIGS = ROOT / "training" / "configs"
 
 
-def made_up(fd: float) -> Results:
-    """Two arms of three seeds and one reference."""
+def made_up(fd: float, worse: float = 1.0) -> Results:
+    """Two arms of three seeds, the second `worse` by the distance, and one reference."""
     full = [Result(seed, fd + 0.1 * seed, 0.9, 0.5, 0.2, 0.3) for seed in range(3)]
-    worse = [Result(seed, fd + 1 + 0.1 * seed, 0.8, 0.5, 0.2, 0.4) for seed in range(3)]
+    second = [Result(seed, fd + worse + 0.11 * seed, 0.8, 0.5, 0.2, 0.4) for seed in range(3)]
     base = [Result(seed, 9.0 + seed, 0.95, 0.1) for seed in range(3)]
     curves = [Curve(seed, (1, 2), (0.5, 0.2), (0.9, 0.3)) for seed in range(3)]
     return Results(
         protocol=Plan().protocol(),
-        arms={FULL: full, NO_ALIGNMENT: worse, REFERENCES[0].name: base},
+        arms={FULL: full, NO_ALIGNMENT: second, REFERENCES[0].name: base},
         curves={FULL: curves, NO_ALIGNMENT: curves},
         anchors={REAL: Measures(1.0, 1.0, 1.0)},
     )
 
 
-def test_every_arm_differs_from_the_full_method_in_one_thing_only():
-    base = flatten(read_dit_config(CONFIGS / "mini_adapter.yaml"))
+def test_every_arm_is_trained_with_one_thing_changed(tmp_path):
+    def trained_with(arm):
+        wanted = adapter_settings(tmp_path, bundled_stack(), arm, seed=0, steps=600)
+        return flatten(read_dit_config(CONFIGS / "mini_adapter.yaml", tuple(wanted)))
+
+    own = {"data.caches", "model.vae", "validation.cache", "output.folder"}
+    full = trained_with(ARMS[0])
     for arm in ARMS:
-        changed = flatten(read_dit_config(CONFIGS / "mini_adapter.yaml", arm.settings))
-        different = [key for key, value in changed.items() if value != base[key]]
-        assert len(different) + (arm.codec != ALIGNED) == (arm.name != FULL), arm
+        different = {key for key, value in trained_with(arm).items() if value != full[key]} - own
+        assert len(different) + (arm.codec != ALIGNED) == (arm.name != FULL), (arm, different)
 
 
 def test_the_aligned_codec_has_the_miniatures_own_weight():
@@ -116,6 +127,8 @@ def test_a_tiny_run_trains_draws_measures_and_does_nothing_twice(tmp_path, capsy
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     run(out, None, tmp_path, plan, jobs=1)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == times
+    with pytest.raises(TrainingError, match="ablation:steps is 3"):
+        run(out, None, tmp_path, replace(plan, steps=3), jobs=1)
 
     to, images = tmp_path / "report", tmp_path / "images"
     # The report's arms are all in the file or left out of it: a run of one arm has no differences to the full method.
@@ -159,21 +172,22 @@ def test_the_table_gives_means_with_their_range_and_the_differences_pair_seeds()
     assert "| full method | 3.10 (3.00 .. 3.20) | 0.900 (0.900 .. 0.900) |" in results_table(
         results
     )
-    assert differences(results, NO_ALIGNMENT, "fd") == pytest.approx([1.0, 1.0, 1.0])
+    assert differences(results, NO_ALIGNMENT, "fd") == pytest.approx([1.0, 1.01, 1.02])
 
 
 def test_a_run_like_the_committed_one_is_within_its_spreads():
-    listed = compare_results(made_up(3.0), made_up(3.1))
-    assert len(listed) == 13 and all(line.apart <= compare.LIMIT for line in listed)
+    other = made_up(3.1, worse=1.001)
+    listed = compare_results(made_up(3.0), other)
+    assert len(listed) == 8 and all(line.apart <= compare.LIMIT for line in listed)
 
 
-def test_a_run_unlike_the_committed_one_is_told(tmp_path, capsys):
+def test_a_run_with_another_order_is_told(tmp_path, capsys):
     committed, other = tmp_path / "committed.json", tmp_path / "other.json"
     write_results(committed, made_up(3.0))
-    write_results(other, made_up(5.0))
+    write_results(other, made_up(3.0, worse=-1.0))
     assert compare.main([str(other), "--committed", str(committed)]) == 1
     said = capsys.readouterr().out
-    assert "* full                     fd" in said and "of 13 means" in said
+    assert "* no_alignment             fd" in said and "7 of 8 differences" in said
     assert compare.main([str(committed), "--committed", str(committed)]) == 0
 
 
@@ -182,7 +196,24 @@ def test_a_run_that_has_not_come_far_cannot_be_compared(tmp_path, capsys):
     write_results(whole, made_up(3.0))
     write_results(cut, replace(made_up(3.0), arms={FULL: made_up(3.0).arms[FULL][:1]}))
     assert compare.main([str(cut), "--committed", str(whole)]) == 1
-    assert "two seeds or more" in capsys.readouterr().err
+    assert "lacks two seeds of no_alignment" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"arms": {"full": [{"sead": 0}]}}'])
+def test_a_file_without_results_is_named(tmp_path, capsys, text):
+    (tmp_path / "other.json").write_text(text)
+    assert (
+        compare.main([str(tmp_path / "other.json"), "--committed", str(tmp_path / "other.json")])
+        == 1
+    )
+    assert "other.json holds no results" in capsys.readouterr().err
+
+
+def test_an_adapter_that_was_not_validated_at_its_end_is_refused(tmp_path):
+    lines = [{"event": "validation", "step": 5, "base": 1.0}, {"event": "train", "step": 6}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(TrainingError, match="no validation of step 6"):
+        last_errors(tmp_path)
 
 
 def test_the_committed_table_is_that_of_the_committed_results():

@@ -12,6 +12,7 @@ from davae_core.blocks import KLConfig
 from davae_core.files import read_shapes
 from davae_core.latents import LatentLayout
 from training.dit_config import DitModelConfig, LoraConfig, NewSizesConfig
+from training.latent_cache import LatentCache
 
 LAYOUT = LatentLayout(16, 16, 2, 2, 0.0, 1.0)
 CODEC = CodecConfig(layout=LAYOUT, backbone=KLConfig(widths=(8, 8), res_blocks=1, norm_groups=4))
@@ -31,6 +32,11 @@ def test_the_base_without_weights_has_sd35_mediums_shapes(tmp_path):
     shapes, _ = read_shapes(path)
     assert sum(math.prod(shape) for shape, _ in shapes.values()) == 2_469_663_936
     assert path.stat().st_blocks * 512 < 2**24, "the file should take no room"
+
+
+def test_the_cache_without_tensors_can_be_opened(tmp_path):
+    training_cost.write_empty_cache(tmp_path / "cache", 256, 7)
+    assert len(LatentCache(tmp_path / "cache", in_memory=False).pictures) == 7
 
 
 def test_hours_are_operations_over_a_share_of_the_peak():

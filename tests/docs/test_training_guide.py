@@ -113,11 +113,17 @@ def test_every_configuration_that_is_named_is_there():
     assert not named - {path.name for path in (ROOT / "training" / "configs").glob("*.yaml")}
 
 
-def test_links_to_headings_lead_somewhere():
-    for file, anchor in re.findall(r"\]\(([\w./-]*\.md)?#([\w-]+)\)", TEXT):
-        page = GUIDE.parent / file if file else GUIDE
-        headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-        assert anchor in {slug(heading) for heading in headings}, f"{file}#{anchor}"
+@pytest.mark.parametrize("name", ["docs/training.md", "docs/ablation.md", "docs/scaling.md"])
+def test_links_lead_somewhere(name):
+    page = ROOT / name
+    links = re.findall(r"\]\(([^)#:\s]*)(?:#([\w-]+))?\)", page.read_text(encoding="utf-8"))
+    assert links or name == "docs/scaling.md"
+    for file, anchor in links:
+        target = page.parent / file if file else page
+        assert target.is_file(), f"{name} links to {file}, which is not there"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {slug(heading) for heading in headings}, f"{file}#{anchor}"
 
 
 def slug(heading: str) -> str:

@@ -124,6 +124,20 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(dit_config, changes):
     ).read_bytes()
 
 
+def test_a_validation_that_a_run_was_killed_before_is_made_up_for(dit_config, monkeypatch):
+    config = dit_config("killed", validation__samples_every=0, validation__every=4)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("training.dit.measure_velocity", killed)
+        train_dit(config)
+    assert not read_log(dit_path(config), "validation")
+    train_dit(config)
+    assert [found["step"] for found in read_log(dit_path(config), "validation")] == [4]
+
+
 def test_a_transformer_is_trained_from_nothing_on_a_plain_vae(dit_config, tmp_path, base_vae):
     cache = write_cache(tmp_path / "base_cache", base_vae, False, [(4, 4)] * 4)
     config = dit_config(

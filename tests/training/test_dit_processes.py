@@ -17,7 +17,7 @@ from training.dit import DitTraining, train_dit
 from training.dit_config import read_dit_config
 from training.errors import TrainingError
 from training.running import make_accelerator
-from training.sharding import shard
+from training.sharding import shard, sharding_wanted
 from training.tracking import read_log
 from training.vae import VaeTraining
 
@@ -143,6 +143,12 @@ def test_other_ways_of_sharding_are_refused(monkeypatch, variable, value, senten
         monkeypatch.setenv("FSDP_RESHARD_AFTER_FORWARD", "FULL_SHARD")
     with pytest.raises(TrainingError, match=sentence):
         shard(Accelerator(cpu=True), nn.Linear(2, 2), ())
+
+
+def test_sharding_one_process_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(TrainingError, match="needs two processes or more"):
+        sharding_wanted(Accelerator(cpu=True))
 
 
 def expect_a_refused_codec(config) -> None:
