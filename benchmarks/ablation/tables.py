@@ -12,7 +12,7 @@ from .results import Result, Results
 COLUMNS = {
     "fd": ("Fréchet distance", 2),
     "prompt_accuracy": ("prompt accuracy", 3),
-    "sharpness": ("sharpness", 3),
+    "sharpness": ("sharpness", 4),
     "base_error": ("base error", 4),
     "detail_error": ("detail error", 4),
 }
