@@ -141,7 +141,7 @@ def test_the_wheel_installs_the_core_and_the_training_and_no_nodes(tmp_path):
     assert tops == {"davae_core", "training"}
     weights = {path.name for path in (ROOT / "davae_core" / "mini").glob("*.safetensors")}
     assert {Path(name).name for name in names if name.endswith(".safetensors")} == weights
-    configs = {path.name for path in (ROOT / "training" / "configs").glob("*.yaml")}
+    configs = {path.name for path in (ROOT / "training" / "configs").rglob("*.yaml")}
     assert {Path(name).name for name in names if name.endswith(".yaml")} == configs
 
 
