@@ -1,4 +1,4 @@
-"""Sets of pictures that nothing drew: other real scenes than the reference, as they are and through each VAE."""
+"""Sets of pictures that nothing drew: other real scenes than the reference, as they are and through the DA-VAE."""
 
 from __future__ import annotations
 
@@ -11,18 +11,13 @@ import torch
 from torch import Tensor
 
 from davae_core.autoencoder import DetailAlignedVAE
-from davae_core.checkpoints import load_base_vae
-from davae_core.latents import downscale_image
 from training.tracking import write_text
 
-from .arms import ALIGNED, BASE_SIDE, FLOOR_SEED, SIDE, UNALIGNED, Stack
-from .drawing import enlarge
+from .arms import FLOOR_SEED, Stack
 from .measuring import Measures, look, measures, real_pictures, rendered, scenes
-from .training_runs import codec_file
 
-REAL, THROUGH_BASE = "other_real_pictures", "real_through_base_vae_at_half_size"
-THROUGH_ALIGNED, THROUGH_UNALIGNED = "real_through_aligned_davae", "real_through_unaligned_davae"
-ANCHORS = (REAL, THROUGH_BASE, THROUGH_ALIGNED, THROUGH_UNALIGNED)
+REAL, THROUGH_DAVAE = "other_real_pictures", "real_through_davae"
+ANCHORS = (REAL, THROUGH_DAVAE)
 
 
 def anchor_file(out: Path, name: str) -> Path:
@@ -36,7 +31,8 @@ def measure_anchor(out: Path, stack: Stack, name: str, pictures: int) -> None:
     if path.is_file():
         return
     wanted = scenes(FLOOR_SEED, pictures)
-    seen = look(_pictures(out, stack, name, rendered(wanted)), wanted, name)
+    real = rendered(wanted)
+    seen = look(real if name == REAL else _through(stack.davae, real), wanted, name)
     found = measures(seen, real_pictures(out, pictures))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(asdict(found), indent=1) + "\n")
@@ -53,20 +49,10 @@ def measured_anchors(out: Path) -> dict[str, Measures]:
 
 
 @torch.inference_mode()
-def _pictures(out: Path, stack: Stack, name: str, real: Iterator[Tensor]) -> Iterator[Tensor]:
-    if name == REAL:
-        yield from real
-    elif name == THROUGH_BASE:
-        vae = load_base_vae(stack.base_vae).vae.float()
-        for batch in real:
-            small = downscale_image(batch, SIDE // BASE_SIDE)
-            with torch.autocast("cpu", torch.bfloat16):
-                rebuilt = vae.decode(vae.encode_moments(small).mean)
-            yield enlarge(rebuilt.float().clamp(-1, 1))
-    else:
-        chosen = ALIGNED if name == THROUGH_ALIGNED else UNALIGNED
-        codec = DetailAlignedVAE.from_file(codec_file(out, stack, chosen), dtype=torch.float32)
-        for batch in real:
-            with torch.autocast("cpu", torch.bfloat16):
-                rebuilt = codec.decode(codec.encode(batch))
-            yield rebuilt.float()
+def _through(davae: Path, pictures: Iterator[Tensor]) -> Iterator[Tensor]:
+    codec = DetailAlignedVAE.from_file(davae, dtype=torch.float32)
+    for batch in pictures:
+        # One by one and in bfloat16, as the drawn ones are decoded.
+        with torch.autocast("cpu", torch.bfloat16):
+            rebuilt = [codec.decode(codec.encode(picture[None])) for picture in batch]
+        yield torch.cat(rebuilt).float()

@@ -69,16 +69,14 @@ class Reference:
 
 
 ALIGNED, UNALIGNED = Codec("aligned", 0.02), Codec("unaligned", 0.0)
-HEAVY = Codec("heavily_aligned", 0.5)
 FULL, NO_ALIGNMENT, NO_ZERO_INIT = "full", "no_alignment", "no_zero_init"
-NO_SCHEDULE, NO_EDGES, HEAVY_ALIGNMENT = "no_schedule", "no_edge_training", "heavy_alignment"
+NO_SCHEDULE, NO_EDGES = "no_schedule", "no_edge_training"
 ARMS = (
     Arm(FULL, "full method", ALIGNED),
     Arm(NO_ALIGNMENT, "without alignment (weight 0)", UNALIGNED),
     Arm(NO_ZERO_INIT, "without zero initialisation", ALIGNED, ("model.zero_init=false",)),
     Arm(NO_SCHEDULE, "without the schedule w(n)", ALIGNED, ("loss.ramp_steps=0",)),
     Arm(NO_EDGES, "base halves of the edge layers frozen", ALIGNED, ("model.train_edges=false",)),
-    Arm(HEAVY_ALIGNMENT, "alignment weight 0.5", HEAVY),
 )
 REFERENCES = (
     Reference("base_upsampled", "base model at its own size, enlarged", BASE_SIDE),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean
 
-from .anchors import REAL, THROUGH_ALIGNED, THROUGH_BASE, THROUGH_UNALIGNED
+from .anchors import REAL, THROUGH_DAVAE
 from .arms import ALIGNED, ARMS, FULL, TITLES, Arm
 from .results import Result, Results
 
@@ -19,9 +19,7 @@ COLUMNS = {
 """Heading and decimals of every measure."""
 ANCHOR_TITLES = {
     REAL: "other real pictures",
-    THROUGH_ALIGNED: "real pictures through the DA-VAE",
-    THROUGH_UNALIGNED: "real pictures through the DA-VAE without alignment",
-    THROUGH_BASE: "real pictures through the base VAE at half size, enlarged",
+    THROUGH_DAVAE: "real pictures through the DA-VAE",
 }
 
 

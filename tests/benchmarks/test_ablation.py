@@ -80,7 +80,7 @@ def test_the_aligned_codec_has_the_miniatures_own_weight():
 def test_the_aligned_codec_is_the_stacks_own(tmp_path):
     stack = bundled_stack()
     assert codec_file(tmp_path, stack, ALIGNED) == stack.davae
-    assert len({codec_file(tmp_path, stack, codec) for codec in Plan().codecs()}) == 3
+    assert len({codec_file(tmp_path, stack, codec) for codec in Plan().codecs()}) == 2
 
 
 def test_a_plan_has_every_arm_on_the_same_seeds():
@@ -219,8 +219,8 @@ def test_an_adapter_that_was_not_validated_at_its_end_is_refused(tmp_path):
 def test_the_committed_table_is_that_of_the_committed_results():
     results = read_results(COMMITTED / "results.json")
     assert (COMMITTED / "results.md").read_text(encoding="utf-8") == as_markdown(results)
-    for name in (arm.name for arm in (*ARMS[:5], *REFERENCES)):
-        assert len(results.arms[name]) >= 3, name
+    for arm in ARMS:
+        assert len(results.arms[arm.name]) >= 3, arm.name
 
 
 def test_the_page_on_the_ablation_shows_the_committed_table():
