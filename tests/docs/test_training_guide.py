@@ -122,12 +122,22 @@ def test_links_lead_somewhere(name):
         target = page.parent / file if file else page
         assert target.is_file(), f"{name} links to {file}, which is not there"
         if anchor:
-            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
-            assert anchor in {slug(heading) for heading in headings}, f"{file}#{anchor}"
+            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{file}#{anchor}"
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them: the second of a name ends in -1."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        name, number = slug(heading), 0
+        while (anchor := f"{name}-{number}" if number else name) in found:
+            number += 1
+        found.add(anchor)
+    return found
 
 
 def slug(heading: str) -> str:
-    """A heading's anchor, as GitHub makes it."""
+    """A heading as a part of an address."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
