@@ -3,14 +3,12 @@
 import contextlib
 import io
 import json
-import os
 import signal
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -18,8 +16,9 @@ import torch
 from davae_core import mini
 from davae_core.pipeline import load_pipeline
 from davae_core.text_encoder import TextEncoder
+from training import caching, miniature
 from training.__main__ import main
-from training.tracking import read_log
+from training.tracking import Tracker, read_log
 
 STAGES = (
     "pictures", "base_vae", "base_vae_finish", "davae", "text", "scenes",
@@ -78,24 +77,21 @@ def call(out: Path, *changes: str, flags: tuple[str, ...] = ()) -> Run:
 
 
 @contextlib.contextmanager
-def interrupted_at(path: Path) -> Iterator[None]:
-    """Ctrl-C as soon as a file is there."""
-    done = threading.Event()
+def interrupted_after(owner: object, name: str, file: Path) -> Iterator[None]:
+    """Ctrl-C once, right after a function of `owner` has first left `file`, however fast or slow the machine is."""
+    write = getattr(owner, name)
+    waiting = True
 
-    def watch() -> None:
-        while not done.is_set():
-            if path.exists():
-                os.kill(os.getpid(), signal.SIGINT)
-                return
-            time.sleep(0.005)
+    def writing(*given: Any, **named: Any) -> Any:
+        nonlocal waiting
+        written = write(*given, **named)
+        if waiting and file.exists():
+            waiting = False
+            signal.raise_signal(signal.SIGINT)
+        return written
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
+    with mock.patch.object(owner, name, writing):
         yield
-    finally:
-        done.set()
-        watcher.join()
 
 
 @dataclass(frozen=True)
@@ -117,7 +113,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     in_the_way.touch()
     failed = call(out, *CODEC, *GENERATOR)
     in_the_way.unlink()
-    with interrupted_at(out / "adapter" / "log.jsonl"):
+    with interrupted_after(Tracker, "write", out / "adapter" / "log.jsonl"):
         interrupted = call(out, *CODEC, *GENERATOR)
     last = max((out / "adapter" / "checkpoints").iterdir()).name
     reached = int(last.removeprefix("step_"))
@@ -209,8 +205,11 @@ def test_scenes_and_caches_are_interrupted_and_go_on_too(tmp_path: Path) -> None
     out, many = tmp_path / "out", 300
     changes = (*GENERATOR, f"scenes:training={many}", "cache_base:output.shard_pictures=2")
     runs = []
-    for stage, sign in (("scenes", "train/scene_0000002.txt"), ("cache_base", "cache.json")):
-        with interrupted_at(out / stage / sign):
+    for stage, owner, name, file in (
+        ("scenes", miniature, "write_atomically", "train/scene_0000002.txt"),
+        ("cache_base", caching, "write_shard", "shard_00000.json"),
+    ):
+        with interrupted_after(owner, name, out / stage / file):
             runs.append(call(out, *changes, flags=("--from-bundled-codec",)))
         assert runs[-1].code == 1
         assert runs[-1].last_line == "Stopped before the end: run the same command to go on."
