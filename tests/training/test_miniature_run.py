@@ -90,8 +90,13 @@ def interrupted_after(owner: object, name: str, file: Path) -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
         return written
 
-    with mock.patch.object(owner, name, writing):
-        yield
+    # Processes of pytest-xdist ignore Ctrl-C; Python's own way with it is what is tested.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with mock.patch.object(owner, name, writing):
+            yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)
