@@ -67,6 +67,10 @@ class Trained:
             for key, entry in state.items()
         }
 
+    def whole_optimizer_tensors(self, keep: bool) -> dict[str, Tensor]:
+        """The same with the shards of all processes, which must all call this together; empty where `keep` is false."""
+        return gather(self.optimizer_tensors(), keep)
+
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor], optimizer_tensors: Mapping[str, Tensor]) -> None:
         """Take back what `weights` and `optimizer_tensors` gave. Raises KeyError for another model's."""
@@ -76,7 +80,7 @@ class Trained:
         for name, tensor in optimizer_tensors.items():
             owner, _, key = name.rpartition("/")
             value = by_name[owner]
-            self.optimizer.state[value][key] = _as_kept(tensor, value)
+            self.optimizer.state[value][key] = as_kept(tensor, value)
 
 
 @dataclass(frozen=True)
@@ -92,12 +96,13 @@ def collect(average: WeightAverage, parts: Mapping[str, Trained], keep: bool = T
     """What a checkpoint holds now, or where `keep` is false empty; sharded processes must all call this together."""
     return Contents(
         {name: gather(part.weights(), keep) for name, part in parts.items()},
-        {name: gather(part.optimizer_tensors(), keep) for name, part in parts.items()},
+        {name: part.whole_optimizer_tensors(keep) for name, part in parts.items()},
         gather(average.means, keep),
     )
 
 
-def _as_kept(tensor: Tensor, parameter: nn.Parameter) -> Tensor | int:
+def as_kept(tensor: Tensor, parameter: nn.Parameter) -> Tensor | int:
+    """An entry of a checkpoint as the optimizer keeps it for a parameter."""
     if tensor.ndim:
         return spread_like(tensor, parameter)
     # Steps are counted in whole numbers by our optimizer and bitsandbytes', in a tensor on the CPU by PyTorch's.

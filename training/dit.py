@@ -43,6 +43,7 @@ from .sharding import gather, release, shard, sharding_wanted
 from .tracking import Tracker
 from .transformer import build_transformer, checkpoint_transformer, lower_frozen, read_base
 from .yaml_config import flatten
+from .zero import partition, zero_wanted
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,7 +66,9 @@ class DitTraining:
         self.config = config
         self.folder = Path(config.output.folder).expanduser()
         self.accelerator = make_accelerator(config.train.device, config.train.precision)
-        self.sharded = sharding_wanted(self.accelerator)
+        self.sharded, zero = sharding_wanted(self.accelerator), zero_wanted(self.accelerator)
+        if self.sharded or zero:
+            _check_spread(config)
         torch.manual_seed(config.train.seed)
         caches = open_caches(config.data.caches, config.data.in_memory)
         self.space = caches[0].head.space
@@ -86,9 +89,7 @@ class DitTraining:
         base_channels = self.space.channels if self.layout is None else self.layout.base_channels
         self.base = read_base(config.model, base_channels)
         self.denoiser = self._build_denoiser(base_channels)
-        self.parts = {
-            "model": Trained(self.denoiser, build_optimizer(self.denoiser, config.optimizer))
-        }
+        self.parts = {"model": self._trained(zero)}
         self.checkpoints = CheckpointFolder(self.folder / "checkpoints", config.output.keep)
         self.average = WeightAverage(self.denoiser, config.optimizer.ema)
         self.state = resume_or_start(
@@ -285,7 +286,6 @@ class DitTraining:
         denoiser = Denoiser(transformer)
         self._check_text(denoiser.pooled_width)
         if self.sharded:
-            _check_sharded(config)
             shard(
                 self.accelerator,
                 denoiser,
@@ -296,6 +296,16 @@ class DitTraining:
         if config.train.compile:
             denoiser.compile()
         return denoiser
+
+    def _trained(self, zero: bool) -> Trained:
+        config = self.config
+        optimizer = build_optimizer(self.denoiser, config.optimizer)
+        if not zero:
+            return Trained(self.denoiser, optimizer)
+        train = config.train
+        return partition(
+            self.denoiser, optimizer, train.batch_size, train.accumulate, config.optimizer.clip_norm
+        )
 
     def _check_text(self, pooled_width: int) -> None:
         found = self.empty.pooled.shape[-1]
@@ -344,14 +354,21 @@ class DitTraining:
         )
 
 
-def _check_sharded(config: DitTrainingConfig) -> None:
-    if config.optimizer.kind != "adamw":
+def _check_spread(config: DitTrainingConfig) -> None:
+    """What neither FSDP nor DeepSpeed can do here. Raises TrainingError."""
+    elsewhere = "or launch with configs/accelerate/ddp.yaml."
+    kind = config.optimizer.kind
+    if kind == "muon":
         raise TrainingError(
-            f"optimizer.kind is {config.optimizer.kind}, which needs whole matrices, but FSDP leaves each process a "
-            "part of them: set it to adamw, or launch with configs/accelerate/ddp.yaml."
+            "optimizer.kind is muon, which needs whole matrices, but FSDP and DeepSpeed leave each process a part of "
+            f"them: set it to adamw, {elsewhere}"
         )
-    if config.train.compile:
-        raise TrainingError(
-            "train.compile cannot be combined with FSDP here: set it to false, or launch with "
-            "configs/accelerate/ddp.yaml."
-        )
+    refused = {
+        "optimizer.kind adamw8bit": kind == "adamw8bit",
+        "train.compile": config.train.compile,
+    }
+    for setting, given in refused.items():
+        if given:
+            raise TrainingError(
+                f"{setting} was never tried together with FSDP or DeepSpeed and is refused: change it, {elsewhere}"
+            )

@@ -16,7 +16,7 @@ from .dit_model import Denoiser, FlowObjective
 from .losses import Parts
 from .optimizers import set_learning_rates
 from .schedule import cosine_factor
-from .updates import Updates, prepare, synchronised
+from .updates import Updates, backward, prepare, synchronised
 
 
 class DitStepper:
@@ -67,5 +67,7 @@ class DitStepper:
             with self.accelerator.autocast():
                 velocity = self.model(add_noise(latents, noise, sigma), sigma, context, pooled)
             parts = self.objective.parts(velocity, latents, noise, sigma, step)
-            self.accelerator.backward(parts["loss"] / self.config.train.accumulate)
+            backward(
+                self.accelerator, self.model, parts["loss"] / self.config.train.accumulate, last
+            )
         return {name: part.detach() for name, part in parts.items()}

@@ -9,12 +9,13 @@ from typing import NoReturn
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env
+from accelerate.utils import InitProcessGroupKwargs, patch_environment
 from tqdm import tqdm
 
 from .checkpointing import RunState
 from .errors import TrainingError
 from .losses import Parts
+from .zero import REQUEST
 
 _LONGEST_WAIT = timedelta(hours=6)
 """How long processes wait for one another: at the end the main one measures and writes the result alone."""
@@ -57,20 +58,17 @@ class Window:
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:
-    """accelerate for this process. Raises TrainingError for fp16 without a GPU, and for DeepSpeed."""
-    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
-        raise TrainingError(
-            "The accelerate configuration asks for DeepSpeed, which would replace the optimizer that checkpoints hold: "
-            "launch with configs/accelerate/fsdp.yaml, which shards as much."
-        )
+    """accelerate for this process. Raises TrainingError for fp16 without a GPU."""
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     if precision == "fp16" and on_cpu:
         raise TrainingError("train.precision is fp16, which needs a GPU: set it to bf16 or fp32.")
-    return Accelerator(
-        mixed_precision=_PRECISIONS[precision],
-        cpu=device == "cpu",
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
-    )
+    # With DeepSpeed accelerate would hand it precision, clipping and accumulation: what zero.py does itself.
+    with patch_environment(**{REQUEST: "false"}):
+        return Accelerator(
+            mixed_precision=_PRECISIONS[precision],
+            cpu=device == "cpu",
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
+        )
 
 
 def any_process(accelerator: Accelerator, wish: bool) -> bool:

@@ -14,6 +14,7 @@ from torch.distributed.fsdp import FSDPModule
 from .checkpointing import Trained
 from .errors import TrainingError
 from .sharding import whole
+from .zero import ZeroModel, ZeroTrained
 
 _MOST_BAD_STEPS = 10
 
@@ -27,6 +28,9 @@ class Updates:
 
     def clipped_norm(self, module: nn.Module) -> Tensor:
         """The norm of the module's gradients before they are clipped."""
+        if isinstance(module, ZeroModel):
+            # It clips and updates in one; `apply` then finds nothing left to do but to count.
+            return module.step()
         norm = self._accelerator.clip_grad_norm_(module.parameters(), self._most)
         return whole(norm.detach()) if isinstance(norm, Tensor) else torch.tensor(norm)
 
@@ -58,6 +62,8 @@ class Updates:
 
 def prepare(accelerator: Accelerator, part: Trained) -> tuple[nn.Module, AcceleratedOptimizer]:
     """A trained part wrapped for the processes of the run; a sharded one needs no wrapper."""
+    if isinstance(part, ZeroTrained):
+        return part.model, part.accelerated_optimizer()
     sharded = isinstance(part.module, FSDPModule)
     model = part.module if sharded else accelerator.prepare_model(part.module)
     # Without placement: accelerate would move and cast states, which are what and where they should be.
@@ -67,9 +73,20 @@ def prepare(accelerator: Accelerator, part: Trained) -> tuple[nn.Module, Acceler
 @contextmanager
 def synchronised(accelerator: Accelerator, model: nn.Module, last: bool) -> Iterator[None]:
     """Processes exchange the gradients of the backward pass in here if it is the step's `last`."""
+    if isinstance(model, ZeroModel):
+        yield
+        return
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(last)
         yield
         return
     with nullcontext() if last else accelerator.no_sync(model):
         yield
+
+
+def backward(accelerator: Accelerator, model: nn.Module, loss: Tensor, last: bool) -> None:
+    """Add a loss's gradients to those of the step, of which this is the `last` or not."""
+    if isinstance(model, ZeroModel):
+        model.backward(loss, last)
+    else:
+        accelerator.backward(loss)

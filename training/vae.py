@@ -37,6 +37,7 @@ from .tracking import Tracker, write_text
 from .trainees import DetailTrainee, build_trainee
 from .validation import ValidationSet, means, measure, read_validation_set, write_side_by_side
 from .yaml_config import flatten
+from .zero import zero_wanted
 
 _LOG = logging.getLogger(__name__)
 _FITTED_CROPS = 256
@@ -282,10 +283,10 @@ class VaeTraining:
 
 
 def _check_launch(accelerator: Accelerator) -> None:
-    if sharding_wanted(accelerator):
+    if sharding_wanted(accelerator) or zero_wanted(accelerator):
         raise TrainingError(
-            "The accelerate configuration asks for FSDP, but stage 1 keeps its weights whole: launch it with "
-            "configs/accelerate/ddp.yaml."
+            "The accelerate configuration asks for FSDP or DeepSpeed, but stage 1 keeps its weights whole: launch it "
+            "with configs/accelerate/ddp.yaml."
         )
 
 

@@ -16,7 +16,6 @@ from tests.training.two_processes import on_two_processes, train
 from training.dit import DitTraining, train_dit
 from training.dit_config import read_dit_config
 from training.errors import TrainingError
-from training.running import make_accelerator
 from training.sharding import shard, sharding_wanted
 from training.tracking import read_log
 from training.vae import VaeTraining
@@ -116,16 +115,19 @@ def test_a_whole_model_is_trained_sharded_unsharded_and_sharded_again(write_dit_
         torch.testing.assert_close(tensor, theirs[name], atol=1e-6, rtol=0)
 
 
-def expect_refusals(muon: Path, compiled: Path) -> None:
-    for path, sentence in ((muon, "optimizer.kind is muon"), (compiled, "train.compile cannot")):
+def expect_refusals(refused: dict[str, Path]) -> None:
+    for sentence, path in refused.items():
         with pytest.raises(TrainingError, match=sentence):
             DitTraining(read_dit_config(path))
 
 
 def test_what_cannot_be_sharded_is_refused(write_dit_config):
-    muon = write_dit_config("muon", optimizer__kind="muon")
-    compiled = write_dit_config("compiled", train__compile=True)
-    on_two_processes(expect_refusals, muon, compiled, **SHARDED)
+    refused = {
+        "optimizer.kind is muon": write_dit_config("muon", optimizer__kind="muon"),
+        "kind adamw8bit was never tried": write_dit_config("bits", optimizer__kind="adamw8bit"),
+        "train.compile was never tried": write_dit_config("compiled", train__compile=True),
+    }
+    on_two_processes(expect_refusals, refused, **SHARDED)
 
 
 @pytest.mark.parametrize(
@@ -158,11 +160,3 @@ def expect_a_refused_codec(config) -> None:
 
 def test_stage_1_is_not_sharded(make_config):
     on_two_processes(expect_a_refused_codec, make_config(), **SHARDED)
-
-
-def test_deepspeed_is_refused_before_it_is_looked_for(monkeypatch):
-    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    with pytest.raises(
-        TrainingError, match="asks for DeepSpeed, which would replace the optimizer"
-    ):
-        make_accelerator("cpu", "fp32")
