@@ -1,6 +1,7 @@
 """Small pictures, a configuration that trains in seconds, and a pretrained base VAE of the same size."""
 
 from collections.abc import Callable, Iterator
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 import yaml
 from accelerate.state import AcceleratorState
 from PIL import Image
+from torch import nn
 
 from davae_core.autoencoder import KLAutoencoder
 from davae_core.blocks import KLConfig
@@ -37,6 +39,14 @@ def fresh_accelerate() -> Iterator[None]:
     """accelerate keeps its state for the process; each test starts without one."""
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def compiled_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """torch.compile with all of its tracing, but PyTorch's own kernels at the end: no C compiler is needed."""
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager"))
+    yield
+    torch._dynamo.reset()
 
 
 def write_pictures(folder: Path, count: int, size: tuple[int, int] = (40, 36)) -> None:

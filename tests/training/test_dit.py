@@ -2,12 +2,10 @@
 
 import json
 import logging
-from functools import partialmethod
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from davae_core.adapter import read_adapter
 from davae_core.diffusers_transformer import diffusers_transformer
@@ -156,21 +154,6 @@ def test_a_whole_widened_model_can_be_trained_too(dit_config):
     assert tensors["x_embedder.proj.weight"].shape[1] == 32
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"loss__weighting": "published", "loss__levels": "published"},
-        {"loss__ramp_steps": 0, "model__zero_init": False},
-        {"model__train_edges": False},
-        {"train__precision": "bf16"},
-    ],
-    ids=["published", "no ramp, no zero start", "no edges", "bf16"],
-)
-def test_every_arm_takes_two_steps(dit_config, changes):
-    written = train_dit(dit_config(train__steps=2, validation__samples_every=0, **changes))
-    assert written.is_file()
-
-
 def test_checkpointing_changes_no_gradient(dit_config):
     results = []
     for name, wanted in (("plain", False), ("checkpointed", True)):
@@ -244,14 +227,6 @@ def test_an_adapter_needs_detail_channels(dit_config, tmp_path, base_vae):
         DitTraining(
             dit_config(model__vae=str(base_vae), data__caches=[str(cache)], validation__cache=None)
         )
-
-
-@pytest.fixture
-def compiled_without_a_compiler(monkeypatch):
-    """torch.compile with all of its tracing, but PyTorch's own kernels at the end: no C compiler is needed."""
-    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager"))
-    yield
-    torch._dynamo.reset()
 
 
 @pytest.mark.usefixtures("compiled_without_a_compiler")

@@ -291,3 +291,17 @@ def test_workers_change_nothing(make_config: Any) -> None:
     helped = make_config("helped", train__steps=2, data__workers=1)
     run(alone), run(helped)
     assert curve(alone) == curve(helped)
+
+
+@pytest.mark.usefixtures("compiled_without_a_compiler")
+def test_a_compiled_run_resumes_and_ends_where_a_plain_one_does(make_config):
+    changes = {"model__trunk": "trained", "optimizer__learning_rate": 1e-4, "train__steps": 2}
+    plain = run(make_config("plain", **changes))
+    config = make_config("compiled", train__compile=True, **changes)
+    assert run(config, stop_at=1) is None
+    compiled = run(config)
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+    ours, theirs = load_file(compiled), load_file(plain)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=1e-5, rtol=0)
