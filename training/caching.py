@@ -30,6 +30,7 @@ from .latent_cache import (
     write_texts,
 )
 from .randomness import Stream, numpy_generator
+from .running import LONGEST_WAIT
 from .text_states import TextStates
 from .yaml_config import flatten
 
@@ -53,7 +54,7 @@ def make_cache(config: CacheConfig) -> CacheReport:
     Every process of an `accelerate launch` writes its own shards; shards that are whole (by hash) are kept. Raises
     TrainingError or CheckpointError.
     """
-    state = PartialState(cpu=config.work.device == "cpu")
+    state = PartialState(cpu=config.work.device == "cpu", timeout=LONGEST_WAIT)
     folder = Path(config.output.folder).expanduser()
     found = scan_captioned(config.source.folders, config.source.shards)
     _check_captions(config, found)

@@ -17,8 +17,8 @@ from .errors import TrainingError
 from .losses import Parts
 from .zero import REQUEST
 
-_LONGEST_WAIT = timedelta(hours=6)
-"""How long processes wait for one another: at the end the main one measures and writes the result alone."""
+LONGEST_WAIT = timedelta(hours=6)
+"""How long processes wait for one another: at the end one may work alone, on a result or on the last shard."""
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -67,7 +67,7 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
         return Accelerator(
             mixed_precision=_PRECISIONS[precision],
             cpu=device == "cpu",
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
         )
 
 

@@ -1,13 +1,17 @@
 """`python -m training cache`: what it writes, that it goes on where it was cut off, and what it refuses."""
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import distributed
 
 from davae_core import mini
 from davae_core.autoencoder import DetailAlignedVAE
 from davae_core.text_encoder import TextEncoder
+from tests.training.two_processes import on_two_processes
 from training.__main__ import main
 from training.cache_config import read_cache_config
 from training.caching import make_cache
@@ -55,6 +59,27 @@ def test_an_interrupted_cache_is_finished_and_whole_shards_are_kept(cache_config
     make_cache(read(cache_config()))
     assert [path.read_bytes() for path in paths] == before
     assert paths[0].stat().st_mtime_ns == kept
+
+
+def finish_cache(path):
+    make_cache(read(path))
+    group = distributed.distributed_c10d._get_default_group()
+    # By default gloo gives up after half an hour, and NCCL after ten minutes.
+    assert group._get_backend(torch.device("cpu")).options._timeout == timedelta(hours=6)
+
+
+def test_two_processes_finish_the_cache_that_one_makes(cache_config, tmp_path):
+    path = cache_config()
+    make_cache(read(path))
+    out = tmp_path / "out"
+    expected = {file.name: file.read_bytes() for file in out.iterdir()}
+    for file in out.glob("shard_*"):
+        if "00000" not in file.name:
+            file.unlink()
+    kept = shard_path(out, 0).stat().st_mtime_ns
+    on_two_processes(finish_cache, path)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == expected
+    assert shard_path(out, 0).stat().st_mtime_ns == kept
 
 
 def test_an_unfinished_cache_is_no_cache_to_train_on(cache_config, tmp_path):
