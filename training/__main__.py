@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -38,7 +39,10 @@ def _train_dit(options: argparse.Namespace) -> int:
 
     config = read_dit_config(options.config, tuple(options.set))
     if options.dry_run:
-        sys.stdout.write("\n".join(plan_run(config).lines()) + "\n")
+        # From the launcher itself: a plan needs no process group, and no GPU for each process.
+        if os.environ.get("RANK", "0") == "0":
+            plan = plan_run(config, int(os.environ.get("WORLD_SIZE", "1")))
+            sys.stdout.write("\n".join(plan.lines()) + "\n")
         return 0
     return _report(train_dit(config, options.stop_at), config.output.folder)
 

@@ -22,13 +22,17 @@ _STATES = {"adamw": 2.0, "adamw8bit": 0.5, "muon": 1.0}
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Parameters that train and that stay frozen, tokens of the largest picture and of a caption, steps, bytes."""
+    """Parameters that train and that stay frozen, tokens of the largest picture and of a caption, steps, bytes.
+
+    The bytes are those of one process that has the whole model.
+    """
 
     trainable: int
     frozen: int
     picture_tokens: int
     text_tokens: int
     pictures: int
+    processes: int
     steps_per_epoch: float
     weights_bytes: int
     activations_bytes: int
@@ -36,13 +40,17 @@ class RunPlan:
     def lines(self) -> tuple[str, ...]:
         """The plan in words."""
         total = self.weights_bytes + self.activations_bytes
-        return (
+        spread = self.processes > 1
+        with_all = f" with {self.processes} processes" if spread else ""
+        lines = (
             f"Trainable parameters: {self.trainable:,} of {self.trainable + self.frozen:,}.",
             f"Tokens: {self.picture_tokens} of the largest picture, {self.text_tokens} of its caption.",
-            f"Steps per epoch: {self.steps_per_epoch:.1f} over {self.pictures:,} pictures.",
+            f"Steps per epoch: {self.steps_per_epoch:.1f} over {self.pictures:,} pictures{with_all}.",
             f"Memory per process (an estimate): {total / GIB:.2f} GiB, of which {self.weights_bytes / GIB:.2f} "
             f"weights, gradients, optimizer and average, {self.activations_bytes / GIB:.2f} activations.",
         )
+        unshared = "This memory is for the whole model in every process; what FSDP or DeepSpeed share takes less."
+        return (*lines, unshared) if spread else lines
 
 
 def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
@@ -75,6 +83,7 @@ def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
         picture_tokens=tokens,
         text_tokens=text,
         pictures=len(batches),
+        processes=processes,
         steps_per_epoch=batches.per_epoch / config.train.accumulate,
         weights_bytes=_weights_bytes(config, counts),
         activations_bytes=_activations_bytes(config, sizes, tokens + text),

@@ -29,4 +29,20 @@ def test_a_dry_run_only_talks(write_dit_config, capsys, tmp_path):
     assert main(["dit", str(write_dit_config()), "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "Trainable parameters:" in said and "Steps per epoch: 4.0" in said
+    assert "process" not in said.replace("Memory per process", "")
     assert not Path(tmp_path / "run").exists()
+
+
+def test_a_dry_run_counts_the_processes_it_is_launched_on_and_speaks_once(
+    write_dit_config, capsys, monkeypatch
+):
+    command = ["dit", str(write_dit_config()), "--dry-run"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert main(command) == 0
+        said.append(capsys.readouterr().out)
+    assert "Steps per epoch: 3.0 over 6 pictures with 2 processes." in said[0]
+    assert "This memory is for the whole model in every process" in said[0]
+    assert said[1] == ""
