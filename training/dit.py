@@ -304,7 +304,12 @@ class DitTraining:
             return Trained(self.denoiser, optimizer)
         train = config.train
         return partition(
-            self.denoiser, optimizer, train.batch_size, train.accumulate, config.optimizer.clip_norm
+            self.accelerator,
+            self.denoiser,
+            optimizer,
+            train.batch_size,
+            train.accumulate,
+            config.optimizer.clip_norm,
         )
 
     def _check_text(self, pooled_width: int) -> None:
@@ -363,12 +368,8 @@ def _check_spread(config: DitTrainingConfig) -> None:
             "optimizer.kind is muon, which needs whole matrices, but FSDP and DeepSpeed leave each process a part of "
             f"them: set it to adamw, {elsewhere}"
         )
-    refused = {
-        "optimizer.kind adamw8bit": kind == "adamw8bit",
-        "train.compile": config.train.compile,
-    }
-    for setting, given in refused.items():
-        if given:
-            raise TrainingError(
-                f"{setting} was never tried together with FSDP or DeepSpeed and is refused: change it, {elsewhere}"
-            )
+    untried = "which was never tried with FSDP or DeepSpeed and is refused"
+    if kind == "adamw8bit":
+        raise TrainingError(f"optimizer.kind is adamw8bit, {untried}: set it to adamw, {elsewhere}")
+    if config.train.compile:
+        raise TrainingError(f"train.compile is true, {untried}: set it to false, {elsewhere}")

@@ -16,7 +16,7 @@ from .dit_model import Denoiser, FlowObjective
 from .losses import Parts
 from .optimizers import set_learning_rates
 from .schedule import cosine_factor
-from .updates import Updates, backward, prepare, synchronised
+from .updates import Updates, backward, computing, prepare, synchronised
 
 
 class DitStepper:
@@ -64,7 +64,7 @@ class DitStepper:
         context, pooled = self.denoiser.under(batch.text.to(device))
         with synchronised(self.accelerator, self.model, last):
             # accelerate's own wrapper computes in this precision anyhow; a sharded model has none.
-            with self.accelerator.autocast():
+            with computing(self.accelerator, self.model):
                 velocity = self.model(add_noise(latents, noise, sigma), sigma, context, pooled)
             parts = self.objective.parts(velocity, latents, noise, sigma, step)
             backward(

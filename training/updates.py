@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -82,6 +82,12 @@ def synchronised(accelerator: Accelerator, model: nn.Module, last: bool) -> Iter
         return
     with nullcontext() if last else accelerator.no_sync(model):
         yield
+
+
+def computing(accelerator: Accelerator, model: nn.Module) -> AbstractContextManager[None]:
+    """Where the model computes in the training's precision."""
+    # The engine has that inside, and would end this one.
+    return nullcontext() if isinstance(model, ZeroModel) else accelerator.autocast()
 
 
 def backward(accelerator: Accelerator, model: nn.Module, loss: Tensor, last: bool) -> None:

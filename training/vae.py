@@ -285,8 +285,8 @@ class VaeTraining:
 def _check_launch(accelerator: Accelerator) -> None:
     if sharding_wanted(accelerator) or zero_wanted(accelerator):
         raise TrainingError(
-            "The accelerate configuration asks for FSDP or DeepSpeed, but stage 1 keeps its weights whole: launch it "
-            "with configs/accelerate/ddp.yaml."
+            "The accelerate configuration asks for FSDP or DeepSpeed, but stage 1 shares nothing between processes: "
+            "launch it with configs/accelerate/ddp.yaml."
         )
 
 
