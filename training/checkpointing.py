@@ -24,7 +24,10 @@ _DIGITS = 8
 
 @dataclass
 class RunState:
-    """What a run is besides its weights: how far it is, what it has used up, and what it was started with."""
+    """What a run is besides its weights: how far it is, what it has used up, and what it was started with.
+
+    `latents` says of each cache what its latents and texts are; it is empty in stage 1 and in older checkpoints.
+    """
 
     step: int = 0
     cpu_seconds: float = 0.0
@@ -33,6 +36,7 @@ class RunState:
     samples_per_step: int = 0
     pictures: str = ""
     frozen: str = ""
+    latents: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)

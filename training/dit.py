@@ -355,6 +355,7 @@ class DitTraining:
             samples_per_step=self.share.per_step,
             pictures=",".join(cache.head.pictures[:16] for cache in caches),
             frozen="" if self.base is None else base_fingerprint(self.base),
+            latents=[cache.head.provenance() for cache in caches],
             config=flatten(self.config),
         )
 

@@ -65,6 +65,16 @@ class CacheHead:
     pictures: str
     format_version: int = FORMAT_VERSION
 
+    def provenance(self) -> dict[str, Any]:
+        """What decides the numbers in a cache of given pictures, wherever its files lie."""
+        space = {name: value for name, value in asdict(self.space).items() if name != "vae"}
+        settings = {
+            name: value
+            for name, value in self.settings.items()
+            if not name.startswith("source.") and name != "vae.file"
+        }
+        return {"vae": space, **settings}
+
 
 @dataclass(frozen=True)
 class CachedPicture:

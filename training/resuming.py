@@ -54,6 +54,25 @@ def check_resumable(
         )
 
 
+def check_same_latents(state: RunState, fresh: RunState) -> None:
+    """Raise TrainingError, naming the cache, when one was made anew with another VAE, text or cut of the pictures."""
+    folders = fresh.config.get("data.caches", ())
+    for folder, before, now in zip(folders, state.latents, fresh.latents, strict=False):
+        changed = [name for name, value in before.items() if now.get(name) != value]
+        if "vae" in changed:
+            raise TrainingError(
+                f"The cache {folder} in data.caches and model.vae are of another VAE than the checkpoint of step "
+                f"{state.step} was trained with: put both back to go on, or choose another output.folder."
+            )
+        if changed:
+            name = changed[0]
+            raise TrainingError(
+                f"The cache {folder} in data.caches was made with {name} = {now.get(name)!r}, but the checkpoint of "
+                f"step {state.step} was trained with {before[name]!r}: put that cache back to go on, or choose another "
+                "output.folder."
+            )
+
+
 def resume_or_start(
     checkpoints: CheckpointFolder,
     fresh: RunState,
@@ -70,9 +89,9 @@ def resume_or_start(
     latest = checkpoints.latest()
     if latest is None:
         return fresh
-    check_resumable(
-        read_state(latest), fresh.config, fresh.samples_per_step, fresh.frozen, frozen_key
-    )
+    saved = read_state(latest)
+    check_resumable(saved, fresh.config, fresh.samples_per_step, fresh.frozen, frozen_key)
+    check_same_latents(saved, fresh)
     state = load_checkpoint(latest, average, parts)
     if state.pictures != fresh.pictures:
         _LOG.warning(
@@ -82,4 +101,5 @@ def resume_or_start(
         )
     _LOG.info("resuming from %s", latest)
     state.config, state.pictures, state.frozen = fresh.config, fresh.pictures, fresh.frozen
+    state.latents = fresh.latents
     return state

@@ -2,12 +2,15 @@
 
 import json
 import logging
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from davae_core.adapter import read_adapter
+from davae_core.autoencoder import DetailAlignedVAE
 from davae_core.diffusers_transformer import diffusers_transformer
 from davae_core.files import read_safetensors, write_safetensors
 from davae_core.fingerprint import same_base
@@ -188,6 +191,47 @@ def test_a_changed_setting_is_named_on_resuming(dit_config):
     train_dit(dit_config(), stop_at=2)
     with pytest.raises(TrainingError, match=r"loss\.shift is 3\.0, but the checkpoint of step 2"):
         train_dit(dit_config(loss__shift=3.0))
+
+
+def test_a_codec_and_a_cache_that_were_made_anew_are_refused_on_resuming(dit_config, davae):
+    config = dit_config()
+    result = train_dit(config)
+    before = result.read_bytes()
+    codec = DetailAlignedVAE.from_file(davae)
+    with torch.no_grad():
+        codec.encoder.conv_in.bias.add_(1.0)
+    codec.save(davae)
+    shutil.rmtree(config.data.caches[0])
+    write_davae_cache(davae.parent, davae)
+    with pytest.raises(TrainingError, match=r"data\.caches and model\.vae are of another VAE than"):
+        train_dit(config)
+    assert result.read_bytes() == before
+
+
+def test_a_cache_of_other_texts_or_windows_is_refused_on_resuming(dit_config, davae_cache):
+    config = dit_config(validation__cache=None, validation__samples_every=0)
+    head = read_head(davae_cache)
+    head = replace(head, settings={**head.settings, "images.crops": 1, "source.folders": ["a"]})
+    write_head(davae_cache, head)
+    train_dit(config, stop_at=1)
+    for name, value in (("text.source", "another clip"), ("images.crops", 2)):
+        write_head(davae_cache, replace(head, settings={**head.settings, name: value}))
+        with pytest.raises(TrainingError, match=rf"data\.caches was made with {name} = {value!r}"):
+            DitTraining(config)
+    moved = replace(head, settings={**head.settings, "source.folders": ["b"], "vae.file": "c"})
+    write_head(davae_cache, moved)
+    assert DitTraining(config).state.step == 1
+
+
+def test_a_checkpoint_from_before_latents_were_noted_goes_on(dit_config):
+    config = dit_config(validation__cache=None, validation__samples_every=0)
+    train_dit(config, stop_at=1)
+    path = dit_path(config) / "checkpoints" / "step_00000001" / "state.json"
+    state = json.loads(path.read_text())
+    noted = state.pop("latents")
+    path.write_text(json.dumps(state))
+    assert noted[0]["text.source"] == "clip"
+    assert DitTraining(config).state.latents == noted
 
 
 def test_a_cache_of_another_vae_is_refused(dit_config, base_vae, davae_cache):
