@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from .interruption import Interruption
 from .losses import Parts
 from .run_config import OutputConfig
 from .running import Window, any_process, progress_bar
-from .tracking import Tracker, write_text
+from .tracking import Tracker, json_text, write_text
 
 _LOG = logging.getLogger(__name__)
 
@@ -87,7 +86,7 @@ def write_summary(
     """Write what a result was made with, and how. Raises CheckpointError."""
     described = asdict(state)
     described.pop("config")
-    write_text(path, json.dumps({"config": config, **measured, "state": described}, indent=1))
+    write_text(path, json_text({"config": config, **measured, "state": described}, indent=1))
 
 
 def _take_steps(

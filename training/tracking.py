@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from .errors import TrainingError
 class Tracker:
     """Appends one JSON object per record to `log.jsonl`; numbers also go to tensorboard and to a wandb project.
 
+    A number that is not finite is null in the file.
     A resumed run first forgets what was logged after the step it resumes from, so the file reads as one run.
     """
 
@@ -32,7 +34,7 @@ class Tracker:
         record = {"event": event, "step": step, **values}
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+                file.write(json_text(record) + "\n")
         except OSError as error:
             raise TrainingError(
                 f"{self._path} could not be written ({error.strerror}): free some room and run the same command again."
@@ -74,6 +76,11 @@ def read_log(folder: Path, event: str) -> list[dict[str, Any]]:
     return [record for record in map(json.loads, lines) if record["event"] == event]
 
 
+def json_text(value: Any, indent: int | None = None) -> str:
+    """`value` as JSON, which has no NaN and no infinity: null stands for them."""
+    return json.dumps(_without_infinities(value), indent=indent, allow_nan=False)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all. Raises CheckpointError."""
 
@@ -81,6 +88,14 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
     write_atomically(path, write)
+
+
+def _without_infinities(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_infinities(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_infinities(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _forget_after(path: Path, step: int) -> None:

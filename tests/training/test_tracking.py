@@ -71,3 +71,18 @@ def test_wandb_that_is_not_installed_is_asked_for(
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(TrainingError, match=r"output\.wandb is set, .*pip install wandb"):
         Tracker(tmp_path, tensorboard=False, first_step=0, wandb="project")
+
+
+def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path, tensorboard=False, first_step=0)
+    values = {"psnr": float("inf"), "parts": [float("nan"), 1.0], "loss": 0.5}
+    tracker.write("train", 1, values)
+    tracker.write("train", 2, {"loss": -float("inf")})
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    first, second = (json.loads(line, parse_constant=refuse) for line in lines)
+    assert first == {"event": "train", "step": 1, "psnr": None, "parts": [None, 1.0], "loss": 0.5}
+    assert second["loss"] is None
