@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from davae_core.flow import add_noise, shift_sigma, velocity_target
 from davae_core.latents import LatentLayout, split
 
 from .dit_data import model_space
 from .dit_model import Denoiser
+from .errors import TrainingError
 from .latent_cache import LatentCache
 from .randomness import sample_noise
-from .text_states import stack
+from .text_states import TextStates, stack
+
+_LOG = logging.getLogger(__name__)
 
 LEVELS = (0.2, 0.4, 0.6, 0.8)
 """Unshifted noise levels that every held-out picture is seen at."""
@@ -37,19 +42,23 @@ def measure_velocity(
 ) -> dict[str, float]:
     """Mean squared velocity errors without guidance: `velocity`, and of `base` and `detail` where there is detail.
 
-    Every process measures the whole set; with fixed noise they agree.
+    Pictures whose latent or text is not finite are left out with a warning. Every process measures the whole set; with
+    fixed noise they agree. Raises TrainingError when no picture is left.
     """
     sums: dict[str, float] = {}
-    count = 0
-    for group in _groups(plan):
-        read = [plan.cache.read(number) for number in group]
+    groups, count = _groups(plan), 0
+    for group in groups:
+        read = _read_finite(plan.cache, group)
+        count += len(read)
+        if not read:
+            continue
         latents = model_space(
-            torch.stack([variants[0] for variants, _ in read]), plan.cache.head.space
+            torch.stack([latent for latent, _ in read.values()]), plan.cache.head.space
         ).to(accelerator.device)
-        noise = sample_noise(_SEED, group, tuple(latents.shape[1:])).to(latents)
-        text = denoiser.under(stack([text for _, text in read]).to(latents.device))
+        noise = sample_noise(_SEED, tuple(read), tuple(latents.shape[1:])).to(latents)
+        text = denoiser.under(stack([text for _, text in read.values()]).to(latents.device))
         for level in LEVELS:
-            sigma = latents.new_full((len(group),), shift_sigma(level, plan.shift))
+            sigma = latents.new_full((len(read),), shift_sigma(level, plan.shift))
             with accelerator.autocast():
                 velocity = denoiser(add_noise(latents, noise, sigma), sigma, *text)
             error = (velocity.float() - velocity_target(latents, noise)).square()
@@ -58,8 +67,33 @@ def measure_velocity(
                 found["base"], found["detail"] = split(error, layout)
             for name, part in found.items():
                 sums[name] = sums.get(name, 0.0) + float(part.mean(dim=(1, 2, 3)).sum())
-            count += len(group)
-    return {name: total / count for name, total in sums.items()}
+    _check_all_count(plan.cache, count, sum(map(len, groups)), accelerator.is_main_process)
+    return {name: total / (count * len(LEVELS)) for name, total in sums.items()}
+
+
+def _read_finite(cache: LatentCache, group: list[int]) -> dict[int, tuple[Tensor, TextStates]]:
+    """The first variants [C, h, w] and texts of the group's pictures, by number, without what holds NaN or infinity."""
+    found = {}
+    for number in group:
+        variants, text = cache.read(number)
+        if all(torch.isfinite(part).all() for part in (variants[0], *text.tensors("").values())):
+            found[number] = variants[0], text
+    return found
+
+
+def _check_all_count(cache: LatentCache, finite: int, pictures: int, warn: bool) -> None:
+    if not finite:
+        raise TrainingError(
+            f"validation.cache {cache.folder} has no finite latent and text among its first {pictures} pictures: make "
+            "it again in an empty folder."
+        )
+    if finite < pictures and warn:
+        _LOG.warning(
+            "%d of %d held-out pictures in %s are left out, for their latents or texts are not finite",
+            pictures - finite,
+            pictures,
+            cache.folder,
+        )
 
 
 def _groups(plan: ValidationPlan) -> list[list[int]]:
