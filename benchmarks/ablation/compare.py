@@ -17,7 +17,7 @@ from training.errors import TrainingError, sentence_of
 
 from .arms import FULL, TITLES
 from .results import MEASURES, Results, read_results
-from .tables import differences, values_of
+from .tables import compares, differences, values_of
 
 COMMITTED = Path(__file__).with_name("results.json")
 LIMIT = 12.0
@@ -47,7 +47,7 @@ def compare(committed: Results, found: Results) -> list[Comparison]:
                 f"The new run lacks two seeds of {name} or of {FULL}: run python -m benchmarks.ablation to its end."
             )
         for measure in MEASURES:
-            if values_of(seeds, measure):
+            if compares(name, measure) and values_of(seeds, measure):
                 ours, theirs = (differences(run, name, measure) for run in (committed, found))
                 listed.append(
                     Comparison(name, measure, mean(ours), mean(theirs), _apart(ours, theirs))

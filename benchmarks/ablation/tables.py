@@ -64,6 +64,15 @@ def differences(results: Results, name: str, measure: str) -> list[float]:
     ]
 
 
+def compares(name: str, measure: str) -> bool:
+    """Whether an arm's measure means something beside the full method's.
+
+    Another codec has another detail: its error is in units of its own.
+    """
+    codecs = {arm.name: arm.codec for arm in ARMS}
+    return measure != "detail_error" or codecs.get(name, ALIGNED) == ALIGNED
+
+
 def _spread(values: Sequence[float], measure: str) -> str:
     if not values:
         return ""
@@ -73,8 +82,7 @@ def _spread(values: Sequence[float], measure: str) -> str:
 
 
 def _difference(results: Results, arm: Arm, measure: str) -> str:
-    # Another codec has another detail, in units of its own: its error says nothing beside the full method's.
-    if measure == "detail_error" and arm.codec != ALIGNED:
+    if not compares(arm.name, measure):
         return ""
     found = differences(results, arm.name, measure)
     decimals = COLUMNS[measure][1]
