@@ -123,10 +123,11 @@ def warm_start_of_a_linear_embedder() -> dict[str, Any]:
     }
 
 
-def adapted() -> Any:
-    """The widened model with the adapter on it, by the code of the stock LoRA loaders."""
-    lora = comfy.utils.load_torch_file(str(FILES / "adapter.safetensors"))
-    return comfy.sd.load_lora_for_models(widened(), None, lora, 1.0, 0.0)[0]
+def adapted(name: str = "adapter.safetensors", without: tuple[str, ...] = ()) -> Any:
+    """The widened model with an adapter on it, by the code of the stock LoRA loaders; layers `without` left out."""
+    lora = comfy.utils.load_torch_file(str(FILES / name))
+    kept = {key: part for key, part in lora.items() if not any(layer in key for layer in without)}
+    return comfy.sd.load_lora_for_models(widened(), None, kept, 1.0, 0.0)[0]
 
 
 def merged(name: str, **options: Any) -> Any:
@@ -149,6 +150,24 @@ def velocities() -> dict[str, Any]:
         "merged": largest(velocity(merged("merged.safetensors"), latents) - trained),
         "merged_of_full": largest(velocity(merged("merged_full.safetensors"), latents) - trained),
         "change": largest(trained - zero),
+    }
+
+
+def wide_targets() -> dict[str, Any]:
+    """How far an adapter of every large layer is from the trainer's own model, and how far without one of the layers.
+
+    The layers are those whose halves diffusers keeps in another order.
+    """
+    expected = load_file(FILES / "wide_expected.safetensors")
+    latents, trained = expected["latents"], expected["velocity"]
+    return {
+        "size": largest(trained),
+        "adapter": largest(velocity(adapted("wide.safetensors"), latents) - trained),
+        "merged": largest(velocity(merged("wide_merged.safetensors"), latents) - trained),
+        "without": {
+            layer: largest(velocity(adapted("wide.safetensors", (layer,)), latents) - trained)
+            for layer in ("norm_out.linear", "transformer_blocks.1.norm1_context.linear")
+        },
     }
 
 
@@ -181,6 +200,7 @@ EXPERIMENTS = (
     warm_start_of_a_network,
     warm_start_of_a_linear_embedder,
     velocities,
+    wide_targets,
     small_types,
     description,
 )

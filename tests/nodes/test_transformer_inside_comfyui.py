@@ -4,19 +4,40 @@ import json
 import shutil
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
+from davae_core.adapter import write_adapter
 from davae_core.cli import main
 from davae_core.description import read_file_description
+from davae_core.presets import SD3
 from davae_core.transformer_files import load_transformer
 from tests.comfyui.process import answers_of, answers_of_process
 from tests.comfyui.server import ROOT
+from tests.training.random_adapters import random_adapter
 
 GOLDEN = ROOT / "tests" / "data" / "golden" / "transformer"
 
 
 def davae(*command):
     assert main([str(part) for part in command]) == 0
+
+
+def write_wide(folder, base):
+    """An adapter of the wide targets, and what the trainer's own model makes of the golden conditions with it."""
+    model, adapter = random_adapter(load_transformer(base), SD3.layout, "wide")
+    write_adapter(folder / "wide.safetensors", adapter)
+    golden = load_file(GOLDEN / "expected.safetensors")
+    latents = torch.cat(golden["latent_detail_first"].chunk(2, dim=1)[::-1], dim=1)
+    with torch.no_grad():
+        velocity = model(
+            hidden_states=latents,
+            encoder_hidden_states=golden["context"],
+            pooled_projections=golden["pooled"],
+            timestep=golden["timestep"],
+            return_dict=False,
+        )[0]
+    save_file({"latents": latents, "velocity": velocity}, folder / "wide_expected.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +58,8 @@ def files(tmp_path_factory):
     for dtype in ("fp8_e4m3fn", "bfloat16"):
         output = folder / f"merged_{dtype}.safetensors"
         davae("merge", base, adapter, "-o", output, "--dtype", dtype)
+    write_wide(folder, base)
+    davae("merge", base, folder / "wide.safetensors", "-o", folder / "wide_merged.safetensors")
     return folder
 
 
@@ -71,6 +94,13 @@ def test_so_does_one_whose_embedder_is_a_linear_layer_on_patches(found):
 def test_velocities_are_the_published_code_s(found, way):
     assert found["change"] > 0.01
     assert found[way] < 1e-5
+
+
+@answers_of("wide_targets")
+@pytest.mark.parametrize("way", ["adapter", "merged"])
+def test_an_adapter_of_every_large_layer_gives_the_trainers_velocity(found, way):
+    assert found[way] < 1e-4 * found["size"]
+    assert min(found["without"].values()) > 0.01 * found["size"]
 
 
 @answers_of("small_types")
