@@ -33,30 +33,41 @@ CHANNELS, CONTEXT, POOLED, WORDS = 16, 32, 24, 5
 SIZES = {"blocks": 2, "dual_blocks": [0], "context_width": CONTEXT, "pooled_width": POOLED, "positions": 8}  # fmt: skip
 
 
-def text(seed: int) -> TextStates:
+def text(seed: int, t5_tokens: int = 0) -> TextStates:
     random = torch.Generator().manual_seed(seed)
-    return TextStates(
-        torch.randn(1, WORDS, 8, generator=random), None, torch.randn(1, POOLED, generator=random)
-    )
+    clip = torch.randn(1, WORDS, 8, generator=random)
+    pooled = torch.randn(1, POOLED, generator=random)
+    t5 = torch.randn(1, t5_tokens, CONTEXT, generator=random) if t5_tokens else None
+    return TextStates(clip, t5, pooled)
 
 
 def write_cache(
-    folder: Path, vae: Path, detail: bool, sizes: list[tuple[int, int]], seed: int = 0
+    folder: Path,
+    vae: Path,
+    detail: bool,
+    sizes: list[tuple[int, int]],
+    seed: int = 0,
+    t5_tokens: int = 0,
+    variants: int = 1,
 ) -> Path:
     """A cache of two shards with one picture per latent size given."""
     folder.mkdir(parents=True)
     space = latent_space(str(vae), detail)
     half = -(-len(sizes) // 2)
-    settings = {"text.kind": "mini", "text.source": "clip", "text.t5_tokens": 0}
+    settings = {"text.kind": "mini", "text.source": "clip", "text.t5_tokens": t5_tokens}
     write_head(folder, CacheHead(space, settings, ("a circle", "a square"), 2, f"digest {seed}"))
-    write_texts(folder, text(1000), [text(1001), text(1002)])
+    empty, *prompts = (text(number, t5_tokens) for number in (1000, 1001, 1002))
+    write_texts(folder, empty, prompts)
     random = torch.Generator().manual_seed(seed)
     for number, part in enumerate((sizes[:half], sizes[half:])):
         pictures = [
-            CachedPicture(f"{number}/{i}", "caption", h, w, 1) for i, (h, w) in enumerate(part)
+            CachedPicture(f"{number}/{i}", "caption", h, w, variants)
+            for i, (h, w) in enumerate(part)
         ]
-        latents = [torch.randn(1, space.channels, h, w, generator=random).half() for h, w in part]
-        texts = [text(seed * 100 + number * 10 + i) for i in range(len(part))]
+        latents = [
+            torch.randn(variants, space.channels, h, w, generator=random).half() for h, w in part
+        ]
+        texts = [text(seed * 100 + number * 10 + i, t5_tokens) for i in range(len(part))]
         write_shard(shard_path(folder, number), pictures, latents, texts, {})
     return folder
 

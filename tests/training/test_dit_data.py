@@ -2,6 +2,7 @@
 
 import torch
 
+from tests.training.dit_fixtures import CONTEXT, WORDS, write_cache
 from training.dit_config import FlowLossConfig
 from training.dit_data import BatchShare, LatentBatches, noise_and_levels, open_caches
 
@@ -42,3 +43,24 @@ def test_captions_are_dropped_at_the_given_rate(davae_cache):
         torch.equal(row, empty[0]) for number in range(60) for row in data.batch(number).text.pooled
     ]
     assert 35 < sum(dropped) < 85
+
+
+def test_with_t5_a_context_is_the_filled_up_clip_states_then_t5s_and_dropping_takes_all(
+    davae, tmp_path
+):
+    folder = write_cache(tmp_path / "t5", davae, True, [(4, 4)] * 4, t5_tokens=3)
+    cache = open_caches([str(folder)], in_memory=True)[0]
+    texts = [cache.empty_text(), *(cache.read(number)[1] for number in range(4))]
+    assert all(text.t5.shape == (1, 3, CONTEXT) for text in texts)
+    data, dropped = batches(folder, 2), 0
+    for number in range(20):
+        found = data.batch(number).text
+        context = found.context(CONTEXT)
+        assert context.shape == (2, WORDS + 3, CONTEXT)
+        for row, pooled in zip(context, found.pooled, strict=True):
+            place = next(i for i, text in enumerate(texts) if torch.equal(text.pooled[0], pooled))
+            clip, rest = row.split([WORDS, 3])
+            assert torch.equal(clip[:, :8], texts[place].clip[0]) and not clip[:, 8:].any()
+            assert torch.equal(rest, texts[place].t5[0])
+            dropped += place == 0
+    assert 10 < dropped < 30

@@ -40,6 +40,7 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
     "a whole widened model": {"model__train": "full"},
     "from nothing": {"model__train": "full", "model__base": None},
 }
+CACHES: dict[str, dict[str, int]] = {"T5": {"t5_tokens": 3}}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -66,6 +67,22 @@ def test_every_codec_is_resumed_bit_for_bit(make_config: Any, changes: dict[str,
 def test_every_transformer_is_resumed_bit_for_bit(dit_config: Any, changes: dict[str, Any]) -> None:
     off = {"validation__cache": None, "validation__samples_every": 0, "output__keep": 1}
     whole, parted = (dit_config(name, **QUIET, **off, **changes) for name in ("whole", "parted"))
+    assert train_dit(whole) is not None
+    assert train_dit(parted, stop_at=1) is None
+    assert train_dit(parted) is not None
+    expected = contents(Path(whole.output.folder))
+    assert "result.safetensors" in expected and len(expected) >= 3
+    assert contents(Path(parted.output.folder)) == expected
+
+
+@pytest.mark.parametrize("holding", CACHES.values(), ids=CACHES.keys())
+def test_every_kind_of_cache_is_trained_on_and_resumed_bit_for_bit(
+    dit_config: Any, tmp_path: Path, davae: Path, holding: dict[str, int]
+) -> None:
+    cache = str(write_cache(tmp_path / "other", davae, True, [(4, 4)] * 4, **holding))
+    changes = {**QUIET, "data__caches": [cache], "data__caption_dropout": 0.5}
+    changes |= {"validation__cache": cache, "validation__samples_every": 2, "output__keep": 1}
+    whole, parted = (dit_config(name, **changes) for name in ("whole", "parted"))
     assert train_dit(whole) is not None
     assert train_dit(parted, stop_at=1) is None
     assert train_dit(parted) is not None

@@ -18,10 +18,15 @@ from transformers import (
     T5EncoderModel,
 )
 
-from training.cache_config import TextConfig
+from tests.training.dit_fixtures import SIZES
+from training.cache_config import TextConfig, read_cache_config
+from training.caching import make_cache
+from training.dit import train_dit
 from training.encoding import load_caption_encoder
 from training.errors import TrainingError
+from training.latent_cache import LatentCache
 from training.sd3_text import Sd3TextEncoders
+from training.tracking import read_log
 
 CPU = torch.device("cpu")
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -190,6 +195,37 @@ def test_a_tilde_stands_for_the_home_folder(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("HOME", str(folder.parent))
     monkeypatch.setenv("USERPROFILE", str(folder.parent))
     assert Sd3TextEncoders(f"~/{folder.name}", 0, CPU).encode(["a cat"]).pooled.shape == (1, 20)
+
+
+def test_a_cache_with_all_three_encoders_is_made_and_trained_on(
+    folder: Path, cache_config: Any, dit_config: Any, tmp_path: Path
+) -> None:
+    text = {"kind": "sd3", "source": str(folder), "t5_tokens": T5_TOKENS}
+    config = cache_config(**{f"text__{key}": value for key, value in text.items()})
+    assert make_cache(read_cache_config(config)).pictures == 5
+    cache = LatentCache(tmp_path / "out", in_memory=False)
+    found = {picture.caption: cache.read(n)[1] for n, picture in enumerate(cache.pictures)}
+    found |= {"": cache.empty_text(), **dict(cache.prompts())}
+    assert len(found) == 7
+    encoders = Sd3TextEncoders(str(folder), T5_TOKENS, CPU)
+    for caption, states in found.items():
+        expected = encoders.encode([caption])
+        for ours, theirs in (
+            (states.context(T5_WIDTH), expected.context(T5_WIDTH)),
+            (states.pooled, expected.pooled),
+        ):
+            torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=2e-3)
+    sizes = {**SIZES, "context_width": T5_WIDTH, "pooled_width": sum(WIDTHS.values())}
+    written = train_dit(
+        dit_config(
+            model__base=None, model__train="full", model__sizes=sizes, train__steps=2,
+            data__caches=[str(cache.folder)], validation__cache=str(cache.folder),
+            validation__samples_every=2,
+        )
+    )  # fmt: skip
+    assert written is not None
+    (error,) = read_log(written.parent, "validation")
+    assert error["velocity"] > 0 and (written.parent / "pictures").is_dir()
 
 
 def refusal(source: Path) -> str:
