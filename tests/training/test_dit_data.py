@@ -4,7 +4,7 @@ import torch
 
 from tests.training.dit_fixtures import CONTEXT, WORDS, write_cache
 from training.dit_config import FlowLossConfig
-from training.dit_data import BatchShare, LatentBatches, noise_and_levels, open_caches
+from training.dit_data import BatchShare, LatentBatches, model_space, noise_and_levels, open_caches
 
 
 def batches(folder, size, dropout=0.5):
@@ -64,3 +64,20 @@ def test_with_t5_a_context_is_the_filled_up_clip_states_then_t5s_and_dropping_ta
             assert torch.equal(rest, texts[place].t5[0])
             dropped += place == 0
     assert 10 < dropped < 30
+
+
+def test_every_variant_of_a_picture_is_drawn_anew_and_as_often_as_the_others(davae, tmp_path):
+    folder = write_cache(tmp_path / "variants", davae, True, [(4, 4)] * 4, variants=4)
+    cache = open_caches([str(folder)], in_memory=True)[0]
+    data = batches(folder, 4, dropout=0.0)
+    known = {cache.read(number)[1].pooled.numpy().tobytes(): number for number in range(4)}
+    drawn = torch.zeros(4, 4)
+    for number in range(50):
+        found = data.batch(number)
+        for latent, pooled in zip(found.latents, found.text.pooled, strict=True):
+            picture = known[pooled.numpy().tobytes()]
+            variants = model_space(cache.read(picture)[0], cache.head.space)
+            (which,) = (i for i, variant in enumerate(variants) if torch.equal(variant, latent))
+            drawn[picture, which] += 1
+    assert (drawn.sum(1) == 50).all()
+    assert drawn.min() >= 4 and drawn.max() <= 24

@@ -40,7 +40,7 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
     "a whole widened model": {"model__train": "full"},
     "from nothing": {"model__train": "full", "model__base": None},
 }
-CACHES: dict[str, dict[str, int]] = {"T5": {"t5_tokens": 3}}
+CACHES: dict[str, dict[str, int]] = {"T5": {"t5_tokens": 3}, "crops and flips": {"variants": 4}}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -88,6 +88,25 @@ def test_every_kind_of_cache_is_trained_on_and_resumed_bit_for_bit(
     assert train_dit(parted) is not None
     expected = contents(Path(whole.output.folder))
     assert "result.safetensors" in expected and len(expected) >= 3
+    assert contents(Path(parted.output.folder)) == expected
+
+
+def test_workers_that_read_ahead_change_no_bit_of_a_run_or_of_a_resumed_one(
+    dit_config: Any, tmp_path: Path, davae: Path
+) -> None:
+    sizes = [(4, 4)] * 4 + [(4, 6)] * 3
+    cache = str(write_cache(tmp_path / "rich", davae, True, sizes, t5_tokens=3, variants=2))
+    changes = {"data__caches": [cache], "data__caption_dropout": 0.5, "data__in_memory": False}
+    changes |= {"train__accumulate": 2, "validation__cache": None, "validation__samples_every": 0}
+    alone = dit_config("alone", **changes)
+    ahead, parted = (dit_config(n, data__workers=2, **changes) for n in ("ahead", "parted"))
+    assert train_dit(alone) is not None
+    assert train_dit(ahead) is not None
+    assert train_dit(parted, stop_at=2) is None
+    assert train_dit(parted) is not None
+    expected = contents(Path(alone.output.folder))
+    assert "result.safetensors" in expected and len(expected) >= 3
+    assert contents(Path(ahead.output.folder)) == expected
     assert contents(Path(parted.output.folder)) == expected
 
 
