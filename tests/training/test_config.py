@@ -64,6 +64,38 @@ def test_the_published_sd3_preset_holds_the_published_numbers() -> None:
     assert config.train.steps == 650_000
 
 
+def test_the_published_sd35_preset_holds_the_published_numbers() -> None:
+    config = read_dit_config(CONFIGS / "sd35_published.yaml")
+    model, loss, optimizer, train = config.model, config.loss, config.optimizer, config.train
+    assert (model.train, model.zero_init, model.train_edges) == ("adapter", True, True)
+    assert (model.lora.rank, model.lora.alpha, model.lora.targets) == (256, 256, ("published",))
+    assert (loss.weighting, loss.levels) == ("published", "published")
+    assert (loss.shift, loss.ramp_steps) == (4.0, 10_000)
+    assert (optimizer.kind, optimizer.learning_rate) == ("adamw", 1e-4)
+    assert (optimizer.betas, optimizer.weight_decay) == ((0.9, 0.999), 0.0)
+    assert (optimizer.warmup_steps, optimizer.final_ratio) == (0, 1.0)
+    assert (optimizer.clip_norm, optimizer.ema) == (0.5, 0.999)
+    assert config.data.caption_dropout == 0.1
+    assert (train.batch_size, train.accumulate, train.precision) == (6, 2, "bf16")
+    assert (config.validation.guidance, config.validation.sampling_steps) == (2.5, 30)
+
+
+def test_the_papers_sd35_preset_is_the_published_one_but_for_its_loss() -> None:
+    paper, published = (
+        flatten(read_dit_config(CONFIGS / f"{name}.yaml"))
+        for name in ("sd35_paper", "sd35_published")
+    )
+    assert (paper["loss.weighting"], paper["loss.levels"]) == ("none", "continuous")
+    names = {"loss.weighting", "loss.levels", "output.folder", "output.name"}
+    assert {name for name in published if paper[name] != published[name]} == names
+
+
+def test_the_sd35_cache_is_of_the_published_text_length_and_sides() -> None:
+    config = read_cache_config(CONFIGS / "sd35_cache.yaml")
+    assert (config.text.kind, config.text.t5_tokens) == ("sd3", 512)
+    assert config.images.multiple == 32
+
+
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
