@@ -11,6 +11,8 @@ import torch
 
 from davae_core.adapter import read_adapter
 from davae_core.autoencoder import DetailAlignedVAE
+from davae_core.cli import main
+from davae_core.description import DESCRIPTION
 from davae_core.diffusers_transformer import diffusers_transformer
 from davae_core.files import read_safetensors, write_safetensors
 from davae_core.fingerprint import same_base
@@ -28,8 +30,10 @@ from tests.training.dit_fixtures import (
 )
 from training.dit import DitTraining, train_dit
 from training.dit_config import read_dit_config
+from training.dit_validation import measure_velocity
 from training.errors import TrainingError
 from training.latent_cache import read_head, write_head
+from training.running import make_accelerator
 from training.tracking import read_log
 
 
@@ -93,6 +97,31 @@ def test_the_merged_live_adapter_gives_the_trained_velocity(trained):
         torch.testing.assert_close(
             model(**inputs, return_dict=False)[0], expected, atol=1e-5, rtol=1e-4
         )
+
+
+def test_davae_merge_takes_a_result_as_it_is(trained, tmp_path):
+    base, written = trained.config.model.base, trained.folder / "result.safetensors"
+    path = tmp_path / "merged.safetensors"
+    assert main(["merge", base, str(written), "-o", str(path)]) == 0
+    found, _ = read_safetensors(path)
+    del found[DESCRIPTION]
+    expected = merge(load_transformer(Path(base)), read_adapter(written))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert expected["x_embedder.proj.weight"].shape[1] == 32
+
+
+def test_a_validation_measured_again_gives_the_same_bits(trained):
+    logged = read_log(trained.folder, "validation")[-1]
+    train, model = trained.config.train, trained.denoiser.eval()
+    accelerator = make_accelerator(train.device, train.precision)
+    torch.manual_seed(1)
+    with trained.average.applied():
+        found = [
+            measure_velocity(model, trained.held_out, trained.layout, accelerator) for _ in range(2)
+        ]
+    assert found[0] == found[1] == {name: logged[name] for name in found[0]}
+    assert set(found[0]) == {"velocity", "base", "detail"}
 
 
 def test_the_adapter_holds_averaged_weights_beside_the_live_ones(trained):
