@@ -53,7 +53,8 @@ def test_an_interrupted_cache_is_finished_and_whole_shards_are_kept(cache_config
     paths = [shard_path(tmp_path / "out", number) for number in range(3)]
     before = [path.read_bytes() for path in paths]
     kept = paths[0].stat().st_mtime_ns
-    paths[1].write_bytes(before[1][:-1])
+    # As long as before, but another last byte.
+    paths[1].write_bytes(before[1][:-1] + bytes([before[1][-1] ^ 1]))
     paths[2].with_suffix(".json").unlink()
     assert not is_whole(paths[1])
     make_cache(read(cache_config()))
