@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, variance
@@ -17,7 +18,7 @@ from training.errors import TrainingError, sentence_of
 
 from .arms import FULL, TITLES
 from .results import MEASURES, Results, read_results
-from .tables import compares, differences, values_of
+from .tables import COLUMNS, compares, differences, values_of
 
 COMMITTED = Path(__file__).with_name("results.json")
 LIMIT = 12.0
@@ -66,6 +67,34 @@ def levels(committed: Results, found: Results) -> list[str]:
     return lines
 
 
+def comparison_table(listed: Sequence[Comparison]) -> str:
+    """Per arm and measure what was committed, what was found and, in brackets, standard errors between them."""
+    measures = [measure for measure in MEASURES if any(line.measure == measure for line in listed)]
+    lines = ["| | " + " | ".join(COLUMNS[measure][0] for measure in measures) + " |"]
+    lines.append("|---" * (len(measures) + 1) + "|")
+    for arm in dict.fromkeys(line.arm for line in listed):
+        cells = {line.measure: _cell(line) for line in listed if line.arm == arm}
+        row = " | ".join(cells.get(measure, "") for measure in measures)
+        lines.append(f"| {TITLES[arm]} | {row} |")
+    return "\n".join(lines) + "\n"
+
+
+def _lines(committed: Results, found: Results, listed: Sequence[Comparison]) -> list[str]:
+    lines = ["Means, committed and found:", *levels(committed, found), ""]
+    lines.append(f"Minus {TITLES[FULL]}: committed, found, standard errors apart:")
+    for line in listed:
+        mark = " " if line.apart <= LIMIT else "*"
+        lines.append(
+            f"{mark} {line.arm:24} {line.measure:16} {line.committed:+10.4f} {line.found:+10.4f} {line.apart:6.2f}"
+        )
+    return lines
+
+
+def _cell(line: Comparison) -> str:
+    decimals = COLUMNS[line.measure][1]
+    return f"{line.committed:+.{decimals}f}, {line.found:+.{decimals}f} ({line.apart:.1f})"
+
+
 def _apart(ours: list[float], theirs: list[float]) -> float:
     freedom = len(ours) + len(theirs) - 2
     pooled = sum(variance(group) * (len(group) - 1) for group in (ours, theirs)) / freedom
@@ -83,6 +112,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("results", type=Path, help="results.json of the new run")
     parser.add_argument("--committed", type=Path, default=COMMITTED)
+    parser.add_argument(
+        "--markdown", action="store_true", help="write the differences as a Markdown table"
+    )
     given = parser.parse_args(arguments)
     try:
         committed, found = read_results(given.committed), read_results(given.results)
@@ -90,13 +122,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, TrainingError) as error:
         sys.stderr.write(f"{sentence_of(error)}\n")
         return 1
-    sys.stdout.write("Means, committed and found:\n" + "\n".join(levels(committed, found)) + "\n")
-    sys.stdout.write(f"\nMinus {TITLES[FULL]}: committed, found, standard errors apart:\n")
-    for line in listed:
-        mark = " " if line.apart <= LIMIT else "*"
-        sys.stdout.write(
-            f"{mark} {line.arm:24} {line.measure:16} {line.committed:+10.4f} {line.found:+10.4f} {line.apart:6.2f}\n"
-        )
+    if given.markdown:
+        sys.stdout.write(comparison_table(listed))
+    else:
+        sys.stdout.write("\n".join(_lines(committed, found, listed)) + "\n")
     beyond = sum(line.apart > LIMIT for line in listed)
     sys.stdout.write(
         f"{len(listed) - beyond} of {len(listed)} differences are within {LIMIT:g} standard errors.\n"
