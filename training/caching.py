@@ -179,8 +179,8 @@ class _Job:
             encoded = self._encode(torch.stack([part.variants for part in batch]))
             states = self._captions([part.caption for part in batch]).to("cpu", torch.float16)
             for row, part in enumerate(batch):
-                if not torch.isfinite(encoded[row]).all():
-                    left_out[part.picture.name] = "its latent is not finite"
+                if flaw := _flaw(encoded[row], states.row(row)):
+                    left_out[part.picture.name] = flaw
                     continue
                 height, width = encoded.shape[-2:]
                 entries.append(
@@ -256,3 +256,11 @@ def _window(pixels: Tensor, zoom: float, across: float, down: float) -> Tensor:
     top = round((pixels.shape[-2] - height) * down)
     left = round((pixels.shape[-1] - width) * across)
     return pixels[:, top : top + height, left : left + width]
+
+
+def _flaw(latents: Tensor, text: TextStates) -> str | None:
+    if not torch.isfinite(latents).all():
+        return "its latent is not finite"
+    if not all(torch.isfinite(part).all() for part in text.tensors("").values()):
+        return "its caption's text states are not finite"
+    return None

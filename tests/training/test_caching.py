@@ -10,7 +10,9 @@ from torch import distributed
 
 from davae_core import mini
 from davae_core.autoencoder import DetailAlignedVAE
+from davae_core.clip_tokenizer import ClipTokenizer
 from davae_core.text_encoder import TextEncoder
+from davae_core.text_encoder_files import read_text_encoder, write_text_encoder
 from tests.training.two_processes import on_two_processes
 from training.__main__ import main
 from training.cache_config import read_cache_config
@@ -149,3 +151,15 @@ def test_an_empty_folder_is_one_sentence(cache_config, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["cache", str(cache_config(source__folders=[str(tmp_path / "empty")]))]) == 1
     assert "holds no picture" in capsys.readouterr().err
+
+
+def test_a_caption_whose_states_are_not_finite_is_left_out(cache_config, tmp_path):
+    text = read_text_encoder(mini.clip_path())
+    word = ClipTokenizer()("a picture 3")[3]
+    with torch.no_grad():
+        text.text_model.embeddings.token_embedding.weight[word] = float("nan")
+    clip = tmp_path / "clip.safetensors"
+    write_text_encoder(clip, text)
+    report = make_cache(read(cache_config(text__source=str(clip))))
+    assert report.pictures == 4
+    assert report.left_out == {"0/3.png": "its caption's text states are not finite"}
