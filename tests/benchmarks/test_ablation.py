@@ -232,3 +232,14 @@ def test_the_committed_table_is_that_of_the_committed_results():
 def test_the_page_on_the_ablation_shows_the_committed_table():
     page = (ROOT / "docs" / "ablation.md").read_text(encoding="utf-8")
     assert results_table(read_results(COMMITTED / "results.json")) in page
+
+
+def test_a_miniature_trained_from_nothing_repeats_the_committed_differences():
+    committed, again = (
+        read_results(COMMITTED / f"{name}.json") for name in ("results", "retrained")
+    )
+    assert again.arms.keys() == committed.arms.keys()
+    listed = compare_results(committed, again)
+    assert all(line.apart <= compare.LIMIT for line in listed)
+    page = (ROOT / "docs" / "ablation.md").read_text(encoding="utf-8")
+    assert compare.comparison_table(listed) in page
