@@ -261,6 +261,6 @@ def _window(pixels: Tensor, zoom: float, across: float, down: float) -> Tensor:
 def _flaw(latents: Tensor, text: TextStates) -> str | None:
     if not torch.isfinite(latents).all():
         return "its latent is not finite"
-    if not all(torch.isfinite(part).all() for part in text.tensors("").values()):
+    if not text.finite():
         return "its caption's text states are not finite"
     return None

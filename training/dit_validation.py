@@ -76,7 +76,7 @@ def _read_finite(cache: LatentCache, group: list[int]) -> dict[int, tuple[Tensor
     found = {}
     for number in group:
         variants, text = cache.read(number)
-        if all(torch.isfinite(part).all() for part in (variants[0], *text.tensors("").values())):
+        if torch.isfinite(variants[0]).all() and text.finite():
             found[number] = variants[0], text
     return found
 

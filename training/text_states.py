@@ -42,6 +42,10 @@ class TextStates:
             self.pooled.to(device, dtype),
         )
 
+    def finite(self) -> bool:
+        """Whether no number is NaN or infinite."""
+        return all(bool(torch.isfinite(part).all()) for part in self.tensors("").values())
+
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Under file names that end in `.name`."""
         found = {f"clip.{name}": self.clip, f"pooled.{name}": self.pooled}

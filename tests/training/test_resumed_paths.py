@@ -1,5 +1,6 @@
 """Every way to train takes two steps, is stopped in between, and ends in the bits of an unbroken run."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,30 +50,30 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
+def assert_resumed(train: Callable[..., Path | None], whole: Any, parted: Any) -> None:
+    """Train two like configurations, the second stopped after a step; both leave the same bits."""
+    assert train(whole) is not None
+    assert train(parted, stop_at=1) is None
+    assert train(parted) is not None
+    expected = contents(Path(whole.output.folder))
+    assert "result.safetensors" in expected and len(expected) >= 3
+    assert contents(Path(parted.output.folder)) == expected
+
+
 @pytest.mark.parametrize("changes", CODECS.values(), ids=CODECS.keys())
 def test_every_codec_is_resumed_bit_for_bit(make_config: Any, changes: dict[str, Any]) -> None:
     # Without the fit that a new codec begins with: it takes seconds, and test_vae.py resumes a fitted one.
     usual = {"model__init": "torch", "validation__folders": [], "output__keep": 1}
     changes = {**QUIET, **usual, **changes}
     whole, parted = (make_config(name, **changes) for name in ("whole", "parted"))
-    assert train_vae(whole) is not None
-    assert train_vae(parted, stop_at=1) is None
-    assert train_vae(parted) is not None
-    expected = contents(Path(whole.output.folder))
-    assert "result.safetensors" in expected and len(expected) >= 3
-    assert contents(Path(parted.output.folder)) == expected
+    assert_resumed(train_vae, whole, parted)
 
 
 @pytest.mark.parametrize("changes", TRANSFORMERS.values(), ids=TRANSFORMERS.keys())
 def test_every_transformer_is_resumed_bit_for_bit(dit_config: Any, changes: dict[str, Any]) -> None:
     off = {"validation__cache": None, "validation__samples_every": 0, "output__keep": 1}
     whole, parted = (dit_config(name, **QUIET, **off, **changes) for name in ("whole", "parted"))
-    assert train_dit(whole) is not None
-    assert train_dit(parted, stop_at=1) is None
-    assert train_dit(parted) is not None
-    expected = contents(Path(whole.output.folder))
-    assert "result.safetensors" in expected and len(expected) >= 3
-    assert contents(Path(parted.output.folder)) == expected
+    assert_resumed(train_dit, whole, parted)
 
 
 @pytest.mark.parametrize("holding", CACHES.values(), ids=CACHES.keys())
@@ -83,12 +84,7 @@ def test_every_kind_of_cache_is_trained_on_and_resumed_bit_for_bit(
     changes = {**QUIET, "data__caches": [cache], "data__caption_dropout": 0.5}
     changes |= {"validation__cache": cache, "validation__samples_every": 2, "output__keep": 1}
     whole, parted = (dit_config(name, **changes) for name in ("whole", "parted"))
-    assert train_dit(whole) is not None
-    assert train_dit(parted, stop_at=1) is None
-    assert train_dit(parted) is not None
-    expected = contents(Path(whole.output.folder))
-    assert "result.safetensors" in expected and len(expected) >= 3
-    assert contents(Path(parted.output.folder)) == expected
+    assert_resumed(train_dit, whole, parted)
 
 
 def test_workers_that_read_ahead_change_no_bit_of_a_run_or_of_a_resumed_one(
