@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from davae_core.adapter import Adapter, widened_edges, write_adapter
 from davae_core.files import stream_safetensors
-from davae_core.fingerprint import base_fingerprint
 from davae_core.presets import SD3
-from davae_core.transformer_files import load_transformer
-from davae_core.transformer_names import diffusers_to_stability
+from davae_core.transformer.adapter import Adapter, widened_edges, write_adapter
+from davae_core.transformer.files import load_transformer
+from davae_core.transformer.fingerprint import base_fingerprint
+from davae_core.transformer.names import diffusers_to_stability
 
 RANK = 256
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.2", "norm1.linear")

@@ -20,15 +20,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from davae_core.autoencoder import DetailAlignedVAE, KLAutoencoder
-from davae_core.blocks import count_parameters
-from davae_core.checkpoints import write_codec_file
+from davae_core.codec.autoencoder import DetailAlignedVAE, KLAutoencoder
+from davae_core.codec.blocks import count_parameters
+from davae_core.codec.files import load_codec, write_codec_file
 from davae_core.latents import split, to_model_space
-from davae_core.merging import merge
-from davae_core.official import convert_codec
-from davae_core.official_adapter import convert_adapter
 from davae_core.presets import SD3
-from davae_core.transformer_files import load_transformer
+from davae_core.published.adapter import convert_adapter
+from davae_core.published.codec import convert_codec
+from davae_core.transformer.files import load_transformer
+from davae_core.transformer.merging import merge
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "data" / "golden"
@@ -60,7 +60,7 @@ def golden() -> Iterator[tuple[str, float]]:
         stats = GOLDEN / "latent_norm_stats.json"
         converted = convert_codec(f"{folder}/pytorch_model.bin", stats)
         write_codec_file(f"{folder}/x.safetensors", converted.config, converted.tensors)
-        codec = DetailAlignedVAE.from_file(f"{folder}/x.safetensors")
+        codec = load_codec(f"{folder}/x.safetensors")
     latents = codec.encode(expected["image"] * 2 - 1)
     base_part, detail = split(to_model_space(latents, codec.layout), codec.layout)
     ours = torch.cat([detail, base_part], dim=1)
@@ -73,7 +73,7 @@ def against_diffusers() -> Iterator[tuple[str, float]]:
     """diffusers' AutoencoderKL of SD3's size."""
     from diffusers import AutoencoderKL
 
-    from davae_core.stock_vae import diffusers_vae_to_ldm
+    from davae_core.codec.stock_vae import diffusers_vae_to_ldm
 
     theirs = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,

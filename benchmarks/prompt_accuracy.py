@@ -1,7 +1,7 @@
 """How many captions the bundled miniature follows: ``python -m benchmarks.prompt_accuracy``.
 
-Draws scenes that no training has seen, as `davae demo` draws its prompts, and lets training/scene_checker.py judge the
-colour, the form and the place of every shape.
+Draws scenes that no training has seen, as `davae demo` draws its prompts, and lets benchmarks/scene_checker.py judge
+the colour, the form and the place of every shape.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from tqdm import tqdm
 
+from benchmarks.scene_checker import Claims, check
 from davae_core import mini
 from davae_core.images import to_bytes
+from davae_core.mini.text_encoder_files import load_text_encoder
 from davae_core.pipeline import TextToImage, load_pipeline
-from davae_core.text_encoder import TextEncoder
-from training.prompt_scenes import PromptScene, caption, compose
-from training.scene_checker import Claims, check
+from training.mini.prompt_scenes import PromptScene, caption, compose
 
 FIRST_SCENE = 2_000_000
 """Training uses scenes 0 to 3999, validation those from 1,000,000 on."""
@@ -41,7 +41,7 @@ def bundled_pipeline() -> TextToImage:
         mini.transformer_path(),
         mini.davae_path(),
         adapter=mini.adapter_path(),
-        encode_text=TextEncoder.from_file(mini.clip_path()).encode,
+        encode_text=load_text_encoder(mini.clip_path()).encode,
         dtype=torch.float32,
     )
 

@@ -20,14 +20,11 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from davae_core.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
-from davae_core.files import write_safetensors
+from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
+from davae_core.files import write_safetensors, write_text
 from davae_core.latents import LatentLayout
 from davae_core.presets import SD3
-from training.dit_config import DitModelConfig, read_dit_config
-from training.dit_model import Denoiser
-from training.dit_plan import plan_run
-from training.latent_cache import (
+from training.cache.latent_cache import (
     CachedPicture,
     CacheHead,
     LatentSpace,
@@ -36,13 +33,15 @@ from training.latent_cache import (
     write_shard,
     write_texts,
 )
-from training.memory import checkpoint_blocks
-from training.text_states import TextStates
-from training.tracking import write_text
-from training.trainees import DetailTrainee
-from training.transformer import build_transformer, checkpoint_transformer, new_sizes
+from training.cache.text_states import TextStates
+from training.dit.config import DitModelConfig, read_dit_config
+from training.dit.denoiser import Denoiser
+from training.dit.plan import plan_run
+from training.dit.transformer import build_transformer, checkpoint_transformer, new_sizes
+from training.vae.gradient_checkpointing import checkpoint_blocks
+from training.vae.trainees import DetailTrainee
 
-from .full_size_files import base_shapes, transformer_without_weights
+from .full_size.files import base_shapes, transformer_without_weights
 
 CONFIGS = Path("training/configs")
 CLIP_TOKENS, CLIP_WIDTH, T5_WIDTH, POOLED = 77, 2048, 4096, 2048

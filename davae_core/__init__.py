@@ -1,7 +1,7 @@
 """DA-VAE in pure PyTorch: the detail-aligned codec, without ComfyUI, diffusers or data sets."""
 
-from .autoencoder import CodecConfig, CodecMoments, DetailAlignedVAE, KLAutoencoder, Moments
-from .blocks import KLConfig
+from .codec.autoencoder import CodecConfig, CodecMoments, DetailAlignedVAE, KLAutoencoder, Moments
+from .codec.blocks import KLConfig
 from .latents import LatentLayout
 from .presets import PRESETS
 

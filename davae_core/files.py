@@ -18,6 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 _LARGEST_HEADER = 100_000_000
+_BLOCK = 2**20
+"""Bytes read at a time for a hash."""
 _NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -197,6 +199,15 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
         beside.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all. Raises CheckpointError."""
+
+    def write(beside: Path) -> None:
+        beside.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
+
+
 def _write_error(path: Path, error: Exception) -> CheckpointError:
     number = error.errno if isinstance(error, OSError) else None
     full = (
@@ -229,4 +240,13 @@ def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
         tensor = tensors[name].detach().to("cpu").contiguous()
         digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
     return digest.hexdigest()

@@ -6,34 +6,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .adapter import DOWN
-from .autoencoder import CodecConfig
-from .checkpoints import (
+from .codec.autoencoder import CodecConfig
+from .codec.files import codec_config
+from .codec.latent_files import SAMPLES
+from .files import open_safetensors, read_shapes
+from .format import (
+    KIND_ADAPTER,
     KIND_BASE_VAE,
     KIND_CODEC,
     KIND_LATENT,
+    KIND_MERGED,
     KIND_TEXT_ENCODER,
-    codec_config,
     damaged,
     layout_from,
     read_metadata,
     what_is,
 )
-from .description import (
+from .latents import LatentLayout, token_count
+from .presets import SD3
+from .transformer.adapter import DOWN
+from .transformer.description import (
     DESCRIPTION,
-    KIND_ADAPTER,
-    KIND_MERGED,
     ModelDescription,
     describe_file,
     not_whole,
     read_description,
 )
-from .files import open_safetensors, read_shapes
-from .latent_files import SAMPLES
-from .latents import LatentLayout, token_count
-from .presets import SD3
-from .transformer_files import PREFIXES, QUANTISED
-from .transformer_names import count_blocks
+from .transformer.files import PREFIXES, QUANTISED
+from .transformer.names import count_blocks
 
 Shapes = Mapping[str, tuple[int, ...]]
 

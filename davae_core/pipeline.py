@@ -12,28 +12,23 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .adapter import read_adapter
-from .autoencoder import DetailAlignedVAE
-from .checkpoints import read_metadata
-from .description import (
-    DESCRIPTION,
-    KIND_MERGED,
-    Advice,
-    ModelDescription,
-    read_file_description,
-)
-from .diffusers_transformer import diffusers_transformer, require_diffusers
+from .codec.autoencoder import DetailAlignedVAE
+from .codec.files import load_codec
+from .codec.latent_files import encoding_hash
 from .files import CheckpointError, read_safetensors, read_shapes
-from .fingerprint import require_same_base
 from .flow import Velocity, sample_euler, shifted_sigmas
-from .latent_files import encoding_hash
+from .format import KIND_MERGED, read_metadata
 from .latents import to_vae_space
-from .merging import merge
 from .presets import SD3
-from .transformer_files import load_transformer
-from .transformer_names import stability_to_diffusers
-from .transformer_sizes import transformer_sizes
-from .widened_model import widen_model
+from .transformer.adapter import read_adapter
+from .transformer.description import DESCRIPTION, Advice, ModelDescription, read_file_description
+from .transformer.diffusers_model import diffusers_transformer, require_diffusers
+from .transformer.files import load_transformer
+from .transformer.fingerprint import require_same_base
+from .transformer.merging import merge
+from .transformer.names import stability_to_diffusers
+from .transformer.sizes import transformer_sizes
+from .transformer.widened_model import widen_model
 
 EncodeText = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
 """B prompts -> context [B, N, width] and pooled vectors [B, pooled width]; `TextEncoder.encode` is one."""
@@ -132,7 +127,7 @@ def load_pipeline(
     """
     base, vae = Path(base), Path(vae)
     tensors, description = _widened(base, None if adapter is None else Path(adapter))
-    codec = DetailAlignedVAE.from_file(vae, device, torch.float32)
+    codec = load_codec(vae, device, torch.float32)
     model = base if adapter is None else adapter
     trained_for = description.parents.get("vae")
     if codec.layout != description.layout or trained_for not in (None, encoding_hash(vae)):

@@ -1,7 +1,7 @@
 """Known codecs. Only here do the numbers of a particular model stand."""
 
-from .autoencoder import CodecConfig
-from .blocks import KLConfig
+from .codec.autoencoder import CodecConfig
+from .codec.blocks import KLConfig
 from .latents import LatentLayout
 
 SD3 = CodecConfig(

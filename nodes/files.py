@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from ..davae_core import mini
-from ..davae_core.description import read_file_description
 from ..davae_core.files import CheckpointError
 from ..davae_core.latents import LatentLayout
 from ..davae_core.presets import PRESETS
+from ..davae_core.transformer.description import read_file_description
 from . import compat
 
 BUNDLED = "miniature (bundled)"

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io, ui
 
-from ..davae_core.description import Advice
+from ..davae_core.transformer.description import Advice
 from . import compat, files
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..davae_core.description import ModelDescription
 from ..davae_core.latents import check_latents
+from ..davae_core.transformer.description import ModelDescription
 from . import compat
 
 ORIGIN = "davae_origin"
@@ -15,7 +15,7 @@ ORIGIN = "davae_origin"
 
 @dataclass(frozen=True)
 class Origin:
-    """The DA-VAE whose latent this is: `davae_core.latent_files.encoding_hash` of its file, and words for it."""
+    """The DA-VAE whose latent this is: `davae_core.codec.latent_files.encoding_hash` of its file, and words for it."""
 
     vae_hash: str
     words: str

@@ -4,7 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..davae_core.description import Advice
+from ..davae_core.transformer.description import Advice
 from . import compat, pairing
 
 NAME = "DA-VAE Sampler"

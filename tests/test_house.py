@@ -53,6 +53,17 @@ def absolute(path: Path) -> set[str]:
     return {name.partition(".")[0] for level, name in imports(path) if level == 0}
 
 
+def rooms_used(path: Path, package: str) -> set[str]:
+    """The rooms of its own package, folders or files at the top, that a file imports from."""
+    here = path.relative_to(ROOT).with_suffix("").parts
+    found = set()
+    for level, name in imports(path):
+        target = (*here[: len(here) - level], *name.split(".")) if level else tuple(name.split("."))
+        if target[0] == package and len(target) > 1:
+            found.add(target[1])
+    return found
+
+
 def run(*command: str, cwd: Path = ROOT) -> str:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -62,7 +73,7 @@ def run(*command: str, cwd: Path = ROOT) -> str:
 @pytest.mark.parametrize("path", python_files("davae_core"), ids=lambda path: path.stem)
 def test_the_core_knows_nothing_of_nodes_training_comfyui_or_data_sets(path):
     # Text to image is diffusers' business; a test below holds that it is imported only then.
-    allowed = {"diffusers"} if path.name == "diffusers_transformer.py" else set()
+    allowed = {"diffusers"} if path.name == "diffusers_model.py" else set()
     assert not absolute(path) & (HEAVY - allowed | COMFYUI_INTERNALS | {"comfy_api", "training"})
     inside = path.relative_to(ROOT / "davae_core").parts
     assert all(level <= len(inside) for level, _ in imports(path)), (
@@ -87,6 +98,48 @@ def test_nodes_and_training_know_nothing_of_each_other():
         assert not any(name.partition(".")[0] == "training" for _, name in imports(path)), path
     for path in python_files("training"):
         assert not absolute(path) & (COMFYUI_INTERNALS | {"comfy_api"}), path
+
+
+FLOORS = {
+    "davae_core": [
+        {"files", "latents", "metrics"},
+        {"flow", "format", "images"},
+        {"codec", "mini"},
+        {"presets"},
+        {"transformer"},
+        {"published", "inspection", "pipeline"},
+        {"cli"},
+        {"__init__", "__main__"},
+    ],
+    "training": [
+        {"__init__", "errors"},
+        {"settings", "pictures", "base_source"},
+        {"engine"},
+        {"vae", "cache"},
+        {"dit"},
+        {"mini"},
+        {"__main__"},
+    ],
+}
+"""Every room, lowest first: a file imports from its own room and from lower floors, never from beside or above."""
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_no_room_imports_from_beside_or_above(package):
+    floor_of = {
+        room: number for number, rooms in enumerate(FLOORS[package]) for room in sorted(rooms)
+    }
+    for path in python_files(package):
+        inside = path.relative_to(ROOT / package).with_suffix("").parts
+        for used in rooms_used(path, package) - {inside[0]}:
+            assert floor_of[used] < floor_of[inside[0]], f"{path} imports from {used}"
+
+
+def test_every_room_says_in_one_line_what_it_is():
+    for package in ("davae_core", "training"):
+        for room in (path.parent for path in (ROOT / package).glob("*/__init__.py")):
+            text = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))
+            assert text and "\n" not in text, room
 
 
 def test_importing_the_core_needs_torch_only():

@@ -25,17 +25,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _train_vae(options: argparse.Namespace) -> int:
     # Imported here: help and configuration errors need no accelerate.
-    from .config import read_vae_config
-    from .vae import train_vae
+    from .vae.config import read_vae_config
+    from .vae.train import train_vae
 
     config = read_vae_config(options.config, tuple(options.set))
     return _report(train_vae(config, options.stop_at), config.output.folder)
 
 
 def _train_dit(options: argparse.Namespace) -> int:
-    from .dit import train_dit
-    from .dit_config import read_dit_config
-    from .dit_plan import plan_run
+    from .dit.config import read_dit_config
+    from .dit.plan import plan_run
+    from .dit.train import train_dit
 
     config = read_dit_config(options.config, tuple(options.set))
     if options.dry_run:
@@ -48,8 +48,8 @@ def _train_dit(options: argparse.Namespace) -> int:
 
 
 def _make_cache(options: argparse.Namespace) -> int:
-    from .cache_config import read_cache_config
-    from .caching import make_cache
+    from .cache.config import read_cache_config
+    from .cache.make import make_cache
 
     config = read_cache_config(options.config, tuple(options.set))
     report = make_cache(config)
@@ -69,8 +69,8 @@ def _report(written: Path | None, folder: str) -> int:
 
 
 def _train_text(options: argparse.Namespace) -> int:
-    from .text_config import read_text_config
-    from .text_encoder import train_text_encoder
+    from .mini.text_config import read_text_config
+    from .mini.text_encoder import train_text_encoder
 
     config = read_text_config(options.config, tuple(options.set))
     trained = train_text_encoder(config, options.stop_at)
@@ -85,8 +85,8 @@ def _train_text(options: argparse.Namespace) -> int:
 
 
 def _retrain_miniature(options: argparse.Namespace) -> int:
-    from .miniature_plan import miniature_plan
-    from .miniature_run import retrain
+    from .mini.plan import miniature_plan
+    from .mini.run import retrain
 
     out = options.out.expanduser().resolve()
     written = retrain(out, miniature_plan(out, options.from_bundled_codec), options.set)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from davae_core.checkpoints import BaseVae, load_base_vae
+from davae_core.codec.files import BaseVae, load_base_vae
 
 from .errors import TrainingError
 

@@ -1,8 +1,9 @@
 """Train and measure every arm: ``python -m benchmarks.ablation OUT``.
 
 Codecs, caches and adapters are trained into OUT, 2,000 pictures are drawn with each, and OUT/results.json is written.
-Whatever is finished in OUT is kept: run the same command again after a stop. ``python -m training.miniature pictures``
-must have written the pictures that codecs are trained on. ``--stack`` starts from another miniature than the bundled
+Whatever is finished in OUT is kept: run the same command again after a stop.
+``python -m training.mini.pictures pictures`` must have written the pictures that codecs are trained on.
+``--stack`` starts from another miniature than the bundled
 one, such as the folder ``miniature`` that ``python -m training mini`` leaves, beside its ``pictures``.
 """
 

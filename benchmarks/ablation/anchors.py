@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from davae_core.autoencoder import DetailAlignedVAE
-from training.tracking import write_text
+from davae_core.codec.files import load_codec
+from davae_core.files import write_text
 
 from .arms import FLOOR_SEED, Stack
 from .measuring import Measures, look, measures, real_pictures, rendered, scenes
@@ -50,7 +50,7 @@ def measured_anchors(out: Path) -> dict[str, Measures]:
 
 @torch.inference_mode()
 def _through(davae: Path, pictures: Iterator[Tensor]) -> Iterator[Tensor]:
-    codec = DetailAlignedVAE.from_file(davae, dtype=torch.float32)
+    codec = load_codec(davae, dtype=torch.float32)
     for batch in pictures:
         # One by one and in bfloat16, as the drawn ones are decoded.
         with torch.autocast("cpu", torch.bfloat16):

@@ -10,17 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from davae_core.adapter import read_adapter
-from davae_core.diffusers_transformer import diffusers_transformer
-from davae_core.merging import merge
-from davae_core.transformer_files import load_transformer
-from davae_core.transformer_names import stability_to_diffusers
-from davae_core.transformer_sizes import transformer_sizes
-from training.cache_config import TextConfig
-from training.dit_model import Denoiser
-from training.dit_sampling import PictureDecoder, SamplingPlan, draw_latents
-from training.encoding import latent_space, load_caption_encoder
-from training.text_states import TextStates
+from davae_core.transformer.adapter import read_adapter
+from davae_core.transformer.diffusers_model import diffusers_transformer
+from davae_core.transformer.files import load_transformer
+from davae_core.transformer.merging import merge
+from davae_core.transformer.names import stability_to_diffusers
+from davae_core.transformer.sizes import transformer_sizes
+from training.cache.config import TextConfig
+from training.cache.encoding import latent_space, load_caption_encoder
+from training.cache.text_states import TextStates
+from training.dit.denoiser import Denoiser
+from training.dit.sampling import PictureDecoder, SamplingPlan, draw_latents
 
 from .arms import SIDE, Reference, Sampling, Stack
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from davae_core.images import write_image
+from training.engine.tracking import read_log
 from training.errors import TrainingError
-from training.prompt_scenes import caption
-from training.tracking import read_log
+from training.mini.prompt_scenes import caption
 
 from .arms import ARMS, DRAWN_SEED, PICTURES, REFERENCES, Arm, Reference, Sampling, Stack, stack_of
 from .drawing import Drawer, adapted, caption_encoder, unadapted

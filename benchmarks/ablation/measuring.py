@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.scene_checker import check
 from davae_core.files import read_safetensors, write_safetensors
 from davae_core.images import to_bytes
-from training.prompt_scenes import PromptScene, compose, render
-from training.scene_checker import check
+from training.mini.prompt_scenes import PromptScene, compose, render
 
 from .arms import DRAWN_SEED, SIDE
 from .drawing import BATCH

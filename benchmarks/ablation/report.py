@@ -9,9 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from davae_core.files import CheckpointError
+from davae_core.files import CheckpointError, write_text
 from training.errors import TrainingError, sentence_of
-from training.tracking import write_text
 
 from .arms import SEEDS, SIDE, TITLES
 from .measure_arms import picture_file

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from davae_core.files import write_text
 from training.errors import TrainingError
-from training.tracking import write_text
 
 from .measuring import Measures
 

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from training.latent_cache import file_hash
-from training.stage_log import StageLog
-from training.tracking import read_log
+from davae_core.files import file_hash
+from training.engine.tracking import read_log
+from training.mini.stage_log import StageLog
 
 from .anchors import measure_anchor, measured_anchors
 from .arms import Arm, Codec, Stack, stack_of
@@ -31,7 +31,7 @@ from .training_runs import (
 def run(out: Path, stack_folder: Path | None, codec_pictures: Path, plan: Plan, jobs: int) -> Path:
     """Everything into `out`, `jobs` processes at a time; the file of results.
 
-    `codec_pictures`: what `python -m training.miniature` wrote.
+    `codec_pictures`: what `python -m training.mini.pictures` wrote.
 
     Raises TrainingFailed, TrainingError or CheckpointError.
     """

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.miniature import write_prompt_scenes
-from training.yaml_config import override
+from training.mini.pictures import write_prompt_scenes
+from training.settings.yaml_config import override
 
 from .arms import ALIGNED, HELD_OUT_SCENES, HELD_OUT_SEED, RAMP_STEPS, SIDE, Arm, Codec, Stack
 

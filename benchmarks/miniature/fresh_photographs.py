@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.miniature import save_png
+from training.mini.pictures import save_png
 
 LONGEST_SIDE = 640
 

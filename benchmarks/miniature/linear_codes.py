@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from davae_core.images import image_from_pil
-from training import photographs
+from training.mini import photographs
 
 
 @dataclass(frozen=True)

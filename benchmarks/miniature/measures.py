@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from davae_core.alignment import project
-from davae_core.autoencoder import DetailAlignedVAE, KLAutoencoder
+from davae_core.codec.alignment import project
+from davae_core.codec.autoencoder import DetailAlignedVAE, KLAutoencoder
 from davae_core.images import image_from_pil, read_image
 from davae_core.latents import base_to_model_space, crop_to_multiple, downscale_image, join
 from davae_core.metrics import psnr, ssim
-from training import photographs
+from training.mini import photographs
 
 Rebuild = Callable[[Tensor], Tensor]
 """[1, 3, H, W] in [-1, 1] -> what a way to store the picture makes of it."""

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from davae_core import mini
-from davae_core.autoencoder import DetailAlignedVAE, KLAutoencoder
-from davae_core.checkpoints import load_base_vae
+from davae_core.codec.autoencoder import DetailAlignedVAE, KLAutoencoder
+from davae_core.codec.files import load_base_vae, load_codec
 from davae_core.files import write_atomically
 
 from .arms import Arm, Arms, read_arms
@@ -84,9 +84,7 @@ def measure(
     """Score what was rebuilt, the ``control`` file, then every arm, and judge the requirements."""
     scores = {row: fidelity(pictures, made) for row, made in rebuilt.items()}
     if control is not None:
-        without_detail = through_codec(
-            DetailAlignedVAE.from_file(control, dtype=torch.float32), False
-        )
+        without_detail = through_codec(load_codec(control, dtype=torch.float32), False)
         scores[CONTROL] = fidelity(pictures, rebuild_all(pictures, without_detail))
     correlations = {CODEC: correlation(pictures, codec)}
     rows: list[ArmResult] = []
@@ -124,7 +122,7 @@ def _roles(arms: Arms | None) -> dict[str, str | None]:
 
 
 def _measure_arm(pictures: Pictures, arm: Arm) -> tuple[Fidelity, Correlation | None]:
-    codec = DetailAlignedVAE.from_file(arm.file, dtype=torch.float32)
+    codec = load_codec(arm.file, dtype=torch.float32)
     learned = arm.detail == "learned"
     score = fidelity(pictures, rebuild_all(pictures, through_codec(codec, learned)))
     return score, correlation(pictures, codec) if learned else None
@@ -176,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
         base_file = arms.base if arms else mini.base_vae_path()
         codec_file = arms.arms[arms.codec].file if arms else mini.davae_path()
         base = load_base_vae(base_file).vae.float()
-        codec = DetailAlignedVAE.from_file(codec_file, dtype=torch.float32)
+        codec = load_codec(codec_file, dtype=torch.float32)
         pictures = (
             pictures_in(given.photographs, MULTIPLE)
             if given.photographs

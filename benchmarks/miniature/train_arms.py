@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.config import read_vae_config
+from training.vae.config import read_vae_config
 
 CONFIG = Path("training/configs/mini_davae.yaml")
 CONTROL = "control"

@@ -16,21 +16,21 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ...davae_core.adapter import Adapter, read_adapter
-from ...davae_core.description import (
+from ...davae_core.files import CheckpointError, read_shapes
+from ...davae_core.latents import LatentLayout, to_model_space, to_vae_space
+from ...davae_core.presets import SD3
+from ...davae_core.transformer.adapter import Adapter, read_adapter
+from ...davae_core.transformer.description import (
     DESCRIPTION,
     Advice,
     ModelDescription,
     description_tensor,
     read_description,
 )
-from ...davae_core.files import CheckpointError, read_shapes
-from ...davae_core.fingerprint import require_same_base
-from ...davae_core.latents import LatentLayout, to_model_space, to_vae_space
-from ...davae_core.merging import plan_merge
-from ...davae_core.presets import SD3
-from ...davae_core.transformer_files import PREFIXES, transformer_part
-from ...davae_core.widened_model import is_widened, widen_model
+from ...davae_core.transformer.files import PREFIXES, transformer_part
+from ...davae_core.transformer.fingerprint import require_same_base
+from ...davae_core.transformer.merging import plan_merge
+from ...davae_core.transformer.widened_model import is_widened, widen_model
 
 PREVIEW_DECODER = "davae_taesd3_decoder"
 """What the padded preview decoder's file in models/vae_approx is called (`davae preview-decoder` writes it)."""
@@ -83,7 +83,7 @@ class DetailAlignedLatent(comfy.latent_formats.LatentFormat):  # type: ignore[mi
 class DetailAlignedSD3(comfy.supported_models.SD3):  # type: ignore[misc]
     """Stable Diffusion 3.5 with the channels of a detail-aligned latent, as ComfyUI detects it.
 
-    What the file says of itself (davae_core/description.py) decides the latent and the schedule's shift.
+    What the file says of itself (davae_core/transformer/description.py) decides the latent and the schedule's shift.
     """
 
     unet_config = {  # noqa: RUF012 - ComfyUI reads these as class attributes

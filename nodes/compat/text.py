@@ -9,7 +9,7 @@ import comfy.sd
 import comfy.text_encoders.sd3_clip
 import folder_paths
 
-from ...davae_core.text_encoder_files import read_text_encoder_file
+from ...davae_core.mini.text_encoder_files import read_text_encoder_file
 from .features import supported
 
 

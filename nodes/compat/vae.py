@@ -11,9 +11,9 @@ import comfy.sd
 import torch
 from torch import Tensor, nn
 
-from ...davae_core.autoencoder import DetailAlignedVAE
-from ...davae_core.checkpoints import read_codec_file
-from ...davae_core.latent_files import encoding_hash
+from ...davae_core.codec.autoencoder import DetailAlignedVAE
+from ...davae_core.codec.files import read_codec_file
+from ...davae_core.codec.latent_files import encoding_hash
 from ...davae_core.latents import LatentLayout, crop_to_multiple
 from .host import intermediate_dtype
 

@@ -34,12 +34,12 @@ from benchmarks.ablation.training_runs import (
     codec_file,
     run_process,
 )
-from davae_core.adapter import read_adapter
-from training.config import read_vae_config
-from training.dit_config import read_dit_config
+from davae_core.transformer.adapter import read_adapter
+from training.dit.config import read_dit_config
 from training.errors import TrainingError
-from training.miniature import write_photograph_crops
-from training.yaml_config import flatten
+from training.mini.pictures import write_photograph_crops
+from training.settings.yaml_config import flatten
+from training.vae.config import read_vae_config
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "benchmarks" / "ablation"

@@ -35,7 +35,7 @@ from benchmarks.miniature.thresholds import (
     thresholds,
 )
 from davae_core import PRESETS, DetailAlignedVAE, KLAutoencoder, KLConfig
-from davae_core.checkpoints import save_base_vae
+from davae_core.codec.files import save_base_vae, save_codec
 
 TINY = replace(PRESETS["mini"], backbone=KLConfig((8, 8, 8, 8), 1, 4))
 
@@ -67,7 +67,7 @@ def arms_file(tmp_path, base, codec):
         ("off", 0.0, "learned"),
         ("none", 0.0, "zero"),
     ):
-        codec.save(tmp_path / f"{name}.safetensors")
+        save_codec(tmp_path / f"{name}.safetensors", codec)
         arms[name] = {
             "file": f"{name}.safetensors",
             "trunk": "frozen",
@@ -214,7 +214,7 @@ def test_a_report_without_arms_judges_what_the_two_files_tell(pictures, rebuilt,
 def test_a_folder_of_photographs_is_judged_with_a_control(tmp_path, codec, capsys):
     for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
         Image.new("RGB", (50, 34), colour).save(tmp_path / f"{name}.png")
-    codec.save(tmp_path / "control.safetensors")
+    save_codec(tmp_path / "control.safetensors", codec)
     command = ["--photographs", str(tmp_path), "--control", str(tmp_path / "control.safetensors")]
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
     found = json.loads((tmp_path / "out" / "fresh.json").read_text())

@@ -7,12 +7,12 @@ import pytest
 
 from benchmarks import training_cost
 from benchmarks.training_cost import Job, Machine
-from davae_core.autoencoder import CodecConfig
-from davae_core.blocks import KLConfig
+from davae_core.codec.autoencoder import CodecConfig
+from davae_core.codec.blocks import KLConfig
 from davae_core.files import read_shapes
 from davae_core.latents import LatentLayout
-from training.dit_config import DitModelConfig, LoraConfig, NewSizesConfig
-from training.latent_cache import LatentCache
+from training.cache.latent_cache import LatentCache
+from training.dit.config import DitModelConfig, LoraConfig, NewSizesConfig
 
 LAYOUT = LatentLayout(16, 16, 2, 2, 0.0, 1.0)
 CODEC = CodecConfig(layout=LAYOUT, backbone=KLConfig(widths=(8, 8), res_blocks=1, norm_groups=4))

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from davae_core import PRESETS, DetailAlignedVAE, KLAutoencoder, KLConfig
-from davae_core.checkpoints import save_base_vae
+from davae_core.codec.files import save_base_vae, save_codec
 
 from .server import PACK, ROOT
 from .tiny_models import write_transformers
@@ -52,8 +52,8 @@ def write_codecs(folder: Path) -> None:
     torch.manual_seed(0)
     codec = DetailAlignedVAE(PRESETS["mini"])
     codec.set_detail_statistics(torch.linspace(-1, 1, 16), torch.linspace(0.5, 2, 16))
-    codec.save(folder / RANDOM)
-    codec.save(folder / COMPACT, compact=True)
+    save_codec(folder / RANDOM, codec)
+    save_codec(folder / COMPACT, codec, compact=True)
     base = KLAutoencoder(PRESETS["mini"].backbone, PRESETS["mini"].layout.base_channels)
     save_base_vae(folder / BASE, base, shift=0.1, scale=1.2)
 
@@ -65,7 +65,7 @@ def write_bad_files(folder: Path) -> None:
     (folder / EMPTY).write_bytes(b"")
     (folder / TEXT).write_text("Not Found")
     save_file({"something.weight": torch.zeros(2, 2)}, folder / FOREIGN)
-    DetailAlignedVAE(PRESETS["mini"]).save(folder / MISLABELLED)
+    save_codec(folder / MISLABELLED, DetailAlignedVAE(PRESETS["mini"]))
     put_other_weights_in(folder / MISLABELLED)
     torch.save({"weight": torch.zeros(1)}, folder / PICKLE)
     shutil.copy(folder / PICKLE, folder / DISGUISED_PICKLE)

@@ -155,7 +155,7 @@ def preview() -> dict[str, Any]:
     for parameter in plain.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     approx = MODELS / "vae_approx"
-    padded = inside_pack.part("davae_core.preview_decoder").pad_preview_decoder
+    padded = inside_pack.part("davae_core.codec.preview_decoder").pad_preview_decoder
     layout = inside_pack.part("davae_core.presets").SD3.layout
     own = plain.taesd_decoder.state_dict()
     save_file(padded("taesd3", own, layout), approx / "davae_taesd3_decoder.safetensors")

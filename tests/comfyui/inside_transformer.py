@@ -25,9 +25,9 @@ from safetensors.torch import load_file  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 inside_pack.part("nodes.extension").DetailAlignedExtension()
-warm_start_of = inside_pack.part("davae_core.warm_start")
-widen_model = inside_pack.part("davae_core.widened_model").widen_model
-load_transformer = inside_pack.part("davae_core.transformer_files").load_transformer
+warm_start_of = inside_pack.part("davae_core.transformer.warm_start")
+widen_model = inside_pack.part("davae_core.transformer.widened_model").widen_model
+load_transformer = inside_pack.part("davae_core.transformer.files").load_transformer
 LAYOUT = inside_pack.part("davae_core.presets").SD3.layout
 EXPECTED = load_file(FILES / "expected.safetensors")
 GRIDS = ((4, 6), (8, 8), (16, 10), (5, 7), (3, 4), (1, 1))

@@ -26,6 +26,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 compat = inside_pack.part("nodes.compat")
 core = inside_pack.part("davae_core")
+codec_files = inside_pack.part("davae_core.codec.files")
 mini = inside_pack.part("davae_core.mini")
 
 RANDOM = MODELS / "davae_random.safetensors"
@@ -41,7 +42,7 @@ def agreement_with_the_core() -> dict[str, Any]:
     torch.manual_seed(1)
     picture = torch.rand(2, 250, 330, 4)
     vae = compat.DetailAlignedComfyVAE(RANDOM)
-    codec = core.DetailAlignedVAE.from_file(RANDOM)
+    codec = codec_files.load_codec(RANDOM)
     cropped = picture[:, 5:245, 5:325, :3].movedim(-1, 1) * 2 - 1
     expected = codec.encode(cropped)
     latents = vae.encode(picture)

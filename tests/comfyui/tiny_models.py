@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from davae_core.adapter import Adapter, widened_edges, write_adapter
-from davae_core.description import DESCRIPTION, Advice
-from davae_core.fingerprint import base_fingerprint
-from davae_core.merging import write_merged
 from davae_core.presets import SD3
-from davae_core.transformer_names import diffusers_to_stability
+from davae_core.transformer.adapter import Adapter, widened_edges, write_adapter
+from davae_core.transformer.description import DESCRIPTION, Advice
+from davae_core.transformer.fingerprint import base_fingerprint
+from davae_core.transformer.merging import write_merged
+from davae_core.transformer.names import diffusers_to_stability
 
 from .server import ROOT
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from davae_core.autoencoder import CodecConfig, DetailAlignedVAE
-from davae_core.blocks import KLConfig
+from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE
+from davae_core.codec.blocks import KLConfig
 from davae_core.latents import LatentLayout
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"

@@ -14,17 +14,18 @@ from diffusers import (
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
-from davae_core.adapter import Adapter, widened_edges, write_adapter
-from davae_core.description import Advice
+from davae_core.codec.files import load_codec
+from davae_core.codec.latent_files import encoding_hash
 from davae_core.files import CheckpointError
-from davae_core.fingerprint import base_fingerprint
-from davae_core.latent_files import encoding_hash
 from davae_core.latents import to_vae_space
-from davae_core.merging import write_merged
 from davae_core.mini import davae_path
 from davae_core.pipeline import load_pipeline
 from davae_core.presets import SD3
-from davae_core.transformer_files import load_transformer
+from davae_core.transformer.adapter import Adapter, widened_edges, write_adapter
+from davae_core.transformer.description import Advice
+from davae_core.transformer.files import load_transformer
+from davae_core.transformer.fingerprint import base_fingerprint
+from davae_core.transformer.merging import write_merged
 
 STEPS = Advice(shift=3.0, guidance=2.0, steps=3)
 
@@ -92,9 +93,8 @@ def adapter(folder, tmp_path_factory):
 
 def layout():
     """The bundled DA-VAE's, whose shift and scale are not SD3's."""
-    from davae_core.autoencoder import DetailAlignedVAE
 
-    return DetailAlignedVAE.from_file(davae_path()).layout
+    return load_codec(davae_path()).layout
 
 
 @pytest.fixture(scope="module")

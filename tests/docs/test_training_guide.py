@@ -12,14 +12,14 @@ import pytest
 from accelerate.commands.launch import launch_command_parser
 
 from benchmarks import training_cost
-from davae_core.arguments import parser as davae_parser
+from davae_core.cli.arguments import parser as davae_parser
 from training.__main__ import _parser as training_parser
-from training.cache_config import CacheConfig, read_cache_config
-from training.config import VaeTrainingConfig, read_vae_config
-from training.dit_config import DitTrainingConfig, read_dit_config
+from training.cache.config import CacheConfig, read_cache_config
+from training.dit.config import DitTrainingConfig, read_dit_config
 from training.errors import TrainingError
-from training.text_config import TextTrainingConfig, read_text_config
-from training.yaml_config import _dotted_names
+from training.mini.text_config import TextTrainingConfig, read_text_config
+from training.settings.yaml_config import _dotted_names
+from training.vae.config import VaeTrainingConfig, read_vae_config
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "training.md"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from davae_core import mini
-from davae_core.adapter import read_adapter
+from davae_core.transformer.adapter import read_adapter
 from tests.comfyui.workflows import only, read
 
 NAME = "davae_mini"

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from davae_core import mini
-from davae_core.text_encoder import TextEncoder
+from davae_core.mini.text_encoder_files import load_text_encoder
 from tests.comfyui.process import answers_of_process
 
 PROMPTS = [
@@ -23,7 +23,7 @@ PROMPTS = [
 def answers(tmp_path_factory):
     """What one ComfyUI process found."""
     folder = tmp_path_factory.mktemp("text")
-    encoder = TextEncoder.from_file(mini.clip_path())
+    encoder = load_text_encoder(mini.clip_path())
     context, pooled = encoder.encode(PROMPTS)
     tokens = torch.tensor([encoder.tokenizer(prompt) for prompt in PROMPTS])
     save_file(

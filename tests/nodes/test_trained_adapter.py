@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import training
-from davae_core.description import read_file_description
+from davae_core.transformer.description import read_file_description
 from tests.comfyui.graphs import (
     FILE_BUNDLED,
     NO_ADAPTER,
@@ -19,11 +19,11 @@ from tests.comfyui.graphs import (
     sampler,
     save,
 )
-from training.cache_config import read_cache_config
-from training.caching import make_cache
-from training.dit import train_dit
-from training.dit_config import read_dit_config
-from training.miniature import write_prompt_scenes
+from training.cache.config import read_cache_config
+from training.cache.make import make_cache
+from training.dit.config import read_dit_config
+from training.dit.train import train_dit
+from training.mini.pictures import write_prompt_scenes
 
 CONFIGS = Path(training.__file__).parent / "configs"
 NAME = "davae_fresh.safetensors"

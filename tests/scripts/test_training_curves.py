@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from training.tracking import Tracker
+from training.engine.tracking import Tracker
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "training_curves.py"
 

@@ -13,9 +13,9 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from torch import nn
 
-from davae_core.autoencoder import KLAutoencoder
-from davae_core.blocks import KLConfig
-from davae_core.checkpoints import save_base_vae
+from davae_core.codec.autoencoder import KLAutoencoder
+from davae_core.codec.blocks import KLConfig
+from davae_core.codec.files import save_base_vae
 from tests.training.cache_fixtures import cache_config  # noqa: F401
 from tests.training.dit_fixtures import (  # noqa: F401
     base_transformer,
@@ -25,7 +25,7 @@ from tests.training.dit_fixtures import (  # noqa: F401
     dit_config,
     write_dit_config,
 )
-from training.config import VaeTrainingConfig, read_vae_config
+from training.vae.config import VaeTrainingConfig, read_vae_config
 
 BACKBONE = KLConfig(widths=(8, 8), res_blocks=1, norm_groups=4)
 BASE_CHANNELS = 4

@@ -9,15 +9,14 @@ import pytest
 import torch
 import yaml
 
-from davae_core.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
-from davae_core.blocks import KLConfig
-from davae_core.checkpoints import save_base_vae
+from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
+from davae_core.codec.blocks import KLConfig
+from davae_core.codec.files import save_base_vae, save_codec
 from davae_core.files import write_safetensors
 from davae_core.latents import LatentLayout
-from davae_core.transformer_names import diffusers_to_stability
-from training.dit_config import DitModelConfig, DitTrainingConfig, NewSizesConfig, read_dit_config
-from training.encoding import latent_space
-from training.latent_cache import (
+from davae_core.transformer.names import diffusers_to_stability
+from training.cache.encoding import latent_space
+from training.cache.latent_cache import (
     CachedPicture,
     CacheHead,
     shard_path,
@@ -25,8 +24,9 @@ from training.latent_cache import (
     write_shard,
     write_texts,
 )
-from training.text_states import TextStates
-from training.transformer import build_transformer
+from training.cache.text_states import TextStates
+from training.dit.config import DitModelConfig, DitTrainingConfig, NewSizesConfig, read_dit_config
+from training.dit.transformer import build_transformer
 
 BACKBONE = KLConfig(widths=(8, 8), res_blocks=1, norm_groups=4)
 CHANNELS, CONTEXT, POOLED, WORDS = 16, 32, 24, 5
@@ -85,7 +85,7 @@ def write_davae(folder: Path) -> Path:
     torch.manual_seed(4)
     layout = LatentLayout(CHANNELS, CHANNELS, 2, 2, 0.25, 2.0)
     path = folder / "davae.safetensors"
-    DetailAlignedVAE(CodecConfig(layout=layout, backbone=BACKBONE)).save(path)
+    save_codec(path, DetailAlignedVAE(CodecConfig(layout=layout, backbone=BACKBONE)))
     return path
 
 

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from davae_core.adapter import Adapter
-from davae_core.description import Advice
-from davae_core.fingerprint import base_fingerprint
 from davae_core.latents import LatentLayout
-from training.dit_config import DitModelConfig, LoraConfig
-from training.dit_export import adapter_of
-from training.dit_model import Denoiser
-from training.transformer import build_transformer
+from davae_core.transformer.adapter import Adapter
+from davae_core.transformer.description import Advice
+from davae_core.transformer.fingerprint import base_fingerprint
+from training.dit.config import DitModelConfig, LoraConfig
+from training.dit.denoiser import Denoiser
+from training.dit.export import adapter_of
+from training.dit.transformer import build_transformer
 
 LORA = LoraConfig(rank=4, alpha=8)
 CHANGE = 0.1

@@ -20,12 +20,12 @@ from PIL import Image
 
 from davae_core.files import CheckpointError, read_safetensors, write_safetensors
 from tests.training.cache_fixtures import pack_captioned
-from training.cache_config import read_cache_config
-from training.caching import make_cache
-from training.caption_sources import scan_captioned
-from training.dit import train_dit
+from training.cache.caption_sources import scan_captioned
+from training.cache.config import read_cache_config
+from training.cache.latent_cache import LatentCache, read_index, shard_path
+from training.cache.make import make_cache
+from training.dit.train import train_dit
 from training.errors import TrainingError
-from training.latent_cache import LatentCache, read_index, shard_path
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300

@@ -8,13 +8,13 @@ import pytest
 
 from tests.training.cache_fixtures import pack_captioned
 from tests.training.dit_fixtures import write_cache
-from training.cache_config import read_cache_config
-from training.caching import make_cache
-from training.dit import train_dit
-from training.latent_cache import shard_path
-from training.text_config import read_text_config
-from training.text_encoder import train_text_encoder
-from training.vae import train_vae
+from training.cache.config import read_cache_config
+from training.cache.latent_cache import shard_path
+from training.cache.make import make_cache
+from training.dit.train import train_dit
+from training.mini.text_config import read_text_config
+from training.mini.text_encoder import train_text_encoder
+from training.vae.train import train_vae
 
 QUIET: dict[str, Any] = {"train__steps": 2, "output__checkpoint_every": 2}
 CODECS: dict[str, dict[str, Any]] = {

@@ -11,8 +11,8 @@ from accelerate.state import AcceleratorState
 from torch import distributed
 from torch.multiprocessing import start_processes
 
-from training.dit import train_dit
-from training.dit_config import read_dit_config
+from training.dit.config import read_dit_config
+from training.dit.train import train_dit
 
 
 def on_two_processes(work: Callable[..., None], *arguments: Any, **environment: str) -> None:

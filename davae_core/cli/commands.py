@@ -1,0 +1,356 @@
+"""The command line, one function a command (`davae --help` lists them, `davae COMMAND --help` explains one).
+
+Exit codes: 0 done, 1 failed with one sentence on stderr, 2 wrong usage. Everything is computed in float32.
+"""
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .. import mini
+from ..codec.autoencoder import DetailAlignedVAE
+from ..codec.files import load_base_vae, load_codec, read_codec_file, weights_file, write_codec_file
+from ..codec.latent_files import encoding_hash, load_latents, save_latents
+from ..codec.preview_decoder import pad_preview_decoder
+from ..files import read_safetensors, write_safetensors
+from ..images import ImageError, read_image, write_image
+from ..inspection import inspect_file
+from ..latents import crop_to_multiple, token_count
+from ..presets import SD3
+from ..published.adapter import convert_adapter, holds_stage_two
+from ..published.codec import convert_codec, statistics_file
+from ..transformer.adapter import write_adapter
+from ..transformer.description import Advice
+from ..transformer.files import load_transformer, transformer_weights
+from ..transformer.merging import merge_files
+from . import demo
+from .arguments import MINIATURE, STORAGE_TYPES, parser
+from .comparison import DAVAE, compare
+from .comparison_report import report, table, write_report
+from .contact_sheet import write_contact_sheet
+
+Item = TypeVar("Item")
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+
+class CommandError(ValueError):
+    """A command that cannot be carried out; the message is one sentence."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; wrong usage leaves through argparse with code 2."""
+    options = parser().parse_args(arguments)
+    try:
+        with warnings.catch_warnings():
+            # Libraries warn their developers; what users need to know is said in sentences.
+            warnings.simplefilter("ignore")
+            COMMANDS[options.command](options)
+    except torch.cuda.OutOfMemoryError:
+        return _fail("The GPU has too little free memory: add --tiled, or --device cpu.")
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        return _fail(
+            "This computer has too little free memory: "
+            + ("add --tiled." if _could_tile(options) else "close other programs or give less.")
+        )
+    except OSError as error:
+        return _fail(
+            f"{error.filename or 'A file'} cannot be used ({error.strerror}): check the path."
+        )
+    except ValueError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        _note("interrupted")
+        return INTERRUPTED
+    return DONE
+
+
+def run_demo(options: argparse.Namespace) -> None:
+    """`davae demo`."""
+    folder = _folder(options.output)
+    _write(demo.run(folder, _bar))
+    _note(f"{folder / demo.SHEET}, {demo.GRID} and {demo.REPORT} are written.")
+
+
+def run_inspect(options: argparse.Namespace) -> None:
+    """`davae inspect`."""
+    found = inspect_file(options.file)
+    _write(
+        json.dumps(found.data, indent=2) + "\n" if options.json else "\n".join(found.lines) + "\n"
+    )
+
+
+@torch.inference_mode()
+def run_encode(options: argparse.Namespace) -> None:
+    """`davae encode`."""
+    _refuse_overwriting(options.output, options.image, _codec_path(options))
+    codec = _codec(options)
+    picture = _picture(options.image, codec)
+    with _tiles_bar() as progress:
+        latents = (
+            codec.encode_tiled(picture, progress=progress)
+            if options.tiled
+            else codec.encode(picture)
+        )
+    save_latents(options.output, latents, codec.layout, _codec_path(options))
+    height, width = picture.shape[-2:]
+    _write(
+        f"{options.output}: latent {list(latents.shape[1:])} of {width}x{height} pixels, "
+        f"{token_count(width, height, codec.layout)} tokens at patch size 2.\n"
+    )
+
+
+@torch.inference_mode()
+def run_decode(options: argparse.Namespace) -> None:
+    """`davae decode`."""
+    _refuse_overwriting(options.output, options.latent, _codec_path(options))
+    codec = _codec(options)
+    latents = load_latents(options.latent, codec, _codec_path(options))
+    if latents.shape[0] != 1:
+        raise CommandError(
+            f"{options.latent} holds {latents.shape[0]} latents: give a file with one."
+        )
+    if options.draft:
+        picture = codec.decode_base(latents)
+    else:
+        with _tiles_bar() as progress:
+            picture = (
+                codec.decode_tiled(latents, progress=progress)
+                if options.tiled
+                else codec.decode(latents)
+            )
+    write_image(options.output, picture)
+    _write(f"{options.output}: {picture.shape[-1]}x{picture.shape[-2]} pixels.\n")
+
+
+def run_reconstruct(options: argparse.Namespace) -> None:
+    """`davae reconstruct`."""
+    _refuse_same_stems(options.images)
+    for path in options.images:
+        for output in _reconstructions(options.output, path):
+            _refuse_overwriting(output, *options.images)
+    codec = _codec(options)
+    folder = _folder(options.output)
+    found = []
+    for path in _bar(options.images):
+        comparison = compare(path.stem, _picture(path, codec), codec, tiled=options.tiled)
+        picture, sheet = _reconstructions(folder, path)
+        write_image(picture, comparison.rebuilt[DAVAE])
+        write_contact_sheet(sheet, [comparison], path.name, f"codec: {options.vae}")
+        found.append(comparison.scores)
+    write_report(folder / "report.json", report(found, {"davae": str(options.vae)}))
+    _write(table(found))
+
+
+def run_convert(options: argparse.Namespace) -> None:
+    """`davae convert`."""
+    if holds_stage_two(options.source):
+        _convert_adapter(options)
+    else:
+        _convert_codec(options)
+    _write("\n".join(inspect_file(options.output).lines) + "\n")
+
+
+def _convert_codec(options: argparse.Namespace) -> None:
+    foreign = [f"--{name}" for name in ("weights", "lora", "vae", "sizes") if vars(options)[name]]
+    if foreign:
+        raise CommandError(
+            f"{foreign[0]} belongs to stage 2, but {options.source} is no step_N.pt: "
+            f"leave {foreign[0]} out, or give stage 2's file."
+        )
+    stats = statistics_file(options.source, options.stats)
+    read = [options.source, stats, options.base and weights_file(options.base)]
+    _refuse_overwriting(options.output, *(path for path in read if path is not None))
+    channels = SD3.layout.base_channels
+    base = load_base_vae(options.base, channels) if options.base is not None else None
+    converted = convert_codec(options.source, stats, base, options.compact)
+    write_codec_file(options.output, converted.config, converted.tensors, options.compact)
+
+
+def _convert_adapter(options: argparse.Namespace) -> None:
+    _check_stage_two(options)
+    vae = options.vae
+    read = [options.source, options.lora, vae, *transformer_weights(options.base)]
+    _refuse_overwriting(options.output, *(path for path in read if path is not None))
+    parents = {"base_name": options.base.name}
+    if vae is not None:
+        if read_codec_file(vae)[0].layout != SD3.layout:
+            raise CommandError(
+                f"{vae} is a DA-VAE of another base than SD3's, which the published stage 2 is for: "
+                "give the one it was trained with."
+            )
+        parents["vae"] = encoding_hash(vae)
+    adapter = convert_adapter(
+        options.source,
+        load_transformer(options.base),
+        options.weights,
+        options.lora,
+        Advice(sizes=tuple(options.sizes)),
+        parents,
+    )
+    write_adapter(options.output, adapter)
+
+
+def _check_stage_two(options: argparse.Namespace) -> None:
+    source = f"{options.source} is a stage-2 file"
+    if options.stats or options.compact:
+        raise CommandError(f"{source}, which --stats and --compact are not for: leave them out.")
+    if options.weights is None:
+        raise CommandError(f"{source} with live and averaged weights: add --weights live or ema.")
+    if options.base is None:
+        raise CommandError(
+            f"{source}, and an adapter is its difference from the pretrained transformer: name that with --base."
+        )
+    if options.weights == "ema" and options.lora is not None:
+        raise CommandError(
+            f"{source} whose averaged weights hold their own LoRA: leave --lora out, or use --weights live."
+        )
+
+
+def run_merge(options: argparse.Namespace) -> None:
+    """`davae merge`."""
+    _refuse_overwriting(options.output, options.adapter, *transformer_weights(options.base))
+    with _bytes_bar() as progress:
+        dtype = None if options.dtype is None else STORAGE_TYPES[options.dtype]
+        merge_files(options.base, options.adapter, options.output, dtype, progress)
+    _write("\n".join(inspect_file(options.output).lines) + "\n")
+
+
+def run_preview_decoder(options: argparse.Namespace) -> None:
+    """`davae preview-decoder`."""
+    _refuse_overwriting(options.output, options.source)
+    tensors, metadata = read_safetensors(options.source)
+    padded = pad_preview_decoder(str(options.source), tensors, SD3.layout)
+    write_safetensors(options.output, padded, metadata)
+    _write(f"{options.output}: put it in ComfyUI's models/vae_approx.\n")
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "demo": run_demo,
+    "inspect": run_inspect,
+    "encode": run_encode,
+    "decode": run_decode,
+    "reconstruct": run_reconstruct,
+    "convert": run_convert,
+    "merge": run_merge,
+    "preview-decoder": run_preview_decoder,
+}
+
+
+def _codec_path(options: argparse.Namespace) -> Path:
+    path = Path(options.vae)
+    return mini.davae_path() if options.vae == MINIATURE and not path.exists() else path
+
+
+def _codec(options: argparse.Namespace) -> DetailAlignedVAE:
+    return load_codec(_codec_path(options), _device(options.device), torch.float32)
+
+
+def _device(name: str) -> str:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise CommandError(
+            "PyTorch finds no CUDA GPU here: leave --device out, or use --device cpu."
+        )
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _picture(path: Path, codec: DetailAlignedVAE) -> Tensor:
+    """The picture at `path`, cropped centrally to what the codec takes, as ComfyUI does; says so when it cuts."""
+    picture = read_image(path)
+    try:
+        cropped = crop_to_multiple(picture, codec.layout.factor)
+    except ValueError as error:
+        raise ImageError(f"{path} is too small for this DA-VAE: {error}") from error
+    if cropped.shape != picture.shape:
+        height, width = picture.shape[-2:]
+        _note(
+            f"{path}: cropped from {width}x{height} to {cropped.shape[-1]}x{cropped.shape[-2]} pixels."
+        )
+    weight: Tensor = next(codec.parameters())
+    return cropped.to(weight.device)
+
+
+def _folder(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise CommandError(f"{path} is a file, but a folder is needed: name another one with -o.")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _refuse_overwriting(output: Path, *sources: Path) -> None:
+    for source in sources:
+        if source.exists() and output.exists() and source.samefile(output):
+            raise CommandError(
+                f"{output} is a file that this command reads: name another one with -o."
+            )
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # PyTorch has no type of its own for the CPU's memory running out.
+    words = ("DefaultCPUAllocator", "Cannot allocate memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+def _could_tile(options: argparse.Namespace) -> bool:
+    return "tiled" in options and not options.tiled
+
+
+def _reconstructions(folder: Path, image: Path) -> tuple[Path, Path]:
+    return folder / f"{image.stem}_davae.png", folder / f"{image.stem}_comparison.png"
+
+
+def _refuse_same_stems(paths: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in seen:
+            raise CommandError(
+                f"{seen[path.stem]} and {path} would be written under one name: rename one, or use two calls."
+            )
+        seen[path.stem] = path
+
+
+def _bar(pictures: Sequence[Item]) -> Iterable[Item]:
+    return tqdm(pictures, unit="picture", disable=None, leave=False)
+
+
+@contextmanager
+def _tiles_bar() -> Iterator[Callable[[int, int], None]]:
+    with tqdm(unit="tile", disable=None, leave=False) as bar:
+        yield _counting(bar)
+
+
+@contextmanager
+def _bytes_bar() -> Iterator[Callable[[int, int], None]]:
+    with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
+        yield _counting(bar)
+
+
+def _counting(bar: "tqdm[Any]") -> Callable[[int, int], None]:
+    def update(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return update
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _fail(sentence: str) -> int:
+    sys.stderr.write(f"davae: {sentence}\n")
+    return FAILED

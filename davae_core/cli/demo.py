@@ -1,0 +1,90 @@
+"""`davae demo`: six photographs through the bundled miniature codec, eight pictures from prompts, and a report."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .. import mini
+from ..codec.files import load_base_vae, load_codec
+from ..latents import crop_to_multiple, token_count
+from ..mini.text_encoder_files import load_text_encoder
+from ..pipeline import load_pipeline
+from .comparison import BASE_FULL, DAVAE, PictureScores, compare
+from .comparison_report import report, table, write_report
+from .contact_sheet import write_contact_sheet
+from .demo_photographs import held_out_photographs
+from .prompt_grid import write_prompt_grid
+
+Pictures = Iterable[tuple[str, Tensor]]
+SHEET, GRID, REPORT = "contact_sheet.png", "from_prompts.png", "report.json"
+PROMPTS = (
+    "a red circle on the left and a blue square on the right, on a grey background",
+    "a yellow star at the top and a purple triangle at the bottom, on a black background",
+    "a green triangle in the centre, on a wooden background",
+    "a blue circle on the right, on a striped background",
+    "a purple square on the left and a yellow circle on the right, on a white background",
+    "a green star at the top and a red square at the bottom, on a wooden background",
+    "a red star in the centre, on a striped background",
+    "a blue triangle on the left, on a grey background",
+)
+"""What the miniature draws; it knows nothing but one or two shapes on a background."""
+SIDE = 256
+TITLE = "DA-VAE miniature: six photographs it has never seen"
+
+
+def run(folder: Path, progress: Callable[[Sequence[tuple[str, Tensor]]], Pictures]) -> str:
+    """Rebuild the photographs and draw PROMPTS; write SHEET, GRID and REPORT into `folder`, return the table of scores.
+
+    `progress` wraps the photographs while they are worked on. Raises MissingPhotographs, CheckpointError when a file
+    cannot be read or written, or ImportError without diffusers.
+    """
+    codec = load_codec(mini.davae_path(), dtype=torch.float32)
+    base = load_base_vae(mini.base_vae_path()).vae.float()
+    comparisons = [
+        compare(name, crop_to_multiple(picture, codec.layout.factor), codec, base)
+        for name, picture in progress(list(held_out_photographs()))
+    ]
+    scores = [comparison.scores for comparison in comparisons]
+    files = {"davae": mini.davae_path().name, "base_vae": mini.base_vae_path().name}
+    write_contact_sheet(folder / SHEET, comparisons, TITLE, _subtitle(scores[0]))
+    found = report(scores, files)
+    found["from_prompts"] = draw_prompts(folder / GRID)
+    write_report(folder / REPORT, found)
+    return table(scores)
+
+
+def draw_prompts(path: Path) -> dict[str, object]:
+    """Draw PROMPTS with the bundled transformer and adapter, write them to `path`; what the report says of them.
+
+    Raises CheckpointError when a file cannot be read or written, ImportError without diffusers.
+    """
+    pipeline = load_pipeline(
+        mini.transformer_path(),
+        mini.davae_path(),
+        adapter=mini.adapter_path(),
+        encode_text=load_text_encoder(mini.clip_path()).encode,
+        dtype=torch.float32,
+    )
+    write_prompt_grid(path, PROMPTS, pipeline.draw(PROMPTS, SIDE, SIDE))
+    return {
+        "prompts": list(PROMPTS),
+        "side": SIDE,
+        "tokens": token_count(SIDE, SIDE, pipeline.codec.layout),
+        "steps": pipeline.description.advice.steps,
+        "guidance": pipeline.description.advice.guidance,
+    }
+
+
+def _subtitle(picture: PictureScores) -> str:
+    davae, plain = picture.ways[DAVAE], picture.ways[BASE_FULL]
+    return (
+        f"{picture.width} x {picture.height} pixels are a latent of {_shape(davae.latent_shape)} and {davae.tokens} "
+        f"tokens, where the plain VAE needs {_shape(plain.latent_shape)} and {plain.tokens}. A scale model: "
+        "it shows the method, not the picture quality of Stable Diffusion 3.5."
+    )
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(side) for side in shape)

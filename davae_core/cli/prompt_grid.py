@@ -1,0 +1,39 @@
+"""Pictures under the prompts they were drawn from, as one labelled sheet."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..files import write_atomically
+from ..images import to_bytes
+
+COLUMNS = 4
+_GAP, _LABEL, _LETTERS, _SIZE = 12, 48, 44, 12
+
+
+def write_prompt_grid(path: str | Path, prompts: Sequence[str], images: Tensor) -> None:
+    """Write pictures [B, 3, H, W] in [-1, 1], four in a row, each with its prompt below. Raises CheckpointError."""
+    sheet = prompt_grid(prompts, images)
+    write_atomically(path, lambda beside: sheet.save(beside, format="PNG"))
+
+
+def prompt_grid(prompts: Sequence[str], images: Tensor) -> Image.Image:
+    """The sheet itself."""
+    height, width = images.shape[-2:]
+    rows = -(-len(prompts) // COLUMNS)
+    columns = min(COLUMNS, len(prompts))
+    size = (_GAP + columns * (width + _GAP), _GAP + rows * (height + _LABEL + _GAP))
+    sheet = Image.new("RGB", size, "white")
+    pencil = ImageDraw.Draw(sheet)
+    for number, (prompt, image) in enumerate(zip(prompts, images, strict=True)):
+        row, column = divmod(number, COLUMNS)
+        left, top = _GAP + column * (width + _GAP), _GAP + row * (height + _LABEL + _GAP)
+        sheet.paste(Image.fromarray(to_bytes(image[None])), (left, top))
+        label = textwrap.fill(prompt, max(8, _LETTERS * width // 256))
+        pencil.multiline_text(
+            (left, top + height + 4), label, fill="black", font=ImageFont.load_default(_SIZE)
+        )
+    return sheet

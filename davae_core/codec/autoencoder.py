@@ -1,0 +1,312 @@
+"""The codec: a plain KL autoencoder, and the detail-aligned one that grows from it (docs/method.md, "Codec")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..latents import LatentLayout, base_to_model_space, check_latents, downscale_image, join, split
+from .blocks import DCDown, DCUp, Decoder, Encoder, KLConfig, Ops
+from .tiling import map_tiled
+
+StemOrder = Literal["detail_first", "base_first"]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """Everything that decides the shapes of a DetailAlignedVAE.
+
+    `stem_order` is the channel order the decoder stem was trained with; latents are base first everywhere else.
+    `shared_trunk`: the detail head reads the base encoder's own trunk instead of a copy of it.
+    """
+
+    layout: LatentLayout
+    backbone: KLConfig
+    stem_order: StemOrder = "detail_first"
+    shared_trunk: bool = True
+
+    def __post_init__(self) -> None:
+        if self.layout.base_factor != self.backbone.factor:
+            raise ValueError(
+                f"The layout says {self.layout.base_factor} pixels per base latent cell, but "
+                f"{len(self.backbone.widths)} resolution levels make {self.backbone.factor}."
+            )
+        if self.stem_order not in ("detail_first", "base_first"):
+            raise ValueError(
+                f"stem_order must be detail_first or base_first, not {self.stem_order!r}."
+            )
+
+
+@dataclass
+class Moments:
+    """A diagonal Gaussian posterior: mean and log-variance, both [B, channels, h, w], log-variance in [-30, 20]."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    @classmethod
+    def from_channels(cls, moments: Tensor) -> Moments:
+        """Split [B, 2 * channels, h, w] into mean and clamped log-variance."""
+        mean, logvar = moments.chunk(2, dim=1)
+        return cls(mean, logvar.clamp(-30.0, 20.0))
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """mean + std * noise, the noise drawn from `generator`."""
+        noise = torch.randn(
+            self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
+        )
+        return self.mean + torch.exp(0.5 * self.logvar) * noise
+
+    def kl(self) -> Tensor:
+        """Kullback-Leibler divergence from a standard normal, [B], in nats summed over channels and places."""
+        terms = self.mean.square() + self.logvar.exp() - 1.0 - self.logvar
+        return 0.5 * terms.flatten(1).sum(dim=1)
+
+
+@dataclass
+class CodecMoments:
+    """Posteriors of both parts: base in VAE space (unscaled), detail raw (not normalised)."""
+
+    base: Moments
+    detail: Moments
+
+
+class KLAutoencoder(nn.Module):
+    """The pretrained kind of VAE that a detail-aligned one starts from; state-dict keys are a stock file's.
+
+    `latent_channels` is C; sizes come from `backbone`.
+    """
+
+    def __init__(self, backbone: KLConfig, latent_channels: int, ops: Ops = nn) -> None:
+        super().__init__()
+        self.backbone, self.latent_channels = backbone, latent_channels
+        self.encoder = Encoder(backbone, 2 * latent_channels, ops)
+        self.decoder = Decoder(backbone, latent_channels, ops)
+        self.quant_conv, self.post_quant_conv = _quant_convs(
+            backbone, latent_channels, ops, decoder=True
+        )
+
+    def encode_moments(self, images: Tensor) -> Moments:
+        """Posterior of [B, 3, H, W] in [-1, 1]: mean and log-variance [B, C, H/f, W/f], unscaled."""
+        return _base_moments(self, images)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [B, C, h, w], unscaled -> pictures [B, 3, h * f, w * f], not clamped."""
+        return _base_decode(self, latents)
+
+
+class DetailHead(nn.Module):
+    """Detail posterior's parameters: an own trunk (or none when shared), the DC-down head and the statistics."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: CodecConfig, ops: Ops) -> None:
+        super().__init__()
+        layout, backbone = config.layout, config.backbone
+        self.trunk = None if config.shared_trunk else Encoder(backbone, None, ops)
+        self.down = DCDown(backbone.widths[-1], 2 * layout.detail_channels, layout.ratio, ops)
+        self.register_buffer("mean", torch.zeros(layout.detail_channels))
+        self.register_buffer("std", torch.ones(layout.detail_channels))
+
+
+class JointDecoder(nn.Module):
+    """Stem and decoder that turn base and detail together into the full-resolution picture."""
+
+    def __init__(self, config: CodecConfig, ops: Ops) -> None:
+        super().__init__()
+        layout, backbone = config.layout, config.backbone
+        self.up = DCUp(layout.channels, backbone.widths[-1], layout.ratio, ops)
+        self.decoder = Decoder(backbone, None, ops)
+
+    def forward(self, stem_latents: Tensor) -> Tensor:
+        return self.decoder(self.up(stem_latents))  # type: ignore[no-any-return]
+
+
+class DetailAlignedVAE(nn.Module):
+    """The detail-aligned VAE: a base latent kept as it is, detail channels beside it, one decoder for both.
+
+    `ops` supplies the layers; `base_decoder=False` builds the compact form, which cannot make drafts.
+    Pictures are [B, 3, H, W] in [-1, 1] with sides that are multiples of `layout.factor`.
+    """
+
+    def __init__(self, config: CodecConfig, ops: Ops = nn, base_decoder: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        layout, backbone = config.layout, config.backbone
+        self.encoder = Encoder(backbone, 2 * layout.base_channels, ops)
+        self.decoder = Decoder(backbone, layout.base_channels, ops) if base_decoder else None
+        self.quant_conv, self.post_quant_conv = _quant_convs(
+            backbone, layout.base_channels, ops, decoder=base_decoder
+        )
+        self.detail = DetailHead(config, ops)
+        self.joint = JointDecoder(config, ops)
+
+    @property
+    def layout(self) -> LatentLayout:
+        """The latent's layout."""
+        return self.config.layout
+
+    @classmethod
+    def from_base(cls, base: KLAutoencoder, config: CodecConfig) -> DetailAlignedVAE:
+        """A codec at the start of training: everything a pretrained VAE can give copied from `base`.
+
+        The detail head and the stem are fresh. Raises ValueError when `base` has other sizes than `config`.
+        """
+        if base.backbone != config.backbone or base.latent_channels != config.layout.base_channels:
+            raise ValueError(
+                f"The base VAE ({base.backbone}, {base.latent_channels} latent channels) has other sizes "
+                f"than the codec ({config.backbone}, {config.layout.base_channels} base channels)."
+            )
+        codec = cls(config)
+        codec.load_state_dict({**codec.state_dict(), **base.state_dict()})
+        trunk = {
+            k: v for k, v in base.encoder.state_dict().items() if not k.startswith("conv_out.")
+        }
+        decoder = {
+            k: v for k, v in base.decoder.state_dict().items() if not k.startswith("conv_in.")
+        }
+        if codec.detail.trunk is not None:
+            codec.detail.trunk.load_state_dict(trunk)
+        codec.joint.decoder.load_state_dict(decoder)
+        return codec
+
+    def encode_moments(self, images: Tensor) -> CodecMoments:
+        """Posteriors of [B, 3, H, W] in [-1, 1]: base and detail, each [B, channels, H/(f s), W/(f s)].
+
+        Raises ValueError when a side is no multiple of f * s.
+        """
+        self._check_sides(images)
+        base = _base_moments(self, downscale_image(images, self.layout.ratio))
+        trunk = self.encoder if self.detail.trunk is None else self.detail.trunk
+        return CodecMoments(base, Moments.from_channels(self.detail.down(trunk.features(images))))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Pictures -> latents [B, C + D, H/(f s), W/(f s)] in VAE space, posterior means (no sampling).
+
+        Raises ValueError when a side is no multiple of f * s, or when a value is NaN or infinite.
+        """
+        self._check_images(images)
+        moments = self.encode_moments(images)
+        return join(moments.base.mean, self.normalise_detail(moments.detail.mean), self.layout)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents in VAE space -> pictures [B, 3, h f s, w f s] clamped to [-1, 1].
+
+        Raises ValueError for a latent of another layout or with NaN.
+        """
+        check_latents(latents, self.layout)
+        base, detail = split(latents, self.layout)
+        images = self.decode_joint(
+            base_to_model_space(base, self.layout), self.denormalise_detail(detail)
+        )
+        return images.clamp(-1, 1)
+
+    def decode_joint(self, base_model_space: Tensor, detail: Tensor) -> Tensor:
+        """The decoder as it is trained: base in model space, detail raw -> pictures, not clamped."""
+        parts = (
+            (detail, base_model_space)
+            if self.config.stem_order == "detail_first"
+            else (base_model_space, detail)
+        )
+        return self.joint(torch.cat(parts, dim=1))  # type: ignore[no-any-return]
+
+    def decode_base(self, latents: Tensor) -> Tensor:
+        """A draft from the base channels alone, by the pretrained decoder: [B, 3, h f, w f] clamped to [-1, 1].
+
+        Raises ValueError for a compact codec, which has no base decoder.
+        """
+        check_latents(latents, self.layout)
+        if self.decoder is None:
+            raise ValueError(
+                "This DA-VAE file was written compact, without the base decoder: for drafts split the latent and "
+                "decode its base with the stock VAE."
+            )
+        return _base_decode(self, split(latents, self.layout)[0]).clamp(-1, 1)
+
+    def encode_tiled(
+        self, images: Tensor, tile: int = 512, overlap: int = 64, progress: Progress | None = None
+    ) -> Tensor:
+        """`encode` in tiles of `tile` picture pixels that share `overlap`; both multiples of f * s."""
+        self._check_images(images)
+        return map_tiled(self.encode, images, tile, overlap, (1, self.layout.factor), progress)
+
+    def decode_tiled(
+        self, latents: Tensor, tile: int = 32, overlap: int = 8, progress: Progress | None = None
+    ) -> Tensor:
+        """`decode` in tiles of `tile` latent cells that share `overlap`."""
+        check_latents(latents, self.layout)
+        return map_tiled(self.decode, latents, tile, overlap, (self.layout.factor, 1), progress)
+
+    def normalise_detail(self, detail: Tensor) -> Tensor:
+        """Raw detail -> VAE-space detail, (z_d - mean) / std per channel."""
+        mean, std = _per_channel(self.detail.mean, detail), _per_channel(self.detail.std, detail)
+        return (detail - mean) / std
+
+    def denormalise_detail(self, detail: Tensor) -> Tensor:
+        """VAE-space detail -> raw detail, the inverse of `normalise_detail`."""
+        mean, std = _per_channel(self.detail.mean, detail), _per_channel(self.detail.std, detail)
+        return detail * std + mean
+
+    def set_detail_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Store per-channel mean and standard deviation [D]; raises ValueError unless finite and std positive."""
+        shape = (self.layout.detail_channels,)
+        if mean.shape != shape or std.shape != shape:
+            raise ValueError(
+                f"Detail statistics must have {shape[0]} values each, not {mean.numel()} and {std.numel()}."
+            )
+        if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).all()):
+            raise ValueError(
+                "Detail statistics must be finite and every standard deviation above 0."
+            )
+        self.detail.mean.copy_(mean)
+        self.detail.std.copy_(std)
+
+    def _check_images(self, images: Tensor) -> None:
+        self._check_sides(images)
+        if not torch.isfinite(images).all():
+            raise ValueError(
+                "The picture holds NaN or infinite values: look at the step that made it."
+            )
+
+    def _check_sides(self, images: Tensor) -> None:
+        height, width = images.shape[-2:]
+        factor = self.layout.factor
+        if height % factor or width % factor or not height or not width:
+            raise ValueError(
+                f"The picture is {width}x{height} pixels, but both sides must be multiples of {factor}: "
+                "crop or resize it first."
+            )
+
+
+def _quant_convs(
+    backbone: KLConfig, channels: int, ops: Ops, decoder: bool
+) -> tuple[nn.Module | None, nn.Module | None]:
+    """The 1x1 convolutions around the base latent, where the pretrained VAE has them."""
+    if not backbone.quant_conv:
+        return None, None
+    before = ops.Conv2d(2 * channels, 2 * channels, kernel_size=1)
+    return before, ops.Conv2d(channels, channels, kernel_size=1) if decoder else None
+
+
+def _base_moments(module: KLAutoencoder | DetailAlignedVAE, images: Tensor) -> Moments:
+    moments = module.encoder(images)
+    if module.quant_conv is not None:
+        moments = module.quant_conv(moments)
+    return Moments.from_channels(moments)
+
+
+def _base_decode(module: KLAutoencoder | DetailAlignedVAE, latents: Tensor) -> Tensor:
+    if module.post_quant_conv is not None:
+        latents = module.post_quant_conv(latents)
+    assert module.decoder is not None
+    return module.decoder(latents)  # type: ignore[no-any-return]
+
+
+def _per_channel(values: Tensor, like: Tensor) -> Tensor:
+    return values.to(device=like.device, dtype=like.dtype).view(1, -1, 1, 1)

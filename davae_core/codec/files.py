@@ -1,0 +1,303 @@
+"""Codec files, and the pretrained VAEs that codecs start from: reading, checking, writing (docs/method.md, "Files")."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..files import CheckpointError, read_safetensors, value_hash
+from ..format import (
+    FORMAT_VERSION,
+    KIND_BASE_VAE,
+    KIND_CODEC,
+    PREFIXES,
+    damaged,
+    dataclass_from,
+    layout_from,
+    read_metadata,
+    shapes_of,
+    what_is,
+    write_described,
+)
+from .autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
+from .blocks import KLConfig
+from .stock_vae import diffusers_vae_to_ldm, kl_config_of, looks_like_diffusers_vae
+
+STATISTICS = ("detail.mean", "detail.std")
+"""The detail's channel statistics, which a codec file keeps in float32 whatever its weights are in."""
+
+SD3_SHIFT, SD3_SCALE = 0.0609, 1.5305
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class BaseVae:
+    """A pretrained VAE and what turns its latent into model space: (x - shift) * scale."""
+
+    vae: KLAutoencoder
+    shift: float
+    scale: float
+
+
+def read_codec_file(path: str | Path) -> tuple[CodecConfig, dict[str, Tensor]]:
+    """Configuration and tensors of a codec file, keys and shapes checked against each other.
+
+    Raises CheckpointError for anything that is not one, saying what it is instead and what to pick.
+    """
+    tensors, metadata = read_safetensors(path)
+    config = codec_config(path, shapes_of(tensors), metadata)
+    mean, std = tensors["detail.mean"], tensors["detail.std"]
+    if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).all()):
+        raise CheckpointError(
+            f"{path} holds detail statistics that cannot be used (not finite, or a deviation of 0): "
+            "download or write it again."
+        )
+    return config, tensors
+
+
+def load_codec(
+    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> DetailAlignedVAE:
+    """Read a codec file, ready to run; `dtype` None keeps the file's. Raises CheckpointError."""
+    config, tensors = read_codec_file(path)
+    codec = DetailAlignedVAE(config, base_decoder="decoder.conv_in.weight" in tensors)
+    codec.load_state_dict(tensors, assign=True)
+    return codec.to(device=device, dtype=dtype).eval()
+
+
+def save_codec(
+    path: str | Path,
+    codec: DetailAlignedVAE,
+    compact: bool = False,
+    parents: Mapping[str, str] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write the codec file; `compact` leaves the base decoder out, `parents` names its ancestors by hash.
+
+    `dtype` None keeps the weights' own; the detail's statistics are never rounded. Raises CheckpointError.
+    """
+    write_codec_file(path, codec.config, codec.state_dict(), compact, parents, dtype)
+
+
+def codec_config(
+    path: str | Path, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]
+) -> CodecConfig:
+    """The configuration a codec file's metadata gives, after checking its keys and shapes. Raises CheckpointError."""
+    described = read_metadata(path, metadata)
+    if described.get("kind") != KIND_CODEC:
+        raise CheckpointError(
+            f"{path} is {what_is(shapes, described)}, not a DA-VAE: pick a DA-VAE file (models/vae)."
+        )
+    config = _config_from(path, described)
+    check_codec_shapes(path, config, shapes)
+    return config
+
+
+def check_codec_shapes(
+    path: str | Path, config: CodecConfig, shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Raise CheckpointError, naming `path`, unless the tensors are those of a codec of this configuration."""
+    try:
+        with torch.device("meta"):
+            codec = DetailAlignedVAE(config, base_decoder="decoder.conv_in.weight" in shapes)
+    except (TypeError, ValueError) as error:
+        raise damaged(path, error) from error
+    _check_keys(path, shapes, shapes_of(codec.state_dict()))
+
+
+def _config_from(path: str | Path, described: Mapping[str, Any]) -> CodecConfig:
+    try:
+        return CodecConfig(
+            layout=layout_from(described["layout"]),
+            backbone=dataclass_from(KLConfig, described["backbone"]),
+            stem_order=described["stem_order"],
+            shared_trunk=bool(described["shared_trunk"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path, error) from error
+
+
+def _check_keys(
+    path: str | Path, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]
+) -> None:
+    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    if missing or extra:
+        what = f"lacks {missing[0]}" if missing else f"holds the unknown tensor {extra[0]}"
+        raise CheckpointError(
+            f"{path} {what} ({len(missing)} missing, {len(extra)} unknown), so it is not the DA-VAE its metadata "
+            "describes: download or write it again."
+        )
+    for name, shape in wanted.items():
+        if found[name] != shape:
+            raise CheckpointError(
+                f"{path} has {name} of shape {list(found[name])} where its metadata means {list(shape)}: "
+                "download or write it again."
+            )
+
+
+def encoding_part(tensors: Mapping[str, T]) -> dict[str, T]:
+    """Those tensors of a codec that decide what its latents mean."""
+    parts = ("encoder.", "quant_conv.", "detail.")
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(parts)}
+
+
+def write_codec_file(
+    path: str | Path,
+    config: CodecConfig,
+    tensors: Mapping[str, Tensor],
+    compact: bool = False,
+    parents: Mapping[str, str] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a codec file; the hash of the base encoder in it is always among the parents.
+
+    `compact` leaves the base decoder out. `dtype` None keeps the weights' own; the statistics are never rounded. What
+    the codec's latents are known by (latent_files.encoding_hash) is taken before any rounding, so copies of less
+    precision keep it.
+    """
+    encoding = value_hash(encoding_part(tensors))
+    kept = {
+        name: tensor if name in STATISTICS else tensor.to(dtype or tensor.dtype)
+        for name, tensor in tensors.items()
+    }
+    base = {
+        name: tensor
+        for name, tensor in kept.items()
+        if name.startswith(("encoder.", "quant_conv."))
+    }
+    if compact:
+        kept = {
+            name: t
+            for name, t in kept.items()
+            if not name.startswith(("decoder.", "post_quant_conv."))
+        }
+    described = {
+        "kind": KIND_CODEC,
+        "format_version": FORMAT_VERSION,
+        "layout": asdict(config.layout),
+        "backbone": asdict(config.backbone),
+        "stem_order": config.stem_order,
+        "shared_trunk": config.shared_trunk,
+        "encoding": encoding,
+        "parents": {"base_encoder": value_hash(base), **(parents or {})},
+    }
+    write_described(path, kept, described)
+
+
+def save_base_vae(
+    path: str | Path,
+    vae: KLAutoencoder,
+    shift: float,
+    scale: float,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a plain KL autoencoder with its measured shift and scale; its keys are a stock file's.
+
+    `dtype` None keeps the weights' own.
+    """
+    described = {
+        "kind": KIND_BASE_VAE,
+        "format_version": FORMAT_VERSION,
+        "backbone": asdict(vae.backbone),
+        "latent_channels": vae.latent_channels,
+        "shift": shift,
+        "scale": scale,
+        "parents": {},
+    }
+    weights = vae.state_dict()
+    write_described(path, {k: v.to(dtype or v.dtype) for k, v in weights.items()}, described)
+
+
+def load_base_vae(path: str | Path, channels: int | None = None) -> BaseVae:
+    """A pretrained VAE from our own base file, a stock VAE file, a full checkpoint, or a diffusers file or folder.
+
+    `channels`: how many latent channels it must have (16 for SD3), if that matters. Shift and scale come from our
+    metadata or the folder's config.json, else they are SD3's. Raises CheckpointError.
+    """
+    path = Path(path)
+    file = weights_file(path)
+    settings = _diffusers_settings(file.parent)
+    tensors, metadata = read_safetensors(file)
+    described = read_metadata(file, metadata)
+    if described.get("kind") not in (None, KIND_BASE_VAE):
+        raise CheckpointError(
+            f"{file} is {what_is(shapes_of(tensors), described)}, not a plain VAE: pick the VAE it came from."
+        )
+    stock = _stock_vae_tensors(file, tensors, described)
+    found = stock["decoder.conv_in.weight"].shape[1]
+    if channels is not None and found != channels:
+        raise CheckpointError(
+            f"{file} is a VAE with {found} latent channels, but {channels} are needed: "
+            f"pick {'the SD3 VAE' if channels == 16 else 'the VAE this DA-VAE starts from'}, not an SD1 or SDXL one."
+        )
+    backbone = _backbone_of(file, stock, described, settings)
+    with torch.device("meta"):
+        vae = KLAutoencoder(backbone, found)
+    _check_keys(file, shapes_of(stock), shapes_of(vae.state_dict()))
+    vae.load_state_dict(stock, assign=True)
+    shift = described.get("shift", settings.get("shift_factor", SD3_SHIFT))
+    scale = described.get("scale", settings.get("scaling_factor", SD3_SCALE))
+    return BaseVae(vae.eval(), float(shift or 0.0), float(scale))
+
+
+def _backbone_of(
+    file: Path,
+    stock: Mapping[str, Tensor],
+    described: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> KLConfig:
+    if "backbone" in described:
+        return dataclass_from(KLConfig, described["backbone"])
+    try:
+        return kl_config_of(stock, norm_groups=settings.get("norm_num_groups", 32))
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{file} is not a VAE this project knows ({error}): pick the stock SD3 VAE."
+        ) from error
+
+
+def _diffusers_settings(folder: Path) -> dict[str, Any]:
+    config = folder / "config.json"
+    if not config.is_file():
+        return {}
+    try:
+        found = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{config} is not valid JSON: download the folder again.") from error
+    return found if isinstance(found, dict) and found.get("_class_name") == "AutoencoderKL" else {}
+
+
+def weights_file(path: Path) -> Path:
+    """The safetensors file that `load_base_vae` reads at `path`, a file or a folder. Raises CheckpointError."""
+    if not path.is_dir():
+        return path
+    file = path / "diffusion_pytorch_model.safetensors"
+    if file.is_file():
+        return file
+    if (path / "vae" / file.name).is_file():
+        return path / "vae" / file.name
+    raise CheckpointError(
+        f"The folder {path} holds no {file.name}: give a diffusers VAE folder or a safetensors file."
+    )
+
+
+def _stock_vae_tensors(
+    file: Path, tensors: Mapping[str, Tensor], described: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    for prefix in PREFIXES:
+        first = tensors.get(f"{prefix}decoder.conv_in.weight")
+        if first is not None and first.ndim == 4:
+            part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            part = {k: v for k, v in part.items() if k.split(".")[0] in VAE_PARTS}
+            return diffusers_vae_to_ldm(part) if looks_like_diffusers_vae(part) else part
+    raise CheckpointError(
+        f"{file} is {what_is(shapes_of(tensors), described)}, "
+        "not a VAE: pick a VAE file or a checkpoint that holds one."
+    )
+
+
+VAE_PARTS = ("encoder", "decoder", "quant_conv", "post_quant_conv")

@@ -1,0 +1,81 @@
+"""Latents on disk: one tensor `samples`, in VAE space, with its layout and codec (docs/method.md, "Files")."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor
+
+from ..files import (
+    METADATA_KEY,
+    CheckpointError,
+    open_safetensors,
+    read_safetensors,
+    value_hash,
+    write_safetensors,
+)
+from ..format import FORMAT_VERSION, KIND_LATENT, read_metadata, what_is
+from ..latents import LatentLayout, check_latents
+from .autoencoder import DetailAlignedVAE
+from .files import encoding_part
+
+SAMPLES = "samples"
+
+
+def save_latents(
+    path: str | Path, latents: Tensor, layout: LatentLayout, codec_file: str | Path
+) -> None:
+    """Write latents [B, C + D, h, w] in VAE space that the codec in `codec_file` made. Raises CheckpointError."""
+    described = {
+        "kind": KIND_LATENT,
+        "format_version": FORMAT_VERSION,
+        "layout": asdict(layout),
+        "parents": {"vae": encoding_hash(codec_file)},
+    }
+    write_safetensors(path, {SAMPLES: latents}, {METADATA_KEY: json.dumps(described)})
+
+
+def load_latents(path: str | Path, codec: DetailAlignedVAE, codec_file: str | Path) -> Tensor:
+    """Latents [B, C + D, h, w] for `codec`, in its dtype and on its device.
+
+    Raises CheckpointError when the file is no latent, belongs to another codec than the one in `codec_file`, has
+    another layout, is empty or holds NaN.
+    """
+    tensors, metadata = read_safetensors(path)
+    described = read_metadata(path, metadata)
+    if SAMPLES not in tensors:
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        raise CheckpointError(
+            f"{path} is {what_is(shapes, described)}, not a latent: give a file written by `davae encode`."
+        )
+    try:
+        check_latents(tensors[SAMPLES], codec.layout)
+    except ValueError as error:
+        raise CheckpointError(f"{path} cannot be decoded with {codec_file}: {error}") from error
+    made_by = described.get("parents", {}).get("vae")
+    if made_by not in (None, encoding_hash(codec_file)):
+        raise CheckpointError(
+            f"{path} was encoded with another DA-VAE than {codec_file}: "
+            "decode it with the file that encoded it, or encode the picture again."
+        )
+    return _like_weights(tensors[SAMPLES], codec)
+
+
+def encoding_hash(codec_file: str | Path) -> str:
+    """What a codec's latents are known by: `value_hash` of the weights that decide what a latent means.
+
+    Read from the file, because a codec may have been loaded in another dtype: as its writer noted it, who knew the
+    weights before they were rounded, else of the weights it holds. Compact and whole files of one codec agree. Raises
+    CheckpointError.
+    """
+    with open_safetensors(codec_file) as file:
+        described = read_metadata(codec_file, dict(file.metadata() or {}))
+        if isinstance(described.get("encoding"), str):
+            return str(described["encoding"])
+        names = encoding_part(dict.fromkeys(file.keys(), None))
+        return value_hash({name: file.get_tensor(name) for name in names})
+
+
+def _like_weights(latents: Tensor, codec: DetailAlignedVAE) -> Tensor:
+    weight: Tensor = next(codec.parameters())
+    return latents.to(device=weight.device, dtype=weight.dtype)

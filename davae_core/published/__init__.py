@@ -1,0 +1,1 @@
+"""The published checkpoints' layout, read and turned into ours."""

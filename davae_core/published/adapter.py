@@ -1,0 +1,186 @@
+"""The published stage-2 files -> an adapter (docs/method.md, "Published checkpoints").
+
+`step_N.pt` holds live heads, and EMA heads with an EMA LoRA; `pytorch_lora_weights.safetensors` the live LoRA. Both
+are detail first and keep the base's and the detail's edge layers apart; an adapter is base first and fused.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..files import CheckpointError, read_safetensors
+from ..presets import SD3
+from ..transformer.adapter import Adapter, check_adapter, widened_edges
+from ..transformer.description import Advice
+from ..transformer.fingerprint import base_fingerprint
+from ..transformer.merging import plan_merge
+from .pickles import read_plain_weights
+
+Weights = Literal["live", "ema"]
+_LIVE_STATE, _EMA_STATE = "model_state_dict", "ema_state_dict"
+_LIVE = ("tokenizer_patch_embed.proj.", "project_out.")
+_EMA = ("transformer.transformer.pos_embed.proj.", "transformer.transformer.proj_out.")
+LEAST_LIKENESS = 0.2
+"""Cosine of a trained base layer to the one it started from; between different models it is about 0."""
+_LORA_SETTINGS = "lora_adapter_metadata"
+_EMA_LORA = "transformer.transformer."
+
+
+def holds_stage_two(source: Path) -> bool:
+    """Whether a published checkpoint is stage 2's step_N.pt. Raises CheckpointError when it cannot be read."""
+    if source.suffix == ".safetensors":
+        return False
+    loaded = read_plain_weights(
+        source, "the published pytorch_model.bin (stage 1) or step_N.pt (stage 2)"
+    )
+    return any(isinstance(loaded.get(state), dict) for state in (_LIVE_STATE, _EMA_STATE))
+
+
+def convert_adapter(
+    source: str | Path,
+    base: Mapping[str, Tensor],
+    weights: Weights,
+    lora: str | Path | None = None,
+    advice: Advice | None = None,
+    parents: Mapping[str, str] | None = None,
+) -> Adapter:
+    """An adapter of published stage-2 files.
+
+    `base`: the pretrained transformer under Stability's names, which the differences are taken from. `live` needs the
+    `lora` file, `ema` takes everything from `source`. `parents`: what to remember beside the base's fingerprint. Raises
+    CheckpointError.
+    """
+    source = Path(source)
+    state = read_plain_weights(source, "the published step_N.pt")
+    prefixes = _LIVE if weights == "live" else _EMA
+    heads = state.get(_LIVE_STATE if weights == "live" else _EMA_STATE)
+    if not isinstance(heads, dict):
+        raise CheckpointError(
+            f"{source} holds no EMA weights: use --weights live with its LoRA file."
+            if weights == "ema"
+            else f"{source} holds no heads (model_state_dict): give a step_N.pt of the published stage 2."
+        )
+    found = _live_lora(source, lora) if weights == "live" else _ema_lora(source, heads)
+    try:
+        fused = _fused_edges(heads, *prefixes)
+        wide = widened_edges(base, SD3.layout)
+        edges = {name: fused[name] - wide[name] for name in wide}
+        _check_origin(heads, prefixes, base)
+        known = {"base": base_fingerprint(base), **(parents or {})}
+        adapter = Adapter(SD3.layout, found, edges, advice or Advice(), known)
+        check_adapter(adapter)
+        plan_merge(base, adapter)
+    except KeyError as error:
+        raise CheckpointError(
+            f"{source} lacks {error}, so it is no whole step_N.pt: get it again."
+        ) from error
+    except (ValueError, RuntimeError, AttributeError, TypeError) as error:
+        raise CheckpointError(
+            f"{source if lora is None else f'{source} with {lora}'} does not fit this base "
+            f"({str(error).rstrip('.')}): give the base it was trained on, in float32, float16 or bfloat16."
+        ) from error
+    return adapter
+
+
+def _fused_edges(heads: Mapping[str, Tensor], patch: str, head: str) -> dict[str, Tensor]:
+    """Base and detail layers of both edges as one each, base first, float32, under the keys of adapter.EDGES."""
+    base_conv, extra_conv = heads[f"{patch}base_conv.weight"], heads[f"{patch}extra_conv.weight"]
+    biases = heads[f"{patch}base_conv.bias"].float() + heads[f"{patch}extra_conv.bias"].float()
+    channels = base_conv.shape[1]
+    rows = {
+        kind: _interleaved(
+            heads[f"{head}base_linear.{kind}"], heads[f"{head}extra_linear.{kind}"], channels
+        )
+        for kind in ("weight", "bias")
+    }
+    return {
+        "pos_embed.proj.weight": torch.cat([base_conv.float(), extra_conv.float()], dim=1),
+        "pos_embed.proj.bias": biases,
+        "proj_out.weight": rows["weight"],
+        "proj_out.bias": rows["bias"],
+    }
+
+
+def _check_origin(
+    heads: Mapping[str, Tensor], prefixes: tuple[str, str], base: Mapping[str, Tensor]
+) -> None:
+    """Raise ValueError when the trained base layers have nothing of this base in them, as another model's have not."""
+    for name, target in (
+        (f"{prefixes[0]}base_conv.weight", "x_embedder.proj.weight"),
+        (f"{prefixes[1]}base_linear.weight", "final_layer.linear.weight"),
+    ):
+        trained, start = heads[name].float().flatten(), base[target].float().flatten()
+        if torch.cosine_similarity(trained, start, dim=0) < LEAST_LIKENESS:
+            raise ValueError(f"{name} has nothing of the base's own {target}")
+
+
+def _interleaved(base: Tensor, detail: Tensor, channels: int) -> Tensor:
+    """Rows of both heads, position by position: [p * p * C, ...] twice -> [p * p * (C + D), ...]."""
+    positions = base.shape[0] // channels
+    parts = [part.float().reshape(positions, -1, *part.shape[1:]) for part in (base, detail)]
+    return torch.cat(parts, dim=1).flatten(0, 1)
+
+
+def _live_lora(source: Path, lora: str | Path | None) -> dict[str, Tensor]:
+    if lora is None:
+        raise CheckpointError(
+            f"The live weights of {source} have their LoRA in a file of its own: name it with --lora."
+        )
+    tensors, metadata = read_safetensors(lora)
+    found = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+    if not any(name.endswith(".lora_A.weight") for name in found):
+        raise CheckpointError(
+            f"{lora} is not a LoRA: give the pytorch_lora_weights.safetensors beside the heads."
+        )
+    return _scaled(found, _scale(lora, metadata))
+
+
+def _scale(lora: str | Path, metadata: Mapping[str, str]) -> float:
+    """alpha / r of the file; 1 where it does not say, as the published one is trained."""
+    if _LORA_SETTINGS not in metadata:
+        return 1.0
+    try:
+        settings = json.loads(metadata[_LORA_SETTINGS])
+        rank, alpha = float(settings["r"]), float(settings["lora_alpha"])
+        scale = alpha / rank
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"{lora} has damaged LoRA settings ({_LORA_SETTINGS} in its metadata): get the file again."
+        ) from error
+    unknown = [
+        key
+        for key in ("alpha_pattern", "rank_pattern", "use_rslora", "use_dora")
+        if settings.get(key)
+    ]
+    if unknown:
+        raise CheckpointError(
+            f"{lora} is scaled in a way that the published training never does ({unknown[0]}): "
+            "give the pytorch_lora_weights.safetensors beside the heads."
+        )
+    return scale
+
+
+def _scaled(lora: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    if scale == 1.0:
+        return lora
+    return {
+        name: tensor * scale if name.endswith(".lora_B.weight") else tensor
+        for name, tensor in lora.items()
+    }
+
+
+def _ema_lora(source: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    found = {
+        name.removeprefix(_EMA_LORA).replace(".default.weight", ".weight"): tensor
+        for name, tensor in state.items()
+        if ".lora_A." in name or ".lora_B." in name
+    }
+    if not found:
+        raise CheckpointError(
+            f"The EMA state of {source} holds no LoRA: use --weights live with its LoRA file."
+        )
+    return found

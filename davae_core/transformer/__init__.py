@@ -1,0 +1,1 @@
+"""The adapted transformer: names, sizes, adapters, widening and merging."""

@@ -1,0 +1,127 @@
+"""The adapter: what turns a pretrained transformer into one that draws with detail channels.
+
+One safetensors file in stock LoRA key names (docs/method.md, "Adapters"): a LoRA, and the difference of the patch
+embedder and the output head from the zero-widened base. It applies to a widened model only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from ..files import CheckpointError, read_safetensors
+from ..format import KIND_ADAPTER, write_described
+from ..latents import LatentLayout
+from .description import Advice, ModelDescription, describe_file, not_whole
+from .warm_start import widen_conv_weight, widen_head_rows
+
+PREFIX = "transformer."
+EDGES = {
+    "pos_embed.proj.weight": ("pos_embed.proj.diff", "x_embedder.proj.weight"),
+    "pos_embed.proj.bias": ("pos_embed.proj.diff_b", "x_embedder.proj.bias"),
+    "proj_out.weight": ("proj_out.diff", "final_layer.linear.weight"),
+    "proj_out.bias": ("proj_out.diff_b", "final_layer.linear.bias"),
+}
+"""Edge tensors under diffusers' names: the adapter's key (behind PREFIX) and Stability's name."""
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA and the edge layers' differences.
+
+    `lora`: `<diffusers layer>.lora_A.weight` [r, in] and `.lora_B.weight` [out, r] (scale alpha / r already in B).
+    `edges`: the keys of EDGES, each minus the zero-widened base, base channels first.
+    `parents`: by role, as in description.ModelDescription; `base` and `vae` where known.
+    """
+
+    layout: LatentLayout
+    lora: dict[str, Tensor]
+    edges: dict[str, Tensor]
+    advice: Advice = field(default_factory=Advice)
+    parents: dict[str, str] = field(default_factory=dict)
+
+
+def widened_edges(base: Mapping[str, Tensor], layout: LatentLayout) -> dict[str, Tensor]:
+    """The zero-widened edge tensors of a base (Stability names), under the keys of EDGES, float32.
+
+    Raises ValueError when the base does not have the layout's base channels.
+    """
+    channels, detail = layout.base_channels, layout.detail_channels
+    patch, head = base["x_embedder.proj.weight"], base["final_layer.linear.weight"]
+    bias = base["final_layer.linear.bias"]
+    if head.shape[0] != channels * patch.shape[-1] ** 2:
+        raise ValueError(
+            f"An output head of {head.shape[0]} rows does not make {channels} base channels: "
+            "it is another model's, or widened already."
+        )
+    return {
+        "pos_embed.proj.weight": widen_conv_weight(patch.float(), channels, detail),
+        "pos_embed.proj.bias": base["x_embedder.proj.bias"].float(),
+        "proj_out.weight": widen_head_rows(head.float(), channels, detail),
+        "proj_out.bias": widen_head_rows(bias.float(), channels, detail),
+    }
+
+
+def write_adapter(path: str | Path, adapter: Adapter) -> None:
+    """Write an adapter file. Raises CheckpointError when it cannot, ValueError when the adapter is not whole."""
+    check_adapter(adapter)
+    tensors = {PREFIX + name: tensor for name, tensor in adapter.lora.items()}
+    tensors |= {PREFIX + EDGES[name][0]: tensor for name, tensor in adapter.edges.items()}
+    described = ModelDescription(adapter.layout, adapter.advice, adapter.parents, KIND_ADAPTER)
+    write_described(path, tensors, described.as_json())
+
+
+def read_adapter(path: str | Path) -> Adapter:
+    """Read an adapter file. Raises CheckpointError for anything else, saying what it is."""
+    tensors, metadata = read_safetensors(path)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    found = describe_file(path, shapes, metadata)
+    if found.kind != KIND_ADAPTER:
+        raise CheckpointError(
+            f"{path} is a merged DA-VAE model, which needs no adapter: use it as it is, or pick an adapter."
+        )
+    edges = {
+        name: tensors.pop(PREFIX + key)
+        for name, (key, _) in EDGES.items()
+        if PREFIX + key in tensors
+    }
+    try:
+        lora = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+        adapter = Adapter(found.layout, lora, edges, found.advice, found.parents)
+        check_adapter(adapter)
+    except ValueError as error:
+        raise not_whole(path, found.kind, error) from error
+    return adapter
+
+
+def check_adapter(adapter: Adapter) -> None:
+    """Raise ValueError unless every LoRA layer is a pair that fits and the edges have the layout's channels."""
+    for name, tensor in adapter.lora.items():
+        if not name.endswith((DOWN, UP)):
+            raise ValueError(f"{name} is no part of a LoRA")
+        layer = name.removesuffix(DOWN).removesuffix(UP)
+        if f"{layer}.weight" in EDGES:
+            raise ValueError(f"{layer} is an edge layer and cannot be a LoRA too")
+        down, up = adapter.lora.get(layer + DOWN), adapter.lora.get(layer + UP)
+        if down is None or up is None:
+            raise ValueError(f"{layer} lacks {'lora_A' if down is None else 'lora_B'}")
+        if tensor.ndim != 2 or up.shape[-1] != down.shape[0]:
+            raise ValueError(f"{layer} has lora_A {list(down.shape)} and lora_B {list(up.shape)}")
+    missing = EDGES.keys() - adapter.edges.keys()
+    if missing:
+        raise ValueError(f"{min(missing)} is missing")
+    patch, patch_bias, head, head_bias = (adapter.edges[name] for name in EDGES)
+    channels = adapter.layout.channels
+    fits = (
+        patch.ndim == 4
+        and patch.shape[1] == channels
+        and patch_bias.shape == patch.shape[:1]
+        and head.ndim == 2
+        and head.shape[0] == channels * patch.shape[2] * patch.shape[3]
+        and head_bias.shape == head.shape[:1]
+    )
+    if not fits:
+        shapes = ", ".join(f"{name} {list(adapter.edges[name].shape)}" for name in EDGES)
+        raise ValueError(f"edge layers of {channels} channels cannot have the shapes {shapes}")

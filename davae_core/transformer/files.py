@@ -1,0 +1,115 @@
+"""Reading a pretrained SD3 transformer from whatever file holds it, under Stability's names."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..files import CheckpointError, read_safetensors
+from ..format import read_metadata, what_is
+from .description import DESCRIPTION
+from .fingerprint import EDGE_TENSORS
+from .names import diffusers_to_stability, looks_like_diffusers_transformer
+
+PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
+"""Where checkpoints keep the transformer; the empty prefix is a transformer file of its own."""
+INDEX = "diffusion_pytorch_model.safetensors.index.json"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+QUANTISED = (".scale_weight", ".comfy_quant", ".weight_scale", ".absmax", ".quant_map")
+_PLAIN = (
+    torch.float64,
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
+)
+
+
+def load_transformer(path: str | Path) -> dict[str, Tensor]:
+    """An SD3 transformer under Stability's names, without prefix, in the file's own dtypes.
+
+    Takes a Stability single file, a full checkpoint, a diffusers file, or a diffusers folder (whole or its
+    `transformer`, sharded or not). Raises CheckpointError for anything else and for quantised storage.
+    """
+    path = Path(path)
+    tensors: dict[str, Tensor] = {}
+    for file in transformer_weights(path):
+        tensors |= _read_file(file)
+    found = transformer_part(path, tensors)
+    if DESCRIPTION in found:
+        raise CheckpointError(
+            f"{path} is a merged DA-VAE model, not a pretrained transformer: give the model it starts from."
+        )
+    for name, tensor in found.items():
+        if name.endswith(QUANTISED) or tensor.dtype not in _PLAIN:
+            raise CheckpointError(
+                f"{path} holds a quantised transformer ({name}), whose layers cannot be changed one by one: "
+                "give the same model in float16, bfloat16 or float32."
+            )
+    return found
+
+
+def transformer_weights(path: Path) -> list[Path]:
+    """The safetensors files that `load_transformer` reads at `path`, a file or a folder. Raises CheckpointError."""
+    if not path.is_dir():
+        return [path]
+    for place in (path, path / "transformer"):
+        if (place / INDEX).is_file():
+            return _shards(place)
+        if (place / WEIGHTS).is_file():
+            return [place / WEIGHTS]
+    raise CheckpointError(
+        f"The folder {path} holds no {WEIGHTS}: give a diffusers folder or a safetensors file."
+    )
+
+
+def _shards(folder: Path) -> list[Path]:
+    try:
+        weight_map = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        return sorted({folder / Path(file).name for file in weight_map.values()})
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{folder / INDEX} is damaged: download the folder again.") from error
+
+
+def transformer_part(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The SD3 transformer among the tensors read from `path`, under Stability's names, without prefix.
+
+    Quantised storage is handed through. Raises CheckpointError when there is no such transformer.
+    """
+    found = _without_prefix(tensors)
+    if looks_like_diffusers_transformer(found):
+        try:
+            found = diffusers_to_stability(found)
+        except (ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{path} is no SD3 transformer ({error}): give SD3 or SD3.5."
+            ) from error
+    if not found.keys() >= set(EDGE_TENSORS):
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        raise CheckpointError(
+            f"{path} is {what_is(shapes, {})}, not an SD3 transformer: give SD3 or SD3.5."
+        )
+    return found
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    tensors, metadata = read_safetensors(path)
+    described = read_metadata(path, metadata)
+    if described:
+        raise CheckpointError(
+            f"{path} is {what_is({}, described)}, not a pretrained transformer: give the model it starts from."
+        )
+    return tensors
+
+
+def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in PREFIXES:
+        if any(
+            name.startswith((f"{prefix}x_embedder.", f"{prefix}pos_embed.proj."))
+            for name in tensors
+        ):
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    return dict(tensors)

@@ -1,0 +1,66 @@
+"""The sizes of an SD3 transformer, read off its weights (Stability names)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isqrt
+
+from torch import Tensor
+
+from .names import count_blocks
+
+HEAD_WIDTH = 64
+"""Of every SD3 model; ComfyUI takes it for granted too, and finds the number of blocks as width / 64."""
+
+
+@dataclass(frozen=True)
+class TransformerSizes:
+    """What an SD3 transformer is built from.
+
+    `dual_blocks`: the blocks with a second attention over the picture alone. `positions`: side of the table of
+    positions. `normed`: queries and keys are RMS-normalised.
+    """
+
+    in_channels: int
+    out_channels: int
+    patch: int
+    blocks: int
+    heads: int
+    dual_blocks: tuple[int, ...]
+    context_width: int
+    pooled_width: int
+    positions: int
+    normed: bool
+
+    @property
+    def width(self) -> int:
+        """Channels of a token."""
+        return self.heads * HEAD_WIDTH
+
+
+def transformer_sizes(tensors: Mapping[str, Tensor]) -> TransformerSizes:
+    """The sizes of the transformer that has these weights. Raises ValueError when they are not SD3's."""
+    try:
+        embedder, head = tensors["x_embedder.proj.weight"], tensors["final_layer.linear.weight"]
+        width, patch = embedder.shape[0], embedder.shape[-1]
+        if width % HEAD_WIDTH:
+            raise ValueError(f"a width of {width} is no multiple of {HEAD_WIDTH}")
+        return TransformerSizes(
+            in_channels=embedder.shape[1],
+            out_channels=head.shape[0] // patch**2,
+            patch=patch,
+            blocks=count_blocks(tensors),
+            heads=width // HEAD_WIDTH,
+            dual_blocks=_dual_blocks(tensors),
+            context_width=tensors["context_embedder.weight"].shape[1],
+            pooled_width=tensors["y_embedder.mlp.0.weight"].shape[1],
+            positions=isqrt(tensors["pos_embed"].shape[1]),
+            normed="joint_blocks.0.x_block.attn.ln_q.weight" in tensors,
+        )
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]} is missing") from error
+
+
+def _dual_blocks(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
+    matches = (re.match(r"joint_blocks\.(\d+)\.x_block\.attn2\.qkv\.weight", n) for n in tensors)
+    return tuple(sorted(int(found[1]) for found in matches if found))

@@ -1,0 +1,258 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from davae_core.codec.autoencoder import KLAutoencoder
+from davae_core.codec.blocks import KLConfig
+from davae_core.codec.files import (
+    CheckpointError,
+    load_base_vae,
+    load_codec,
+    read_codec_file,
+    save_base_vae,
+    save_codec,
+)
+from davae_core.inspection import inspect_file
+
+TINY = KLConfig(widths=(8, 16, 16), res_blocks=1, norm_groups=4)
+
+
+@pytest.fixture
+def codec_file(tiny_codec, tmp_path):
+    path = tmp_path / "codec.safetensors"
+    save_codec(path, tiny_codec)
+    return path
+
+
+def rewrite(path, change_metadata=None, change_tensors=None):
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        described = json.loads(file.metadata()["davae"])
+    tensors = load_file(path)
+    if change_metadata:
+        change_metadata(described)
+    if change_tensors:
+        change_tensors(tensors)
+    save_file(tensors, path, {"davae": json.dumps(described)})
+
+
+def test_the_base_encoder_is_named_by_hash_among_the_parents(codec_file, tiny_codec, tmp_path):
+    save_codec(tmp_path / "compact.safetensors", tiny_codec, compact=True)
+    whole, compact = (
+        inspect_file(tmp_path / name).data["metadata"]["parents"]
+        for name in ("codec.safetensors", "compact.safetensors")
+    )
+    assert whole == compact
+    assert len(whole["base_encoder"]) == 64
+
+
+def test_weights_can_be_written_in_half_precision(tiny_codec, tmp_path):
+    save_codec(tmp_path / "half.safetensors", tiny_codec, dtype=torch.float16)
+    half = load_file(tmp_path / "half.safetensors")
+    for name, tensor in tiny_codec.state_dict().items():
+        kept = name in ("detail.mean", "detail.std")
+        assert torch.equal(half[name], tensor if kept else tensor.half())
+    wider = load_codec(tmp_path / "half.safetensors", dtype=torch.float32)
+    save_codec(tmp_path / "wider.safetensors", wider)
+    parents = [
+        inspect_file(tmp_path / f"{name}.safetensors").data["metadata"]["parents"]
+        for name in ("half", "wider")
+    ]
+    assert parents[0] == parents[1]
+
+
+def test_inspect_tells_layout_tokens_and_drafts(codec_file):
+    report = inspect_file(codec_file)
+    assert report.kind == "vae"
+    text = " ".join(report.lines)
+    assert "4 base + 12 detail channels" in text
+    assert "1024 tokens where the plain VAE needs 4096" in text
+    assert "base decoder is inside" in text
+    json.dumps(report.data)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.update(format_version=99), "update DA-VAE"),
+        (lambda d: d.update(kind="merged"), "a merged DA-VAE model, not a DA-VAE: pick"),
+        (lambda d: d.pop("layout"), "damaged DA-VAE metadata"),
+        (lambda d: d["layout"].update(base_factor=16), "damaged DA-VAE metadata"),
+        (lambda d: d["backbone"].update(widths=[16, 32, 32]), "where its metadata means"),
+        (lambda d: d.pop("kind"), "damaged DA-VAE metadata"),
+        (lambda d: d.update(shared_trunk=False), "lacks detail.trunk"),
+    ],
+)
+def test_metadata_that_does_not_fit_the_tensors_is_refused(codec_file, change, words):
+    rewrite(codec_file, change_metadata=change)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        read_codec_file(codec_file)
+    assert str(codec_file) in str(caught.value)
+
+
+def test_missing_and_unknown_tensors_are_named(codec_file):
+    rewrite(codec_file, change_tensors=lambda t: t.pop("joint.up.conv.bias"))
+    with pytest.raises(CheckpointError, match=r"lacks joint\.up\.conv\.bias"):
+        read_codec_file(codec_file)
+    rewrite(
+        codec_file,
+        change_tensors=lambda t: t.update(
+            {"joint.up.conv.bias": torch.zeros(64), "x": torch.zeros(1)}
+        ),
+    )
+    with pytest.raises(CheckpointError, match="unknown tensor x"):
+        read_codec_file(codec_file)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({"decoder.conv_in.weight": torch.zeros(8, 4, 3, 3)}, "a plain VAE of 4 latent channels"),
+        (
+            {"first_stage_model.decoder.conv_in.weight": torch.zeros(8, 16, 3, 3)},
+            "a full checkpoint with a VAE",
+        ),
+        ({"joint_blocks.0.x.weight": torch.zeros(1)}, "a diffusion transformer"),
+        ({"transformer.transformer_blocks.0.attn.to_q.lora_A.weight": torch.zeros(1)}, "a LoRA"),
+        ({"something": torch.zeros(1)}, "an unknown kind of file"),
+    ],
+)
+def test_foreign_files_are_called_what_they_are(tmp_path, tensors, words):
+    path = tmp_path / "foreign.safetensors"
+    save_file(tensors, path)
+    with pytest.raises(
+        CheckpointError, match=f"foreign.safetensors is {words}.*pick a DA-VAE file"
+    ):
+        load_codec(path)
+    assert words in inspect_file(path).lines[0]
+
+
+def test_damaged_metadata_is_named(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", {"davae": "{"})
+    with pytest.raises(CheckpointError, match="damaged DA-VAE metadata"):
+        inspect_file(tmp_path / "x.safetensors")
+
+
+def test_our_base_file_keeps_shift_and_scale(tmp_path):
+    torch.manual_seed(0)
+    vae = KLAutoencoder(TINY, 4)
+    save_base_vae(tmp_path / "base.safetensors", vae, shift=-0.25, scale=2.0)
+    again = load_base_vae(tmp_path / "base.safetensors")
+    assert (again.shift, again.scale) == (-0.25, 2.0)
+    assert again.vae.backbone == TINY
+    assert all(
+        torch.equal(tensor, again.vae.state_dict()[name])
+        for name, tensor in vae.state_dict().items()
+    )
+    assert "a plain base VAE" in inspect_file(tmp_path / "base.safetensors").lines[0]
+    with pytest.raises(CheckpointError, match="a plain base VAE, not a DA-VAE"):
+        load_codec(tmp_path / "base.safetensors")
+
+
+def test_every_stock_layout_gives_the_same_vae(golden, tmp_path):
+    reference = load_base_vae(golden / "base_vae")
+    assert (reference.shift, reference.scale) == (0.0609, 1.5305)
+    ldm = {name: tensor.clone() for name, tensor in reference.vae.state_dict().items()}
+    save_file(ldm, tmp_path / "sd3_vae.safetensors")
+    full = {f"first_stage_model.{name}": tensor for name, tensor in ldm.items()}
+    save_file(
+        full | {"model.diffusion_model.x": torch.zeros(1)}, tmp_path / "checkpoint.safetensors"
+    )
+    diffusers = load_file(golden / "base_vae" / "diffusion_pytorch_model.safetensors")
+    save_file(diffusers, tmp_path / "diffusers.safetensors")
+    for name in ("sd3_vae.safetensors", "checkpoint.safetensors", "diffusers.safetensors"):
+        found = load_base_vae(tmp_path / name, channels=16)
+        assert (found.shift, found.scale) == (0.0609, 1.5305)
+        assert found.vae.state_dict().keys() == reference.vae.state_dict().keys()
+        assert all(
+            torch.equal(t, found.vae.state_dict()[n]) for n, t in reference.vae.state_dict().items()
+        )
+
+
+def test_a_diffusers_folders_own_settings_count(golden, tmp_path):
+    settings = json.loads((golden / "base_vae" / "config.json").read_text())
+    settings |= {"norm_num_groups": 8, "scaling_factor": 0.5, "shift_factor": None}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    weights = (golden / "base_vae" / "diffusion_pytorch_model.safetensors").read_bytes()
+    (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(weights)
+    found = load_base_vae(tmp_path)
+    assert (found.shift, found.scale, found.vae.backbone.norm_groups) == (0.0, 0.5, 8)
+
+
+def test_an_sd1_vae_given_as_sd3_is_refused(tmp_path):
+    save_file(
+        KLAutoencoder(KLConfig(norm_groups=4, widths=(8, 16, 16)), 4).state_dict(),
+        tmp_path / "sd1.safetensors",
+    )
+    with pytest.raises(CheckpointError, match=r"4 latent channels, but 16 are needed.*not an SD1"):
+        load_base_vae(tmp_path / "sd1.safetensors", channels=16)
+
+
+def test_a_folder_without_weights_and_a_davae_are_no_base(tmp_path, codec_file):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match=r"holds no diffusion_pytorch_model\.safetensors"):
+        load_base_vae(tmp_path / "empty")
+    with pytest.raises(CheckpointError, match="a DA-VAE, not a plain VAE"):
+        load_base_vae(codec_file)
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="not a VAE: pick a VAE file"):
+        load_base_vae(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.update(layout=[1, 2]),
+        lambda d: d["layout"].update(ratio=2.0),
+        lambda d: d["layout"].update(ratio=3),
+        lambda d: d["backbone"].update(widths=[8.0, 16.0, 16.0]),
+        lambda d: d.update(kind=["vae"]),
+        lambda d: d.update(parents=[]),
+        lambda d: d.update(stem_order=["x"]),
+    ],
+)
+def test_metadata_of_the_wrong_kind_is_one_sentence(codec_file, change):
+    rewrite(codec_file, change_metadata=change)
+    with pytest.raises(CheckpointError) as caught:
+        inspect_file(codec_file)
+    sentence = str(caught.value)
+    assert str(codec_file) in sentence
+    assert ".)" not in sentence and ". " not in sentence.replace(str(codec_file), "")
+
+
+def test_a_file_without_parents_can_still_be_inspected(codec_file):
+    rewrite(codec_file, change_metadata=lambda d: d.pop("parents"))
+    assert "Base encoder: unknown" in inspect_file(codec_file).lines[-1]
+
+
+def test_detail_statistics_that_divide_by_zero_are_refused(codec_file):
+    rewrite(codec_file, change_tensors=lambda t: t["detail.std"].zero_())
+    with pytest.raises(CheckpointError, match="detail statistics that cannot be used"):
+        read_codec_file(codec_file)
+
+
+def test_an_incomplete_base_file_and_a_flat_kernel_are_one_sentence(tmp_path):
+    described = {"kind": "base_vae", "format_version": 1}
+    save_file(
+        {"a": torch.zeros(1)}, tmp_path / "base.safetensors", {"davae": json.dumps(described)}
+    )
+    with pytest.raises(CheckpointError, match="damaged DA-VAE metadata"):
+        inspect_file(tmp_path / "base.safetensors")
+    save_file({"decoder.conv_in.weight": torch.zeros(4)}, tmp_path / "flat.safetensors")
+    assert "an unknown kind of file" in inspect_file(tmp_path / "flat.safetensors").lines[0]
+    with pytest.raises(CheckpointError, match="not a VAE"):
+        load_base_vae(tmp_path / "flat.safetensors")
+
+
+def test_a_pipeline_folder_uses_its_own_vaes_settings(golden, tmp_path):
+    (tmp_path / "vae").mkdir()
+    settings = json.loads((golden / "base_vae" / "config.json").read_text())
+    settings |= {"scaling_factor": 0.3611, "shift_factor": 0.1159}
+    (tmp_path / "vae" / "config.json").write_text(json.dumps(settings))
+    weights = (golden / "base_vae" / "diffusion_pytorch_model.safetensors").read_bytes()
+    (tmp_path / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(weights)
+    found = load_base_vae(tmp_path)
+    assert (found.shift, found.scale) == (0.1159, 0.3611)

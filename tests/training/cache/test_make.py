@@ -1,0 +1,168 @@
+"""`python -m training cache`: what it writes, that it goes on where it was cut off, and what it refuses."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import distributed
+
+from davae_core import mini
+from davae_core.codec.files import load_codec, save_codec
+from davae_core.mini.clip_tokenizer import ClipTokenizer
+from davae_core.mini.text_encoder_files import (
+    load_text_encoder,
+    read_text_encoder,
+    write_text_encoder,
+)
+from tests.training.two_processes import on_two_processes
+from training.__main__ import main
+from training.cache.config import read_cache_config
+from training.cache.latent_cache import LatentCache, is_whole, shard_path
+from training.cache.make import make_cache
+from training.errors import TrainingError
+
+
+def read(path):
+    return read_cache_config(path)
+
+
+def test_a_cache_holds_what_the_encoders_give(cache_config, davae, tmp_path):
+    report = make_cache(read(cache_config()))
+    assert (report.pictures, report.left_out) == (5, {})
+    cache = LatentCache(tmp_path / "out", in_memory=False)
+    place = next(i for i, part in enumerate(cache.pictures) if part.name == "0/0.png")
+    latents, text = cache.read(place)
+    pixels = torch.from_numpy(np.asarray(Image.open(tmp_path / "captioned" / "0.png")).copy())
+    image = pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        expected = load_codec(davae).encode(image)
+    torch.testing.assert_close(latents, expected, atol=2e-3, rtol=2e-3)
+    context, pooled = load_text_encoder(mini.clip_path()).encode(["a picture 0"])
+    torch.testing.assert_close(text.context(4096), context, atol=5e-3, rtol=2e-3)
+    torch.testing.assert_close(text.pooled, pooled, atol=5e-3, rtol=2e-3)
+    assert {(part.height, part.width) for part in cache.pictures} == {(4, 4), (2, 6)}
+    assert [prompt for prompt, _ in cache.prompts()] == ["a circle"]
+
+
+def test_memory_and_files_give_the_same(cache_config, tmp_path):
+    make_cache(read(cache_config()))
+    one, other = (LatentCache(tmp_path / "out", in_memory=held) for held in (True, False))
+    for number in range(5):
+        torch.testing.assert_close(one.read(number)[0], other.read(number)[0])
+
+
+def test_an_interrupted_cache_is_finished_and_whole_shards_are_kept(cache_config, tmp_path):
+    make_cache(read(cache_config()))
+    paths = [shard_path(tmp_path / "out", number) for number in range(3)]
+    before = [path.read_bytes() for path in paths]
+    kept = paths[0].stat().st_mtime_ns
+    # As long as before, but another last byte.
+    paths[1].write_bytes(before[1][:-1] + bytes([before[1][-1] ^ 1]))
+    paths[2].with_suffix(".json").unlink()
+    assert not is_whole(paths[1])
+    make_cache(read(cache_config()))
+    assert [path.read_bytes() for path in paths] == before
+    assert paths[0].stat().st_mtime_ns == kept
+
+
+def finish_cache(path):
+    make_cache(read(path))
+    group = distributed.distributed_c10d._get_default_group()
+    # By default gloo gives up after half an hour, and NCCL after ten minutes.
+    assert group._get_backend(torch.device("cpu")).options._timeout == timedelta(hours=6)
+
+
+def test_two_processes_finish_the_cache_that_one_makes(cache_config, tmp_path):
+    path = cache_config()
+    make_cache(read(path))
+    out = tmp_path / "out"
+    expected = {file.name: file.read_bytes() for file in out.iterdir()}
+    for file in out.glob("shard_*"):
+        if "00000" not in file.name:
+            file.unlink()
+    kept = shard_path(out, 0).stat().st_mtime_ns
+    on_two_processes(finish_cache, path)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == expected
+    assert shard_path(out, 0).stat().st_mtime_ns == kept
+
+
+def test_an_unfinished_cache_is_no_cache_to_train_on(cache_config, tmp_path):
+    make_cache(read(cache_config()))
+    shard_path(tmp_path / "out", 2).with_suffix(".json").unlink()
+    with pytest.raises(TrainingError, match=r"lacks shard_00002\.safetensors"):
+        LatentCache(tmp_path / "out", in_memory=False)
+
+
+def test_crops_and_flips_become_variants(cache_config, tmp_path):
+    make_cache(read(cache_config(images__crops=2, images__flips=True)))
+    cache = LatentCache(tmp_path / "out", in_memory=False)
+    variants = [cache.read(number)[0] for number in range(5)]
+    assert {len(part) for part in variants} == {4}
+    assert not all(torch.equal(part[0], part[2]) for part in variants)
+    assert not any(torch.equal(part[0], part[1]) for part in variants)
+
+
+def test_unreadable_and_small_pictures_are_left_out_with_a_reason(cache_config, tmp_path):
+    (tmp_path / "captioned" / "4.png").write_bytes(b"no picture")
+    report = make_cache(read(cache_config(images__enlarge=False, images__side=24)))
+    assert "is not a picture" in report.left_out["0/4.png"]
+    assert "fewer than its bucket" in report.left_out["0/0.png"]
+
+
+def test_a_latent_that_is_not_finite_is_left_out(cache_config, davae, tmp_path):
+    codec = load_codec(davae)
+    with torch.no_grad():
+        codec.detail.down.conv.bias[0] = float("nan")
+    save_codec(davae, codec)
+    report = make_cache(read(cache_config()))
+    assert report.pictures == 0
+    assert set(report.left_out.values()) == {"its latent is not finite"}
+
+
+def test_another_setting_or_vae_is_refused(cache_config, davae):
+    make_cache(read(cache_config()))
+    with pytest.raises(TrainingError, match=r"images\.crops = 1, not 2"):
+        make_cache(read(cache_config(images__crops=2)))
+    codec = load_codec(davae)
+    with torch.no_grad():
+        codec.encoder.conv_in.bias.add_(1.0)
+    save_codec(davae, codec)
+    with pytest.raises(TrainingError, match=r"made with another VAE"):
+        make_cache(read(cache_config()))
+
+
+def test_missing_captions_are_refused_or_left_out(cache_config, tmp_path, caplog):
+    (tmp_path / "captioned" / "3.txt").unlink()
+    with pytest.raises(TrainingError, match=r"1 pictures have no caption, the first is .*3\.png"):
+        make_cache(read(cache_config()))
+    assert make_cache(read(cache_config(source__without_caption="leave_out"))).pictures == 4
+
+
+def test_a_multiple_the_codec_cannot_use_is_refused(cache_config):
+    with pytest.raises(TrainingError, match=r"images\.multiple is 4, .*multiple of 8"):
+        make_cache(read(cache_config(images__multiple=4)))
+
+
+def test_the_command_says_what_it_wrote(cache_config, capsys):
+    assert main(["cache", str(cache_config())]) == 0
+    assert "5 pictures in" in capsys.readouterr().out
+
+
+def test_an_empty_folder_is_one_sentence(cache_config, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["cache", str(cache_config(source__folders=[str(tmp_path / "empty")]))]) == 1
+    assert "holds no picture" in capsys.readouterr().err
+
+
+def test_a_caption_whose_states_are_not_finite_is_left_out(cache_config, tmp_path):
+    text = read_text_encoder(mini.clip_path())
+    word = ClipTokenizer()("a picture 3")[3]
+    with torch.no_grad():
+        text.text_model.embeddings.token_embedding.weight[word] = float("nan")
+    clip = tmp_path / "clip.safetensors"
+    write_text_encoder(clip, text)
+    report = make_cache(read(cache_config(text__source=str(clip))))
+    assert report.pictures == 4
+    assert report.left_out == {"0/3.png": "its caption's text states are not finite"}

@@ -1,0 +1,89 @@
+"""Batches of stage 2 are a function of the seed and their number, alike for any number of processes."""
+
+import torch
+
+from tests.training.dit_fixtures import CONTEXT, WORDS, write_cache
+from training.dit.batches import (
+    BatchShare,
+    LatentBatches,
+    model_space,
+    noise_and_levels,
+    open_caches,
+)
+from training.dit.config import FlowLossConfig
+
+
+def batches(folder, size, dropout=0.5):
+    return LatentBatches(open_caches([str(folder)], in_memory=True), size, 7, dropout)
+
+
+def test_two_processes_see_what_one_with_twice_the_batch_sees(davae_cache):
+    alone = BatchShare(size=4, accumulate=2, rank=0, processes=1)
+    pair = [BatchShare(size=2, accumulate=2, rank=rank, processes=2) for rank in (0, 1)]
+    assert alone.per_step == pair[0].per_step == 8
+    data = batches(davae_cache, 4)
+    for whole, *halves in zip(alone.parts(0, 2), *(s.parts(0, 2) for s in pair), strict=True):
+        expected, found = data.batch(*whole), [data.batch(*half) for half in halves]
+        assert torch.equal(torch.cat([part.latents for part in found]), expected.latents)
+        assert torch.equal(torch.cat([part.text.pooled for part in found]), expected.text.pooled)
+        loss = FlowLossConfig()
+        noise, levels = noise_and_levels(7, expected, loss)
+        parts = [noise_and_levels(7, part, loss) for part in found]
+        assert torch.equal(torch.cat([part[0] for part in parts]), noise)
+        assert torch.equal(torch.cat([part[1] for part in parts]), levels)
+
+
+def test_a_batch_has_one_size_and_an_epoch_has_every_picture(davae_cache):
+    data = batches(davae_cache, 2, dropout=0.0)
+    assert data.per_epoch == 4
+    seen = [data.batch(number) for number in range(4)]
+    assert sorted(tuple(part.latents.shape[2:]) for part in seen) == [(4, 4)] * 3 + [(4, 6)]
+    pooled = torch.cat([part.text.pooled for part in seen])
+    assert len(torch.unique(pooled, dim=0)) == 6
+
+
+def test_captions_are_dropped_at_the_given_rate(davae_cache):
+    empty = open_caches([str(davae_cache)], in_memory=True)[0].empty_text().pooled
+    data = batches(davae_cache, 2)
+    dropped = [
+        torch.equal(row, empty[0]) for number in range(60) for row in data.batch(number).text.pooled
+    ]
+    assert 35 < sum(dropped) < 85
+
+
+def test_with_t5_a_context_is_the_filled_up_clip_states_then_t5s_and_dropping_takes_all(
+    davae, tmp_path
+):
+    folder = write_cache(tmp_path / "t5", davae, True, [(4, 4)] * 4, t5_tokens=3)
+    cache = open_caches([str(folder)], in_memory=True)[0]
+    texts = [cache.empty_text(), *(cache.read(number)[1] for number in range(4))]
+    assert all(text.t5.shape == (1, 3, CONTEXT) for text in texts)
+    data, dropped = batches(folder, 2), 0
+    for number in range(20):
+        found = data.batch(number).text
+        context = found.context(CONTEXT)
+        assert context.shape == (2, WORDS + 3, CONTEXT)
+        for row, pooled in zip(context, found.pooled, strict=True):
+            place = next(i for i, text in enumerate(texts) if torch.equal(text.pooled[0], pooled))
+            clip, rest = row.split([WORDS, 3])
+            assert torch.equal(clip[:, :8], texts[place].clip[0]) and not clip[:, 8:].any()
+            assert torch.equal(rest, texts[place].t5[0])
+            dropped += place == 0
+    assert 10 < dropped < 30
+
+
+def test_every_variant_of_a_picture_is_drawn_anew_and_as_often_as_the_others(davae, tmp_path):
+    folder = write_cache(tmp_path / "variants", davae, True, [(4, 4)] * 4, variants=4)
+    cache = open_caches([str(folder)], in_memory=True)[0]
+    data = batches(folder, 4, dropout=0.0)
+    known = {cache.read(number)[1].pooled.numpy().tobytes(): number for number in range(4)}
+    drawn = torch.zeros(4, 4)
+    for number in range(50):
+        found = data.batch(number)
+        for latent, pooled in zip(found.latents, found.text.pooled, strict=True):
+            picture = known[pooled.numpy().tobytes()]
+            variants = model_space(cache.read(picture)[0], cache.head.space)
+            (which,) = (i for i, variant in enumerate(variants) if torch.equal(variant, latent))
+            drawn[picture, which] += 1
+    assert (drawn.sum(1) == 50).all()
+    assert drawn.min() >= 4 and drawn.max() <= 24

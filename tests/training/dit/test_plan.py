@@ -1,0 +1,48 @@
+"""The dry run counts what the run would train, and writes nothing."""
+
+from pathlib import Path
+
+from training.__main__ import main
+from training.dit.plan import plan_run
+from training.dit.train import DitTraining
+
+
+def test_the_plan_counts_what_the_run_trains(dit_config):
+    config = dit_config()
+    plan = plan_run(config)
+    parameters = list(DitTraining(config).denoiser.parameters())
+    assert plan.trainable == sum(p.numel() for p in parameters if p.requires_grad)
+    assert plan.frozen == sum(p.numel() for p in parameters if not p.requires_grad)
+    assert (plan.pictures, plan.picture_tokens, plan.text_tokens) == (6, 6, 5)
+    assert plan.steps_per_epoch == 4.0
+    assert plan.weights_bytes == plan.frozen * 4 + plan.trainable * 4 * 5
+
+
+def test_checkpointing_needs_less_memory(dit_config):
+    plain, recomputed = (
+        plan_run(dit_config(train__gradient_checkpointing=wanted)) for wanted in (False, True)
+    )
+    assert recomputed.activations_bytes < plain.activations_bytes
+
+
+def test_a_dry_run_only_talks(write_dit_config, capsys, tmp_path):
+    assert main(["dit", str(write_dit_config()), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "Trainable parameters:" in said and "Steps per epoch: 4.0" in said
+    assert "process" not in said.replace("Memory per process", "")
+    assert not Path(tmp_path / "run").exists()
+
+
+def test_a_dry_run_counts_the_processes_it_is_launched_on_and_speaks_once(
+    write_dit_config, capsys, monkeypatch
+):
+    command = ["dit", str(write_dit_config()), "--dry-run"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert main(command) == 0
+        said.append(capsys.readouterr().out)
+    assert "Steps per epoch: 3.0 over 6 pictures with 2 processes." in said[0]
+    assert "This memory is for the whole model in every process" in said[0]
+    assert said[1] == ""

@@ -1,0 +1,108 @@
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder, StemOrder
+from davae_core.codec.blocks import KLConfig
+from davae_core.latents import LatentLayout, base_to_model_space
+from training.vae.fitting import LeastSquares, fit_codec
+from training.vae.initialisation import initialise_base_vae
+
+
+def crops() -> Iterator[Tensor]:
+    """Smooth random pictures, the same at every call."""
+    random = torch.Generator().manual_seed(0)
+    for _ in range(12):
+        small = torch.rand(4, 3, 12, 12, generator=random) * 2 - 1
+        yield torch.nn.functional.interpolate(small, size=(48, 48), mode="bicubic").clamp(-1, 1)
+
+
+def build(
+    ratio: int = 2, quant_conv: bool = False, shared: bool = True, order: StemOrder = "detail_first"
+) -> DetailAlignedVAE:
+    torch.manual_seed(0)
+    backbone = KLConfig(widths=(8, 16, 16), res_blocks=1, norm_groups=4, quant_conv=quant_conv)
+    layout = LatentLayout(8, 8 if ratio == 2 else 24, 4, ratio, base_shift=0.3, base_scale=1.7)
+    base = KLAutoencoder(backbone, 8)
+    initialise_base_vae(base)
+    return DetailAlignedVAE.from_base(base, CodecConfig(layout, backbone, order, shared)).eval()
+
+
+@torch.no_grad()
+def unexplained(codec: DetailAlignedVAE, learned: bool = True) -> float:
+    """Share of the wanted features' variance that the stem misses on new pictures."""
+    torch.manual_seed(7)
+    small = torch.rand(4, 3, 12, 12) * 2 - 1
+    images = torch.nn.functional.interpolate(small, size=(48, 48), mode="bicubic").clamp(-1, 1)
+    moments = codec.encode_moments(images)
+    base, detail = base_to_model_space(moments.base.mean, codec.layout), moments.detail.mean
+    detail = detail if learned else torch.zeros_like(detail)
+    first = codec.config.stem_order == "detail_first"
+    features = codec.joint.up(torch.cat((detail, base) if first else (base, detail), dim=1))
+    full = codec.encoder(images)
+    full = codec.quant_conv(full) if codec.quant_conv is not None else full
+    latent = full.chunk(2, dim=1)[0]
+    if codec.post_quant_conv is not None:
+        latent = codec.post_quant_conv(latent)
+    assert codec.decoder is not None and codec.decoder.conv_in is not None
+    wanted: Tensor = codec.decoder.conv_in(latent)
+    spread = (wanted - wanted.mean(dim=(0, 2, 3), keepdim=True)).square().mean()
+    return float((features - wanted).square().mean() / spread)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"quant_conv": True}, {"shared": False}, {"order": "base_first"}],
+    ids=["shared trunk", "quant conv", "own trunk", "base first"],
+)
+def test_a_fitted_stem_gives_the_decoder_what_it_knows(changes: dict[str, object]) -> None:
+    codec = build(**changes)  # type: ignore[arg-type]
+    before = unexplained(codec)
+    fit_codec(codec, crops, detail_learned=True)
+    assert unexplained(codec) < 0.35 < before
+
+
+def test_the_fitted_detail_carries_what_the_base_leaves_out() -> None:
+    with_detail, without = build(), build()
+    fit_codec(with_detail, crops, detail_learned=True)
+    fit_codec(without, crops, detail_learned=False)
+    assert unexplained(with_detail) < 0.8 * unexplained(without, learned=False)
+
+
+def test_without_a_detail_the_stem_does_not_listen_to_it() -> None:
+    codec = build()
+    fit_codec(codec, crops, detail_learned=False)
+    detail = codec.layout.detail_channels
+    assert float(codec.joint.up.conv.weight[:, :detail].abs().max()) < 1e-6
+
+
+def test_other_ratios_can_be_fitted() -> None:
+    codec = build(ratio=4)
+    before = unexplained(codec)
+    fit_codec(codec, crops, detail_learned=True)
+    assert unexplained(codec) < before
+
+
+def test_fitting_twice_gives_the_same() -> None:
+    first, second = build(), build()
+    fit_codec(first, crops, detail_learned=True)
+    fit_codec(second, crops, detail_learned=True)
+    weights = second.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in first.state_dict().items())
+
+
+def test_least_squares_recovers_a_linear_map_and_its_noise() -> None:
+    torch.manual_seed(0)
+    inputs, mix = torch.randn(4000, 3), torch.tensor([[1.0, 2.0], [0.0, -1.0], [3.0, 0.5]])
+    outputs = inputs @ mix + 0.7 + 0.1 * torch.randn(4000, 2)
+    squares = LeastSquares.empty(3, 2, torch.device("cpu"))
+    for rows in range(0, 4000, 500):
+        squares.add(inputs[rows : rows + 500], outputs[rows : rows + 500])
+    torch.testing.assert_close(squares.solution()[1:].float(), mix, atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        squares.solution()[0].float(), torch.full((2,), 0.7), atol=0.02, rtol=0
+    )
+    wanted = 0.01 * torch.eye(2)
+    torch.testing.assert_close(squares.residual_covariance().float(), wanted, atol=2e-3, rtol=0)

@@ -1,0 +1,82 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from davae_core.codec.autoencoder import Moments
+from training.vae.config import KLLossConfig, LossConfig, PerceptualConfig
+from training.vae.losses import detail_alignment, gradient_ratio, kl_loss, reconstruction_loss
+from training.vae.trainees import Forward
+
+
+def outputs(made: Tensor, wanted: Tensor) -> Forward:
+    return Forward(made, wanted, None, None, None, None)
+
+
+def unchanged(gradient: Tensor) -> Tensor:
+    return gradient
+
+
+def test_reconstruction_adds_up_its_weighted_terms() -> None:
+    made, wanted = torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 0.5)
+    total, parts = reconstruction_loss(outputs(made, wanted), LossConfig(l1=2.0, mse=3.0), None)
+    assert (float(parts["l1"]), float(parts["mse"])) == (0.5, 0.25)
+    assert float(total) == pytest.approx(2.0 * 0.5 + 3.0 * 0.25)
+
+
+def test_a_perceptual_distance_is_averaged_and_weighted() -> None:
+    made, wanted = torch.zeros(2, 3, 4, 4), torch.ones(2, 3, 4, 4)
+    config = LossConfig(l1=0.0, perceptual=PerceptualConfig(kind="lpips", weight=0.5))
+    total, parts = reconstruction_loss(
+        outputs(made, wanted), config, lambda a, b: (b - a).sum(dim=(1, 2, 3))
+    )
+    assert float(parts["perceptual"]) == 48.0
+    assert float(total) == 24.0
+
+
+def test_kl_per_picture_sums_and_per_value_averages() -> None:
+    posterior = Moments(torch.ones(2, 4, 3, 3), torch.zeros(2, 4, 3, 3))
+    assert float(kl_loss(posterior, KLLossConfig(per="picture"))) == pytest.approx(18.0)
+    assert float(kl_loss(posterior, KLLossConfig(per="value"))) == pytest.approx(0.5)
+
+
+def test_kl_agrees_with_torch_distributions() -> None:
+    torch.manual_seed(0)
+    mean, logvar = torch.randn(3, 4, 2, 2), torch.randn(3, 4, 2, 2)
+    expected = torch.distributions.kl_divergence(
+        torch.distributions.Normal(mean, torch.exp(0.5 * logvar)),
+        torch.distributions.Normal(0.0, 1.0),
+    )
+    torch.testing.assert_close(
+        kl_loss(Moments(mean, logvar), KLLossConfig(per="value")), expected.mean()
+    )
+
+
+def test_alignment_moves_the_detail_and_never_the_base() -> None:
+    detail = torch.randn(1, 8, 2, 2, requires_grad=True)
+    base = torch.randn(1, 4, 2, 2, requires_grad=True)
+    image = torch.zeros(1, 3, 8, 8)
+    loss = detail_alignment(Forward(image, image, None, None, detail, base))
+    loss.backward()
+    assert base.grad is None
+    assert detail.grad is not None
+    torch.testing.assert_close(loss, (detail.unflatten(1, (4, 2)).mean(2) - base).square().mean())
+
+
+def test_the_gradient_ratio_makes_both_pull_equally_hard() -> None:
+    layer = nn.Parameter(torch.tensor([1.0, 2.0]))
+    reference, loss = (3.0 * layer).sum(), (12.0 * layer).sum()
+    ratio = gradient_ratio(reference, loss, layer, unchanged)
+    assert float(ratio) == pytest.approx(0.25, rel=1e-4)
+    assert not ratio.requires_grad
+
+
+def test_the_gradient_ratio_has_a_ceiling() -> None:
+    layer = nn.Parameter(torch.tensor([1.0]))
+    ratio = gradient_ratio(1e6 * layer.sum(), 0.0 * layer.sum(), layer, unchanged)
+    assert float(ratio) == 1e4
+
+
+def test_the_gradient_ratio_leaves_no_gradients_behind() -> None:
+    layer = nn.Parameter(torch.tensor([1.0]))
+    gradient_ratio(layer.sum(), 2 * layer.sum(), layer, unchanged)
+    assert layer.grad is None

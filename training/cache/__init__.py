@@ -1,0 +1,1 @@
+"""`python -m training cache`: captioned pictures to latents and text states, once."""

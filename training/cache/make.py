@@ -1,0 +1,266 @@
+"""`python -m training cache`: encode pictures and captions once, into the shards that the trainer reads."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+from tqdm import tqdm
+
+from ..engine.randomness import Stream, numpy_generator
+from ..engine.running import LONGEST_WAIT
+from ..errors import TrainingError
+from ..settings.yaml_config import flatten
+from .buckets import Size, bucket_sizes, fill_and_crop, nearest_bucket
+from .caption_sources import CaptionedPicture, CaptionedSet, scan_captioned
+from .config import CacheConfig, ImagesConfig
+from .encoding import PictureEncoder, load_caption_encoder, load_picture_encoder
+from .latent_cache import (
+    CachedPicture,
+    CacheHead,
+    LatentSpace,
+    is_whole,
+    read_head,
+    read_index,
+    shard_path,
+    write_head,
+    write_shard,
+    write_texts,
+)
+from .text_states import TextStates
+
+_LOG = logging.getLogger(__name__)
+_FREE = ("work.", "output.")
+_SMALLEST_ZOOM = 0.75
+EncodeCaptions = Callable[[Sequence[str]], TextStates]
+
+
+@dataclass(frozen=True)
+class CacheReport:
+    """What a cache holds: pictures cached and left out, the latter with the reason."""
+
+    pictures: int
+    left_out: dict[str, str]
+
+
+def make_cache(config: CacheConfig) -> CacheReport:
+    """Write the cache, or finish one that was begun with the same settings.
+
+    Every process of an `accelerate launch` writes its own shards; shards that are whole (by hash) are kept. Raises
+    TrainingError or CheckpointError.
+    """
+    state = PartialState(cpu=config.work.device == "cpu", timeout=LONGEST_WAIT)
+    folder = Path(config.output.folder).expanduser()
+    found = scan_captioned(config.source.folders, config.source.shards)
+    _check_captions(config, found)
+    pictures = load_picture_encoder(config.vae, state.device)
+    captions = load_caption_encoder(config.text, state.device)
+    _check_buckets(config.images, pictures.space)
+    if state.is_main_process:
+        _begin(folder, config, found, pictures.space, captions)
+    state.wait_for_everyone()
+    job = _Job(config, folder, found, pictures, captions, state.device)
+    own = range(state.process_index, job.shards, state.num_processes)
+    for number in tqdm(own, desc="shards", disable=not state.is_main_process):
+        if not is_whole(shard_path(folder, number)):
+            job.write(number)
+    state.wait_for_everyone()
+    return job.report()
+
+
+def _begin(
+    folder: Path,
+    config: CacheConfig,
+    found: CaptionedSet,
+    space: LatentSpace,
+    captions: EncodeCaptions,
+) -> None:
+    """Write the head and the free texts, or check that the cache there was begun alike."""
+    shards = -(-len(found.pictures) // config.output.shard_pictures)
+    head = CacheHead(space, _settings(config), config.prompts, shards, found.digest)
+    before = read_head(folder)
+    if before is None:
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        _check_same(folder, before, head)
+    write_texts(folder, captions([""]), [captions([prompt]) for prompt in config.prompts])
+    write_head(folder, head)
+
+
+def _settings(config: CacheConfig) -> dict[str, object]:
+    leaves = flatten(config)
+    kept = {name: value for name, value in leaves.items() if not name.startswith(_FREE)}
+    kept.pop("prompts")
+    return kept
+
+
+def _check_same(folder: Path, before: CacheHead, now: CacheHead) -> None:
+    for name, value in now.settings.items():
+        if name.startswith("source."):
+            continue
+        if before.settings.get(name) != value:
+            raise TrainingError(
+                f"The cache {folder} was made with {name} = {before.settings.get(name)!r}, not {value!r}: put it back, "
+                "or choose another output.folder."
+            )
+    if before.space.vae_hash != now.space.vae_hash:
+        raise TrainingError(
+            f"The cache {folder} was made with another VAE than {now.space.vae}, whatever its name: choose another "
+            "output.folder."
+        )
+    if (before.pictures, before.shards) != (now.pictures, now.shards):
+        raise TrainingError(
+            f"The pictures of the source, or output.shard_pictures, changed since the cache {folder} was begun: choose "
+            "another output.folder."
+        )
+
+
+def _check_captions(config: CacheConfig, found: CaptionedSet) -> None:
+    if not found.uncaptioned:
+        return
+    many = f"{len(found.uncaptioned)} pictures have no caption, the first is {found.uncaptioned[0]}"
+    if config.source.without_caption == "refuse":
+        raise TrainingError(
+            f"{many}: put a .txt or .json file beside each, or set source.without_caption to leave_out."
+        )
+    _LOG.warning("%s: they are left out", many)
+
+
+def _check_buckets(images: ImagesConfig, space: LatentSpace) -> None:
+    # Twice the factor: the transformer's patches are two latent cells wide.
+    if images.multiple % (2 * space.factor):
+        raise TrainingError(
+            f"images.multiple is {images.multiple}, but {space.vae} and a transformer with patches of 2 need a "
+            f"multiple of {2 * space.factor}."
+        )
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    picture: CaptionedPicture
+    caption: str
+    variants: Tensor
+
+
+class _Job:
+    """The work of one process: shard by shard, bucket by bucket, batch by batch."""
+
+    def __init__(
+        self,
+        config: CacheConfig,
+        folder: Path,
+        found: CaptionedSet,
+        pictures: PictureEncoder,
+        captions: EncodeCaptions,
+        device: torch.device,
+    ) -> None:
+        self.config, self.folder, self.found, self.device = config, folder, found, device
+        self._pictures, self._captions = pictures, captions
+        images = config.images
+        self._buckets = bucket_sizes(images.side, images.multiple, images.longest)
+
+    @property
+    def shards(self) -> int:
+        """How many shards the whole cache has."""
+        return -(-len(self.found.pictures) // self.config.output.shard_pictures)
+
+    def write(self, number: int) -> None:
+        """Encode and write one shard."""
+        left_out: dict[str, str] = {}
+        entries: list[CachedPicture] = []
+        latents: list[Tensor] = []
+        texts: list[TextStates] = []
+        for batch in self._batches(number, left_out):
+            encoded = self._encode(torch.stack([part.variants for part in batch]))
+            states = self._captions([part.caption for part in batch]).to("cpu", torch.float16)
+            for row, part in enumerate(batch):
+                if flaw := _flaw(encoded[row], states.row(row)):
+                    left_out[part.picture.name] = flaw
+                    continue
+                height, width = encoded.shape[-2:]
+                entries.append(
+                    CachedPicture(part.picture.name, part.caption, height, width, encoded.shape[1])
+                )
+                latents.append(encoded[row])
+                texts.append(states.row(row))
+        for name, reason in left_out.items():
+            _LOG.warning("leaving out %s: %s", name, reason)
+        write_shard(shard_path(self.folder, number), entries, latents, texts, left_out)
+
+    def report(self) -> CacheReport:
+        """What all shards hold together."""
+        indices = [read_index(shard_path(self.folder, number)) for number in range(self.shards)]
+        left_out = {name: why for index in indices if index for name, why in index.left_out.items()}
+        return CacheReport(sum(len(index.pictures) for index in indices if index), left_out)
+
+    def _batches(self, number: int, left_out: dict[str, str]) -> Iterator[list[_Prepared]]:
+        """The shard's pictures in batches of one size each."""
+        waiting: dict[tuple[int, ...], list[_Prepared]] = {}
+        count = self.config.output.shard_pictures
+        for place in range(number * count, min((number + 1) * count, len(self.found.pictures))):
+            picture = self.found.pictures[place]
+            try:
+                prepared = self._prepare(picture, place)
+            except (ValueError, OSError) as error:
+                left_out[picture.name] = str(error)
+                continue
+            group = waiting.setdefault(tuple(prepared.variants.shape), [])
+            group.append(prepared)
+            if len(group) == self.config.work.batch_size:
+                yield waiting.pop(tuple(prepared.variants.shape))
+        yield from waiting.values()
+
+    def _prepare(self, picture: CaptionedPicture, place: int) -> _Prepared:
+        caption = picture.read_caption(self.config.source.caption_key)
+        pixels = picture.read_picture()
+        height, width = pixels.shape[-2:]
+        size = nearest_bucket(height, width, self._buckets)
+        if not self.config.images.enlarge and (height < size.height or width < size.width):
+            raise ValueError(
+                f"it has {width}x{height} pixels, fewer than its bucket {size.width}x{size.height}"
+            )
+        return _Prepared(picture, caption, _variants(pixels, size, self.config.images, place))
+
+    @torch.no_grad()
+    def _encode(self, variants: Tensor) -> Tensor:
+        """uint8 [B, V, 3, H, W] -> float16 [B, V, C, h, w] on the CPU."""
+        count = variants.shape[:2]
+        images = variants.flatten(0, 1).to(self.device).float() / 127.5 - 1.0
+        precision = torch.bfloat16 if self.config.work.precision == "bf16" else torch.float32
+        with torch.autocast(self.device.type, precision, enabled=precision is not torch.float32):
+            encoded = self._pictures.encode(images)
+        halves: Tensor = encoded.to("cpu", torch.float16).unflatten(0, count)  # type: ignore[no-untyped-call]
+        return halves
+
+
+def _variants(pixels: Tensor, size: Size, images: ImagesConfig, place: int) -> Tensor:
+    """uint8 [V, 3, H, W]: the middle of the picture, then windows elsewhere, each also mirrored where wanted."""
+    crops = [fill_and_crop(pixels, size)]
+    random = numpy_generator(0, Stream.CROP, place)
+    for _ in range(images.crops - 1):
+        zoom = random.uniform(_SMALLEST_ZOOM, 1.0)
+        across, down = random.random(), random.random()
+        crops.append(fill_and_crop(_window(pixels, zoom, across, down), size, across, down))
+    if images.flips:
+        crops = [variant for crop in crops for variant in (crop, crop.flip(-1))]
+    return torch.stack(crops)
+
+
+def _window(pixels: Tensor, zoom: float, across: float, down: float) -> Tensor:
+    height, width = (max(1, round(side * zoom)) for side in pixels.shape[-2:])
+    top = round((pixels.shape[-2] - height) * down)
+    left = round((pixels.shape[-1] - width) * across)
+    return pixels[:, top : top + height, left : left + width]
+
+
+def _flaw(latents: Tensor, text: TextStates) -> str | None:
+    if not torch.isfinite(latents).all():
+        return "its latent is not finite"
+    if not text.finite():
+        return "its caption's text states are not finite"
+    return None

@@ -1,0 +1,197 @@
+"""Batches of stage 2: which pictures, noise, levels and dropped captions sample n of the run has, from caches alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from davae_core.flow import sample_sigmas
+from davae_core.latents import to_model_space, to_vae_space
+
+from ..cache.latent_cache import LatentCache, LatentSpace
+from ..cache.text_states import TextStates, stack
+from ..engine.loaders import Once
+from ..engine.randomness import Stream, number_generator, numpy_generator, sample_noise
+from ..errors import TrainingError
+from .config import FlowLossConfig
+
+
+@dataclass(frozen=True)
+class LatentBatch:
+    """Sample numbers, latents [B, C + D, h, w] in model space, and their texts."""
+
+    numbers: tuple[int, ...]
+    latents: Tensor
+    text: TextStates
+
+
+def open_caches(folders: Sequence[str], in_memory: bool) -> list[LatentCache]:
+    """The caches of a run, checked to be of one kind. Raises TrainingError."""
+    caches = [LatentCache(Path(folder).expanduser(), in_memory) for folder in folders]
+    for cache in caches[1:]:
+        check_alike(caches[0], cache)
+    return caches
+
+
+def check_alike(first: LatentCache, second: LatentCache) -> None:
+    """Raise TrainingError when two caches cannot be used together."""
+    if first.head.space.vae_hash != second.head.space.vae_hash:
+        raise TrainingError(
+            f"The caches {first.folder} and {second.folder} were made with different VAEs ({first.head.space.vae}, "
+            f"{second.head.space.vae}): make them with the same one."
+        )
+    for name in ("text.kind", "text.source", "text.t5_tokens"):
+        ours, other = first.head.settings.get(name), second.head.settings.get(name)
+        if ours != other:
+            raise TrainingError(
+                f"The caches {first.folder} and {second.folder} were made with {name} = {ours!r} and {other!r}: make "
+                "them with the same text encoders and length."
+            )
+
+
+def model_space(latents: Tensor, space: LatentSpace) -> Tensor:
+    """Cached latents [B, channels, h, w] as the transformer sees them."""
+    if space.layout is not None:
+        return to_model_space(latents, space.layout)
+    return (latents - space.shift) * space.scale
+
+
+def vae_space(latents: Tensor, space: LatentSpace) -> Tensor:
+    """What the transformer sees or makes, back in the numbers of the VAE."""
+    if space.layout is not None:
+        return to_vae_space(latents, space.layout)
+    return latents / space.scale + space.shift
+
+
+class LatentBatches(Dataset[LatentBatch]):
+    """Batch m of the run, for any m >= 0, a pure function of the seed, m and the caches.
+
+    Pictures of one latent size share a batch. Every epoch each size's pictures are shuffled and cut into batches of
+    `size`, the last one filled up from the beginning, and all batches are shuffled.
+    """
+
+    def __init__(
+        self, caches: Sequence[LatentCache], size: int, seed: int, caption_dropout: float
+    ) -> None:
+        self.size, self.seed, self._dropout = size, seed, caption_dropout
+        self._pictures = [
+            (cache, number) for cache in caches for number in range(len(cache.pictures))
+        ]
+        self._space = caches[0].head.space
+        self._empty = caches[0].empty_text()
+        self.buckets = self._sizes()
+        self.per_epoch = sum(-(-len(places) // size) for places in self.buckets.values())
+        self._epoch = -1
+        self._order: list[NDArray[np.int64]] = []
+
+    def __len__(self) -> int:
+        """Pictures in all."""
+        return len(self._pictures)
+
+    @property
+    def commonest_size(self) -> tuple[int, int]:
+        """Height and width of the latents that most pictures have."""
+        return max(self.buckets, key=lambda size: len(self.buckets[size]))
+
+    def batch(self, number: int, part: slice = slice(None)) -> LatentBatch:
+        """The samples `part` of batch `number`."""
+        epoch, place = divmod(number, self.per_epoch)
+        rows = self._batches(epoch)[place][part]
+        first = number * self.size + (part.start or 0)
+        numbers = tuple(range(first, first + len(rows)))
+        read = [self._sample(int(row), n) for row, n in zip(rows, numbers, strict=True)]
+        latents = model_space(torch.stack([latent for latent, _ in read]), self._space)
+        return LatentBatch(numbers, latents, stack([text for _, text in read]))
+
+    def __getitem__(self, wanted: tuple[int, slice]) -> LatentBatch:
+        return self.batch(*wanted)
+
+    def _sample(self, row: int, number: int) -> tuple[Tensor, TextStates]:
+        cache, place = self._pictures[row]
+        variants, text = cache.read(place)
+        random = numpy_generator(self.seed, Stream.CROP, number)
+        latent = variants[int(random.integers(len(variants)))]
+        dropped = numpy_generator(self.seed, Stream.DROPOUT, number).random() < self._dropout
+        return latent, self._empty if dropped else text
+
+    def _sizes(self) -> dict[tuple[int, int], NDArray[np.int64]]:
+        sizes: dict[tuple[int, int], list[int]] = {}
+        for row, (cache, place) in enumerate(self._pictures):
+            picture = cache.pictures[place]
+            sizes.setdefault((picture.height, picture.width), []).append(row)
+        return {size: np.asarray(rows, dtype=np.int64) for size, rows in sorted(sizes.items())}
+
+    def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
+        if epoch != self._epoch:
+            random = numpy_generator(self.seed, Stream.ORDER, epoch)
+            batches: list[NDArray[np.int64]] = []
+            for rows in self.buckets.values():
+                shuffled = random.permutation(rows)
+                filled = np.resize(shuffled, -(-len(rows) // self.size) * self.size)
+                batches += list(filled.reshape(-1, self.size))
+            self._order = [batches[place] for place in random.permutation(len(batches))]
+            self._epoch = epoch
+        return self._order
+
+
+@dataclass(frozen=True)
+class BatchShare:
+    """Which batches a process sees: micro-batch a of step s is batch s * accumulate + a, `size` rows to each process.
+
+    So p processes with batch b see what one process with p * b sees.
+    """
+
+    size: int
+    accumulate: int
+    rank: int
+    processes: int
+
+    @property
+    def whole(self) -> int:
+        """Samples in a micro-batch over all processes."""
+        return self.size * self.processes
+
+    @property
+    def per_step(self) -> int:
+        """Samples in an optimizer step over all processes."""
+        return self.whole * self.accumulate
+
+    def parts(self, first_step: int, steps: int) -> Iterator[tuple[int, slice]]:
+        """Batch numbers and rows from `first_step` to before `steps`."""
+        part = slice(self.rank * self.size, (self.rank + 1) * self.size)
+        for number in range(first_step * self.accumulate, steps * self.accumulate):
+            yield number, part
+
+
+def latent_loader(
+    batches: LatentBatches, parts: Iterator[tuple[int, slice]], workers: int
+) -> DataLoader[LatentBatch]:
+    """The given batches in order; `workers` processes read ahead, 0 reads in this one."""
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=Once(parts),
+        num_workers=workers,
+        # A generator of its own: the loader must not draw from the global one.
+        generator=torch.Generator(),
+    )
+
+
+def noise_and_levels(seed: int, batch: LatentBatch, loss: FlowLossConfig) -> tuple[Tensor, Tensor]:
+    """Noise like the batch's latents and noise levels [B], row i a function of the seed and the sample's number."""
+    noise = sample_noise(seed, batch.numbers, tuple(batch.latents.shape[1:]))
+    published = loss.levels == "published"
+    levels = [
+        sample_sigmas(
+            1, loss.shift, number_generator(seed, Stream.LEVEL, number), published_grid=published
+        )
+        for number in batch.numbers
+    ]
+    return noise, torch.cat(levels)

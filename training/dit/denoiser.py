@@ -1,0 +1,76 @@
+"""What a stage-2 step computes: the transformer under noise, and its loss split into base and detail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from davae_core.flow import VelocityLoss, published_sample_weights, velocity_loss, velocity_target
+from davae_core.latents import LatentLayout
+from davae_core.transformer.warm_start import detail_weight
+
+from ..cache.text_states import TextStates
+from ..engine.running import Parts
+from .config import FlowLossConfig
+
+TIMESTEPS = 1000.0
+"""SD3's transformer is told the noise level times this."""
+
+
+class Denoiser(nn.Module):
+    """diffusers' SD3 transformer as a function of a noisy latent, its level and a text."""
+
+    def __init__(self, transformer: nn.Module) -> None:
+        super().__init__()
+        self.transformer = transformer
+        config: Any = transformer.config
+        self.context_width = int(config.joint_attention_dim)
+        self.pooled_width = int(config.pooled_projection_dim)
+
+    def forward(self, latents: Tensor, sigma: Tensor, context: Tensor, pooled: Tensor) -> Tensor:
+        """Velocity [B, C + D, h, w] of latents in model space; sigma [B], context [B, N, width], pooled [B, p]."""
+        velocity: Tensor = self.transformer(
+            hidden_states=latents,
+            encoder_hidden_states=context,
+            pooled_projections=pooled,
+            timestep=sigma * TIMESTEPS,
+            return_dict=False,
+        )[0]
+        return velocity
+
+    def under(self, text: TextStates) -> tuple[Tensor, Tensor]:
+        """A text's context and pooled vector."""
+        return text.context(self.context_width), text.pooled
+
+
+@dataclass(frozen=True)
+class FlowObjective:
+    """The rectified-flow loss of a latent space; `layout` None is a plain VAE's, without detail."""
+
+    config: FlowLossConfig
+    layout: LatentLayout | None
+
+    def weight_at(self, step: int) -> float:
+        """w(n), the detail's weight in step n (0-based); 1 throughout when the ramp is off."""
+        ramp = self.config.ramp_steps
+        return detail_weight(step, ramp) if ramp else 1.0
+
+    def parts(
+        self, prediction: Tensor, latents: Tensor, noise: Tensor, sigma: Tensor, step: int
+    ) -> Parts:
+        """`loss`, and where there is detail `base`, `detail` (mean squared errors) and `detail_weight`."""
+        target = velocity_target(latents, noise)
+        weights = published_sample_weights(sigma) if self.config.weighting == "published" else None
+        if self.layout is None:
+            error = (prediction.float() - target.float()).square().mean(dim=(1, 2, 3))
+            return {"loss": (error if weights is None else error * weights).mean()}
+        weight = self.weight_at(step)
+        found: VelocityLoss = velocity_loss(prediction, target, self.layout, weight, weights)
+        return {
+            "loss": found.loss,
+            "base": found.base,
+            "detail": found.detail,
+            "detail_weight": found.loss.new_tensor(weight),
+        }

@@ -1,0 +1,102 @@
+"""The two edge layers while they train: base and detail apart, so that widening is exact and either may start anyhow.
+
+Files hold them fused, base channels first (docs/method.md, "Stage 2"); `fused_edges` gives that form.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+EMBEDDER, HEAD = "pos_embed.proj", "proj_out"
+"""The edge layers under diffusers' names."""
+
+
+class SplitPatchEmbedder(nn.Module):
+    """[B, C + D, h, w] -> [B, n, h / p, w / p]: the pretrained convolution of the base plus one of the detail.
+
+    Both have a bias, as in the published code; only their sum means anything.
+    """
+
+    def __init__(self, base: nn.Conv2d, detail_channels: int) -> None:
+        super().__init__()
+        self.base = base
+        self.detail = nn.Conv2d(
+            detail_channels,
+            base.out_channels,
+            kernel_size=base.kernel_size,  # type: ignore[arg-type]
+            stride=base.stride,  # type: ignore[arg-type]
+            device=base.weight.device,
+            dtype=base.weight.dtype,
+        )
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Embed the patches of a latent, base channels first."""
+        channels = self.base.in_channels
+        embedded: Tensor = self.base(latents[:, :channels]) + self.detail(latents[:, channels:])
+        return embedded
+
+
+class SplitHead(nn.Module):
+    """[B, N, n] -> [B, N, p * p * (C + D)]: at each patch position the base's channels, then the detail's."""
+
+    def __init__(self, base: nn.Linear, detail_channels: int, positions: int) -> None:
+        super().__init__()
+        self.base, self.positions = base, positions
+        self.detail = nn.Linear(
+            base.in_features,
+            positions * detail_channels,
+            device=base.weight.device,
+            dtype=base.weight.dtype,
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Unfold tokens into the channels of their patches."""
+        return _interleaved(self.base(tokens), self.detail(tokens), self.positions, dim=-1)
+
+
+def split_edges(transformer: nn.Module, detail_channels: int, zero: bool) -> None:
+    """Give diffusers' SD3 transformer detail channels, in place.
+
+    With `zero` the new layers start at zero: the base output stays bit for bit what it was and the detail output is 0
+    (paper Eq. 12). Otherwise they start as PyTorch starts any layer.
+    """
+    proj, head = transformer.get_submodule(EMBEDDER), transformer.get_submodule(HEAD)
+    assert isinstance(proj, nn.Conv2d) and isinstance(head, nn.Linear)
+    split_embedder = SplitPatchEmbedder(proj, detail_channels)
+    split_head = SplitHead(head, detail_channels, proj.kernel_size[0] * proj.kernel_size[1])
+    if zero:
+        for parameter in (*split_embedder.detail.parameters(), *split_head.detail.parameters()):
+            nn.init.zeros_(parameter)
+    transformer.get_submodule("pos_embed").register_module("proj", split_embedder)
+    transformer.register_module(HEAD, split_head)
+    # diffusers' model unfolds its output by this attribute.
+    vars(transformer)["out_channels"] = proj.in_channels + detail_channels
+
+
+def fused_edges(weights: dict[str, Tensor], positions: int) -> dict[str, Tensor]:
+    """Split edge weights under diffusers' names (`pos_embed.proj.base.weight`, ...) -> single layers, base first.
+
+    The keys of the result are those of davae_core.transformer.adapter.EDGES.
+    """
+    get = {name: tensor.detach().float() for name, tensor in weights.items()}
+    return {
+        f"{EMBEDDER}.weight": torch.cat(
+            [get[f"{EMBEDDER}.base.weight"], get[f"{EMBEDDER}.detail.weight"]], dim=1
+        ),
+        f"{EMBEDDER}.bias": get[f"{EMBEDDER}.base.bias"] + get[f"{EMBEDDER}.detail.bias"],
+        f"{HEAD}.weight": _interleaved(
+            get[f"{HEAD}.base.weight"], get[f"{HEAD}.detail.weight"], positions, dim=0
+        ),
+        f"{HEAD}.bias": _interleaved(
+            get[f"{HEAD}.base.bias"], get[f"{HEAD}.detail.bias"], positions, dim=0
+        ),
+    }
+
+
+def _interleaved(base: Tensor, detail: Tensor, positions: int, dim: int) -> Tensor:
+    """Channels of base and detail, position by position, along `dim`."""
+    parts = [part.unflatten(dim, (positions, -1)) for part in (base, detail)]  # type: ignore[no-untyped-call]
+    joined = torch.cat(parts, dim=dim if dim < 0 else dim + 1)
+    flat: Tensor = joined.flatten(dim - 1, dim) if dim < 0 else joined.flatten(dim, dim + 1)
+    return flat

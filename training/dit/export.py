@@ -1,0 +1,67 @@
+"""The result of stage 2 as files: an adapter, a merged model or a plain transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from davae_core.files import write_safetensors
+from davae_core.latents import LatentLayout
+from davae_core.transformer.adapter import EDGES, Adapter, widened_edges
+from davae_core.transformer.description import Advice
+from davae_core.transformer.names import diffusers_to_stability
+
+from .edges import fused_edges
+from .transformer import LORA_PARTS, PATCH
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_PART = "transformer."
+_POSITIONS = PATCH * PATCH
+
+
+def adapter_of(
+    weights: Mapping[str, Tensor],
+    base: Mapping[str, Tensor],
+    layout: LatentLayout,
+    scale: float,
+    advice: Advice,
+    parents: dict[str, str],
+    dtype: torch.dtype,
+) -> Adapter:
+    """An adapter of the denoiser's trained weights (all of the edges and the LoRA).
+
+    `base`: the transformer it was trained on, under Stability's names; `scale`: the LoRA's alpha / rank, which goes
+    into B. The LoRA is stored in `dtype`, the edges' differences in float32.
+    """
+    own = {name.removeprefix(_PART): tensor.detach().cpu() for name, tensor in weights.items()}
+    fused, wide = fused_edges(own, _POSITIONS), widened_edges(base, layout)
+    lora = {}
+    for name, tensor in own.items():
+        if name.endswith(LORA_PARTS):
+            scaled = tensor.float() * (scale if "lora_B" in name else 1.0)
+            lora[name.replace(".default.weight", ".weight")] = scaled.to(dtype)
+    return Adapter(
+        layout, lora, {name: fused[name] - wide[name] for name in EDGES}, advice, parents
+    )
+
+
+def whole_transformer(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Every weight of a fully trained denoiser under Stability's names, edges fused."""
+    own = {
+        name.removeprefix(_PART): tensor.detach().cpu().float() for name, tensor in weights.items()
+    }
+    if any(name.startswith("pos_embed.proj.base.") for name in own):
+        fused = fused_edges(own, _POSITIONS)
+        edges = ("pos_embed.proj.", "proj_out.")
+        own = {name: t for name, t in own.items() if not name.startswith(edges)} | fused
+    return {
+        name: tensor.to(dtype).contiguous() for name, tensor in diffusers_to_stability(own).items()
+    }
+
+
+def export_transformer(path: Path, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    """Write a plain transformer as stock loaders read it. Raises CheckpointError."""
+    write_safetensors(path, whole_transformer(weights, dtype), {})

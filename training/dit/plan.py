@@ -1,0 +1,109 @@
+"""What a stage-2 run would take, without running it: `python -m training dit CONFIG --dry-run`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from davae_core.transformer.sizes import TransformerSizes, transformer_sizes
+
+from .batches import BatchShare, LatentBatches, open_caches
+from .config import DitTrainingConfig
+from .transformer import PATCH, build_transformer, new_sizes, read_base
+
+GIB = 2**30
+# Bytes a 16-bit block keeps per token and channel for its backward pass, attention itself not stored
+# (Korthikanti et al. 2022, equation 2 without the attention term), and what a recomputed block keeps: its input.
+_KEPT, _KEPT_RECOMPUTED = 34, 2
+# Optimizer states in multiples of a float32 weight.
+_STATES = {"adamw": 2.0, "adamw8bit": 0.5, "muon": 1.0}
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Parameters that train and that stay frozen, tokens of the largest picture and of a caption, steps, bytes.
+
+    The bytes are those of one process that has the whole model.
+    """
+
+    trainable: int
+    frozen: int
+    picture_tokens: int
+    text_tokens: int
+    pictures: int
+    processes: int
+    steps_per_epoch: float
+    weights_bytes: int
+    activations_bytes: int
+
+    def lines(self) -> tuple[str, ...]:
+        """The plan in words."""
+        total = self.weights_bytes + self.activations_bytes
+        spread = self.processes > 1
+        with_all = f" with {self.processes} processes" if spread else ""
+        lines = (
+            f"Trainable parameters: {self.trainable:,} of {self.trainable + self.frozen:,}.",
+            f"Tokens: {self.picture_tokens} of the largest picture, {self.text_tokens} of its caption.",
+            f"Steps per epoch: {self.steps_per_epoch:.1f} over {self.pictures:,} pictures{with_all}.",
+            f"Memory per process (an estimate): {total / GIB:.2f} GiB, of which {self.weights_bytes / GIB:.2f} "
+            f"weights, gradients, optimizer and average, {self.activations_bytes / GIB:.2f} activations.",
+        )
+        unshared = "This memory is for the whole model in every process; what FSDP or DeepSpeed share takes less."
+        return (*lines, unshared) if spread else lines
+
+
+def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
+    """The plan of a run over `processes` processes. Raises TrainingError or CheckpointError, as the run would."""
+    caches = open_caches(config.data.caches, in_memory=False)
+    space = caches[0].head.space
+    layout = space.layout
+    base_channels = space.channels if layout is None else layout.base_channels
+    base = read_base(config.model, base_channels)
+    sizes = new_sizes(config.model, base_channels) if base is None else transformer_sizes(base)
+    with torch.device("meta"):
+        model = build_transformer(
+            config.model,
+            None,
+            base_channels,
+            0 if layout is None else layout.detail_channels,
+            sizes,
+        )
+    counts = {True: 0, False: 0}
+    for parameter in model.parameters():
+        counts[parameter.requires_grad] += parameter.numel()
+    share = BatchShare(config.train.batch_size, config.train.accumulate, 0, processes)
+    batches = LatentBatches(caches, share.whole, config.train.seed, config.data.caption_dropout)
+    tokens = max(-(-h // PATCH) * -(-w // PATCH) for h, w in batches.buckets)
+    empty = caches[0].empty_text()
+    text = empty.clip.shape[1] + (0 if empty.t5 is None else empty.t5.shape[1])
+    return RunPlan(
+        trainable=counts[True],
+        frozen=counts[False],
+        picture_tokens=tokens,
+        text_tokens=text,
+        pictures=len(batches),
+        processes=processes,
+        steps_per_epoch=batches.per_epoch / config.train.accumulate,
+        weights_bytes=_weights_bytes(config, counts),
+        activations_bytes=_activations_bytes(config, sizes, tokens + text),
+    )
+
+
+def _weights_bytes(config: DitTrainingConfig, counts: dict[bool, int]) -> int:
+    frozen = 2 if config.train.precision == "bf16" else 4
+    # Weight, gradient and average in float32, and the optimizer's states.
+    copies = 3 + _STATES[config.optimizer.kind]
+    return counts[False] * frozen + int(counts[True] * 4 * copies)
+
+
+def _activations_bytes(config: DitTrainingConfig, sizes: TransformerSizes, tokens: int) -> int:
+    width = (
+        tokens
+        * config.train.batch_size
+        * sizes.width
+        * (1 if config.train.precision == "bf16" else 2)
+    )
+    if config.train.gradient_checkpointing:
+        return width * (_KEPT_RECOMPUTED * sizes.blocks + _KEPT)
+    return width * _KEPT * sizes.blocks

@@ -1,0 +1,117 @@
+"""Pictures drawn on the way, and from finished weights: fixed prompts, fixed noise, Euler with guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from davae_core.codec.files import load_codec
+from davae_core.flow import sample_euler, shifted_sigmas
+from davae_core.images import write_image
+
+from ..base_source import load_base_source
+from ..cache.latent_cache import LatentSpace
+from ..cache.text_states import TextStates, stack
+from ..engine.randomness import Stream, sample_noise
+from .batches import vae_space
+from .denoiser import Denoiser
+
+_COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """How pictures are drawn: shift, steps and guidance of the sampler, and the latent's height and width."""
+
+    shift: float
+    steps: int
+    guidance: float
+    height: int
+    width: int
+
+
+@torch.no_grad()
+def draw_latents(
+    denoiser: Denoiser,
+    texts: Sequence[TextStates],
+    empty: TextStates,
+    channels: int,
+    plan: SamplingPlan,
+    device: torch.device,
+    seed: int = 0,
+    first: int = 0,
+) -> Tensor:
+    """Latents [B, channels, h, w] in model space, one per text; row i's noise depends on `seed` and `first` + i."""
+    shape = (channels, plan.height, plan.width)
+    numbers = range(first, first + len(texts))
+    noise = sample_noise(seed, numbers, shape, Stream.SAMPLE).to(device)
+    conditional = denoiser.under(stack(texts).to(device))
+    without = denoiser.under(stack([empty] * len(texts)).to(device))
+
+    def velocity(latents: Tensor, sigma: Tensor) -> Tensor:
+        found: Tensor = denoiser(latents, sigma, *conditional)
+        return found.float()
+
+    def unconditional(latents: Tensor, sigma: Tensor) -> Tensor:
+        found: Tensor = denoiser(latents, sigma, *without)
+        return found.float()
+
+    sigmas = shifted_sigmas(plan.steps, plan.shift)
+    return sample_euler(velocity, noise, sigmas, plan.guidance, unconditional)
+
+
+class PictureDecoder:
+    """Turns drawn latents into pictures with the VAE that the cache was made with; loaded when first used."""
+
+    def __init__(self, vae: str, space: LatentSpace, device: torch.device) -> None:
+        self._vae, self.space, self._device = vae, space, device
+        self._decode: dict[str, Callable[[Tensor], Tensor]] = {}
+
+    @torch.no_grad()
+    def pictures(self, latents: Tensor) -> dict[str, Tensor]:
+        """By name: `full`, and with detail channels `draft` from the base alone.
+
+        Latents in model space -> [B, 3, H, W] in [-1, 1] on the CPU.
+        """
+        latents = vae_space(latents, self.space)
+        return {name: _one_by_one(decode, latents) for name, decode in self._decoders().items()}
+
+    @torch.no_grad()
+    def full(self, latents: Tensor) -> Tensor:
+        """The full pictures alone: latents [B, channels, h, w] in model space -> [B, 3, H, W] in [-1, 1] on the CPU."""
+        return _one_by_one(self._decoders()["full"], vae_space(latents, self.space))
+
+    def _decoders(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        if not self._decode:
+            self._decode = self._load()
+        return self._decode
+
+    def _load(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        if self.space.layout is None:
+            vae = load_base_source(self._vae, self.space.channels).vae.float().to(self._device)
+            return {"full": lambda latents: vae.decode(latents).clamp(-1, 1)}
+        codec = load_codec(self._vae, self._device, torch.float32)
+        decoders: dict[str, Callable[[Tensor], Tensor]] = {"full": codec.decode}
+        if codec.decoder is not None:
+            decoders["draft"] = codec.decode_base
+        return decoders
+
+
+def _one_by_one(decode: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
+    # A large picture takes gigabytes, and a small one is decoded faster alone, where it fits a processor's cache.
+    return torch.cat([decode(latent[None]).float().cpu() for latent in latents])
+
+
+def write_grid(path: Path, pictures: Tensor) -> None:
+    """Write pictures [B, 3, H, W] as one, four in a row. Raises ImageError or CheckpointError."""
+    rows = []
+    for first in range(0, len(pictures), _COLUMNS):
+        row = list(pictures[first : first + _COLUMNS])
+        row += [torch.ones_like(pictures[0])] * (min(_COLUMNS, len(pictures)) - len(row))
+        rows.append(torch.cat(row, dim=2))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, torch.cat(rows, dim=1)[None])

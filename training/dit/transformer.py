@@ -1,0 +1,165 @@
+"""The transformer of stage 2: diffusers' SD3 model, from a pretrained file or from nothing, with what trains in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import inject_adapter_in_model
+from torch import Tensor, nn
+
+from davae_core.files import CheckpointError
+from davae_core.transformer.diffusers_model import diffusers_transformer
+from davae_core.transformer.files import load_transformer
+from davae_core.transformer.names import stability_to_diffusers
+from davae_core.transformer.sizes import TransformerSizes, transformer_sizes
+
+from ..errors import TrainingError
+from .config import DitModelConfig, LoraConfig
+from .edges import EMBEDDER, HEAD, split_edges
+
+TARGETS: dict[str, tuple[str, ...]] = {
+    "published": ("to_q", "to_k", "to_v", "to_out.0", "ff.net.2", "norm1.linear"),
+    "wide": (
+        "to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "norm1.linear",
+        "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", "ff_context.net.0.proj", "ff_context.net.2",
+        "norm1_context.linear", "context_embedder", "norm_out.linear",
+    ),
+}  # fmt: skip
+"""LoRA targets by name: the published ones touch the picture's stream only, the wide ones every large layer."""
+PATCH = 2
+LORA_PARTS = (".lora_A.default.weight", ".lora_B.default.weight")
+
+
+def read_base(config: DitModelConfig, channels: int) -> dict[str, Tensor] | None:
+    """The pretrained transformer under Stability's names, None to start from nothing. Raises TrainingError."""
+    if config.base is None:
+        return None
+    path = Path(config.base).expanduser()
+    try:
+        tensors = load_transformer(path)
+        sizes = transformer_sizes(tensors)
+    except ValueError as error:
+        reason = str(error) if isinstance(error, CheckpointError) else f"{path} is no SD3: {error}."
+        raise TrainingError(f"model.base cannot be used: {reason}") from error
+    if sizes.in_channels != channels:
+        raise TrainingError(
+            f"model.base {path} reads {sizes.in_channels} latent channels, but the base channels of model.vae are "
+            f"{channels}: give the transformer that belongs to that VAE."
+        )
+    return tensors
+
+
+def build_transformer(
+    config: DitModelConfig,
+    base: Mapping[str, Tensor] | None,
+    channels: int,
+    detail_channels: int,
+    sizes: TransformerSizes | None = None,
+) -> nn.Module:
+    """The model to train, its trainable parameters marked and in float32.
+
+    `channels`: the base's; `detail_channels`: 0 for a plain model; `sizes`: None for those of `base` or, without one,
+    of the configuration. Raises TrainingError when `base` does not fit or a LoRA target matches no layer.
+    """
+    if sizes is None:
+        sizes = new_sizes(config, channels) if base is None else transformer_sizes(base)
+    model = diffusers_transformer(sizes)
+    if base is None:
+        start_from_nothing(model)
+    else:
+        names = model.state_dict()
+        try:
+            model.load_state_dict(stability_to_diffusers(base, names))
+        except (ValueError, RuntimeError) as error:
+            raise TrainingError(
+                f"model.base {config.base} is no whole SD3 transformer ({error})."
+            ) from error
+    if detail_channels:
+        split_edges(model, detail_channels, config.zero_init)
+    mark_trainable(model, config, bool(detail_channels))
+    return model
+
+
+def start_from_nothing(model: nn.Module) -> None:
+    """Weights that a fresh model learns well from, in place: every block starts as the identity, the output as zero."""
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Linear):
+            continue
+        if name.endswith(("norm1.linear", "norm1_context.linear", "norm_out.linear", "proj_out")):
+            nn.init.zeros_(module.weight)
+        else:
+            nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def mark_trainable(model: nn.Module, config: DitModelConfig, widened: bool) -> None:
+    """Set `requires_grad` by the configuration, adding the LoRA of an adapter. Raises TrainingError."""
+    if config.train == "full":
+        model.requires_grad_(True)
+        return
+    model.requires_grad_(False)
+    inject_adapter_in_model(
+        PeftLoraConfig(
+            r=config.lora.rank,
+            lora_alpha=config.lora.alpha,
+            init_lora_weights="gaussian",
+            target_modules=lora_targets(model, config.lora),
+        ),
+        model,
+    )
+    if widened:
+        # The new halves of the edges always train: zeros would never learn anything otherwise.
+        part = "" if config.train_edges else ".detail"
+        for edge in (EMBEDDER, HEAD):
+            model.get_submodule(edge + part).requires_grad_(True)
+
+
+def lora_targets(model: nn.Module, config: LoraConfig) -> list[str]:
+    """The full names of the layers that get a LoRA. Raises TrainingError for a target that matches no linear layer."""
+    wanted = [part for name in config.targets for part in TARGETS.get(name, (name,))]
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    found: set[str] = set()
+    for target in wanted:
+        matches = [name for name in linear if name == target or name.endswith(f".{target}")]
+        if not matches:
+            raise TrainingError(
+                f"model.lora.targets names {target}, which matches no linear layer of the transformer: use published, "
+                f"wide, or the end of a layer's name such as {TARGETS['published'][0]}."
+            )
+        found.update(matches)
+    return sorted(found)
+
+
+def new_sizes(config: DitModelConfig, channels: int) -> TransformerSizes:
+    """The sizes of a transformer that starts from nothing."""
+    new = config.sizes
+    return TransformerSizes(
+        in_channels=channels,
+        out_channels=channels,
+        patch=PATCH,
+        blocks=new.blocks,
+        heads=new.blocks,
+        dual_blocks=new.dual_blocks,
+        context_width=new.context_width,
+        pooled_width=new.pooled_width,
+        positions=new.positions,
+        normed=True,
+    )
+
+
+def lower_frozen(model: nn.Module, precision: torch.dtype) -> None:
+    """Keep frozen weights in `precision`: they need no float32 master copy."""
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(precision)
+
+
+def checkpoint_transformer(model: nn.Module) -> None:
+    """Recompute every block in the backward pass: less memory, slower."""
+    whole: Any = model
+    whole.enable_gradient_checkpointing()

@@ -1,0 +1,108 @@
+"""Deterministic validation of stage 2: the velocity error of held-out latents at fixed levels under fixed noise."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from davae_core.flow import add_noise, shift_sigma, velocity_target
+from davae_core.latents import LatentLayout, split
+
+from ..cache.latent_cache import LatentCache
+from ..cache.text_states import TextStates, stack
+from ..engine.randomness import sample_noise
+from ..errors import TrainingError
+from .batches import model_space
+from .denoiser import Denoiser
+
+_LOG = logging.getLogger(__name__)
+
+LEVELS = (0.2, 0.4, 0.6, 0.8)
+"""Unshifted noise levels that every held-out picture is seen at."""
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class ValidationPlan:
+    """The held-out pictures (the first `pictures` of the cache), the batch and the shift of the levels."""
+
+    cache: LatentCache
+    pictures: int
+    batch_size: int
+    shift: float
+
+
+@torch.no_grad()
+def measure_velocity(
+    denoiser: Denoiser, plan: ValidationPlan, layout: LatentLayout | None, accelerator: Accelerator
+) -> dict[str, float]:
+    """Mean squared velocity errors without guidance: `velocity`, and of `base` and `detail` where there is detail.
+
+    Pictures whose latent or text is not finite are left out with a warning. Every process measures the whole set; with
+    fixed noise they agree. Raises TrainingError when no picture is left.
+    """
+    sums: dict[str, float] = {}
+    groups, count = _groups(plan), 0
+    for group in groups:
+        read = _read_finite(plan.cache, group)
+        count += len(read)
+        if not read:
+            continue
+        latents = model_space(
+            torch.stack([latent for latent, _ in read.values()]), plan.cache.head.space
+        ).to(accelerator.device)
+        noise = sample_noise(_SEED, tuple(read), tuple(latents.shape[1:])).to(latents)
+        text = denoiser.under(stack([text for _, text in read.values()]).to(latents.device))
+        for level in LEVELS:
+            sigma = latents.new_full((len(read),), shift_sigma(level, plan.shift))
+            with accelerator.autocast():
+                velocity = denoiser(add_noise(latents, noise, sigma), sigma, *text)
+            error = (velocity.float() - velocity_target(latents, noise)).square()
+            found = {"velocity": error}
+            if layout is not None:
+                found["base"], found["detail"] = split(error, layout)
+            for name, part in found.items():
+                sums[name] = sums.get(name, 0.0) + float(part.mean(dim=(1, 2, 3)).sum())
+    _check_all_count(plan.cache, count, sum(map(len, groups)), accelerator.is_main_process)
+    return {name: total / (count * len(LEVELS)) for name, total in sums.items()}
+
+
+def _read_finite(cache: LatentCache, group: list[int]) -> dict[int, tuple[Tensor, TextStates]]:
+    """The first variants [C, h, w] and texts of the group's pictures, by number, without what holds NaN or infinity."""
+    found = {}
+    for number in group:
+        variants, text = cache.read(number)
+        if torch.isfinite(variants[0]).all() and text.finite():
+            found[number] = variants[0], text
+    return found
+
+
+def _check_all_count(cache: LatentCache, finite: int, pictures: int, warn: bool) -> None:
+    if not finite:
+        raise TrainingError(
+            f"validation.cache {cache.folder} has no finite latent and text among its first {pictures} pictures: make "
+            "it again in an empty folder."
+        )
+    if finite < pictures and warn:
+        _LOG.warning(
+            "%d of %d held-out pictures in %s are left out, for their latents or texts are not finite",
+            pictures - finite,
+            pictures,
+            cache.folder,
+        )
+
+
+def _groups(plan: ValidationPlan) -> list[list[int]]:
+    """Picture numbers in batches of one latent size."""
+    sizes: dict[tuple[int, int], list[int]] = {}
+    for number, picture in enumerate(plan.cache.pictures[: plan.pictures]):
+        sizes.setdefault((picture.height, picture.width), []).append(number)
+    return [
+        numbers[first : first + plan.batch_size]
+        for numbers in sizes.values()
+        for first in range(0, len(numbers), plan.batch_size)
+    ]

@@ -1,0 +1,211 @@
+"""Checkpoints of a run: written beside and renamed, kept to a limit, resumed exactly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from davae_core.files import CheckpointError, read_safetensors, write_safetensors
+
+from ..errors import TrainingError
+from .ema import WeightAverage
+from .sharding import gather, spread_like
+
+_STATE = "state.json"
+_DIGITS = 8
+
+
+@dataclass
+class RunState:
+    """What a run is besides its weights: how far it is, what it has used up, and what it was started with.
+
+    `latents` says of each cache what its latents and texts are; it is empty in stage 1 and in older checkpoints.
+    """
+
+    step: int = 0
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    average_updates: int = 0
+    samples_per_step: int = 0
+    pictures: str = ""
+    frozen: str = ""
+    latents: list[dict[str, Any]] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    skipped_steps: int = 0
+    files: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained module with its optimizer."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def names(self) -> dict[nn.Parameter, str]:
+        """Trainable parameters and their names."""
+        return {
+            value: name for name, value in self.module.named_parameters() if value.requires_grad
+        }
+
+    def weights(self) -> dict[str, Tensor]:
+        """Trainable parameters by name."""
+        return {name: value.detach() for value, name in self.names().items()}
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """The optimizer's state, one tensor per parameter name and state name; counts of steps become tensors too."""
+        names = self.names()
+        return {
+            f"{names[value]}/{key}": torch.as_tensor(entry)
+            for value, state in self.optimizer.state.items()
+            if isinstance(value, nn.Parameter)
+            for key, entry in state.items()
+        }
+
+    def whole_optimizer_tensors(self, keep: bool) -> dict[str, Tensor]:
+        """The same with the shards of all processes, which must all call this together; empty where `keep` is false."""
+        return gather(self.optimizer_tensors(), keep)
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, Tensor], optimizer_tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `weights` and `optimizer_tensors` gave. Raises KeyError for another model's."""
+        by_name = {name: value for value, name in self.names().items()}
+        for name, value in by_name.items():
+            value.copy_(spread_like(weights[name], value))
+        for name, tensor in optimizer_tensors.items():
+            owner, _, key = name.rpartition("/")
+            value = by_name[owner]
+            self.optimizer.state[value][key] = as_kept(tensor, value)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The tensors of a checkpoint, whole: weights and optimizer states by part, and the averages."""
+
+    weights: dict[str, dict[str, Tensor]]
+    optimizers: dict[str, dict[str, Tensor]]
+    average: dict[str, Tensor]
+
+
+def collect(average: WeightAverage, parts: Mapping[str, Trained], keep: bool = True) -> Contents:
+    """What a checkpoint holds now, or where `keep` is false empty; sharded processes must all call this together."""
+    return Contents(
+        {name: gather(part.weights(), keep) for name, part in parts.items()},
+        {name: part.whole_optimizer_tensors(keep) for name, part in parts.items()},
+        gather(average.means, keep),
+    )
+
+
+def as_kept(tensor: Tensor, parameter: nn.Parameter) -> Tensor | int:
+    """An entry of a checkpoint as the optimizer keeps it for a parameter."""
+    if tensor.ndim:
+        return spread_like(tensor, parameter)
+    # Steps are counted in whole numbers by our optimizer and bitsandbytes', in a tensor on the CPU by PyTorch's.
+    return tensor if tensor.is_floating_point() else int(tensor)
+
+
+class CheckpointFolder:
+    """The checkpoints of one run, `step_<n>` folders below `folder`, the newest `keep` of them."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+
+    def latest(self) -> Path | None:
+        """The newest complete checkpoint."""
+        found = self._complete()
+        return found[-1] if found else None
+
+    def save(self, state: RunState, contents: Contents) -> Path:
+        """Write a checkpoint, then drop the oldest beyond the limit.
+
+        Raises TrainingError when it cannot be written; earlier checkpoints stay.
+        """
+        target = self.folder / f"step_{state.step:0{_DIGITS}d}"
+        beside = self.folder / f".{target.name}.part"
+        try:
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+            _write(beside, state, contents)
+            if target.exists():
+                shutil.rmtree(target)
+            beside.rename(target)
+        except (CheckpointError, OSError) as error:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise TrainingError(
+                f"The checkpoint {target} could not be written ({_reason(error)}); earlier checkpoints are untouched: "
+                "free some room and run the same command again."
+            ) from error
+        for old in self._complete()[: -self.keep]:
+            shutil.rmtree(old)
+        return target
+
+    def _complete(self) -> list[Path]:
+        found = self.folder.glob("step_" + "[0-9]" * _DIGITS)
+        return sorted(path for path in found if (path / _STATE).is_file())
+
+
+def read_state(checkpoint: Path) -> RunState:
+    """The state stored in a checkpoint. Raises TrainingError when it is damaged."""
+    try:
+        return RunState(**json.loads((checkpoint / _STATE).read_text(encoding="utf-8")))
+    except (ValueError, TypeError, OSError) as error:
+        raise TrainingError(
+            f"The checkpoint {checkpoint} has a damaged {_STATE}: remove that folder to resume from the one before."
+        ) from error
+
+
+def load_checkpoint(
+    checkpoint: Path, average: WeightAverage, parts: Mapping[str, Trained]
+) -> RunState:
+    """Put a checkpoint's weights, averages and optimizer states back in place and return its state.
+
+    Raises CheckpointError or TrainingError, one sentence, when it is damaged or of another model.
+    """
+    state = read_state(checkpoint)
+    for name in state.files:
+        if not (checkpoint / name).is_file():
+            raise TrainingError(
+                f"The checkpoint {checkpoint} lacks {name}: remove that folder to resume from the one before."
+            )
+    try:
+        for name, part in parts.items():
+            weights, _ = read_safetensors(checkpoint / f"{name}.safetensors")
+            part.load(weights, _read_optimizer(checkpoint / f"{name}_optimizer.safetensors"))
+        means, _ = read_safetensors(checkpoint / "average.safetensors")
+        for name, mean in average.means.items():
+            mean.copy_(spread_like(means[name], mean))
+    except (KeyError, RuntimeError) as error:
+        raise TrainingError(
+            f"The checkpoint {checkpoint} belongs to another model ({error}): choose another output.folder."
+        ) from error
+    average.updates = state.average_updates
+    return state
+
+
+def _read_optimizer(path: Path) -> dict[str, Tensor]:
+    return read_safetensors(path)[0] if path.is_file() else {}
+
+
+def _write(folder: Path, state: RunState, contents: Contents) -> None:
+    for name, weights in contents.weights.items():
+        write_safetensors(folder / f"{name}.safetensors", weights, {})
+        # A discriminator that has not started has no optimizer state, and safetensors no empty file.
+        if moments := contents.optimizers[name]:
+            write_safetensors(folder / f"{name}_optimizer.safetensors", moments, {})
+    write_safetensors(folder / "average.safetensors", contents.average, {})
+    state.files = sorted(path.name for path in folder.iterdir())
+    (folder / _STATE).write_text(json.dumps(vars(state), indent=1), encoding="utf-8")
+
+
+def _reason(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return getattr(cause, "strerror", None) or str(cause)

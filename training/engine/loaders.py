@@ -1,0 +1,16 @@
+"""What a DataLoader is given."""
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Once(Generic[Item]):
+    """An iterator as the re-iterable that DataLoader asks for; it is walked through a single time."""
+
+    def __init__(self, items: Iterator[Item]) -> None:
+        self._items = items
+
+    def __iter__(self) -> Iterator[Item]:
+        return self._items

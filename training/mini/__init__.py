@@ -1,0 +1,1 @@
+"""`python -m training mini`: the bundled miniature from nothing."""

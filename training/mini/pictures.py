@@ -1,0 +1,211 @@
+"""The pictures that the miniature stack is trained on: ``python -m training.mini.pictures OUT``.
+
+Writes three folders: ``train/scenes`` (procedural, each with its caption in a .txt file),
+``train/photographs`` (crops at many scales of photographs that ship in Python packages) and ``val``
+(photographs and scenes for choosing settings). The held-out photographs appear in none of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from davae_core.files import CheckpointError, write_atomically
+
+from . import photographs, prompt_scenes, scenes, textures
+from .pictures_config import HELD_OUT_SEED, CodecPicturesConfig, PromptScenesConfig
+
+#: Leaves and clouds carry the statistics of photographs, so the codec sees them more often.
+CODEC_BACKGROUNDS = (*scenes.BACKGROUNDS, "leaves", "leaves", "leaves", "clouds")
+CHOOSING_SCENES = 4
+CHOOSING_SIZE = 512
+CHOOSING_MULTIPLE = 32
+#: Photographs are shrunk to this scale at most, and never below this side.
+SMALLEST_SCALE, SHORTEST_SIDE = 0.3, 160
+
+
+def write_codec_pictures(config: CodecPicturesConfig, keep: bool = False) -> None:
+    """Write everything that the codec is trained on; with ``keep`` go on after an interruption."""
+    out = Path(config.folder)
+    write_choosing(out / "val")
+    write_photograph_crops(
+        out / "train" / "photographs", config.crops, config.size, config.seed, keep
+    )
+    write_scenes(
+        out / "train" / "scenes", config.scenes, config.size, config.seed, CODEC_BACKGROUNDS, keep
+    )
+
+
+def write_scene_sets(config: PromptScenesConfig, keep: bool = False) -> None:
+    """Write the generator's training and held-out scenes; with ``keep`` go on after an interruption."""
+    out = Path(config.folder)
+    write_prompt_scenes(out / "train", config.training, config.size, 0, keep)
+    write_prompt_scenes(out / "val", config.held_out, config.size, HELD_OUT_SEED, keep)
+
+
+def write_scenes(
+    folder: Path,
+    count: int,
+    size: int,
+    seed: int,
+    backgrounds: tuple[str, ...],
+    keep: bool = False,
+) -> None:
+    """Write scenes ``seed`` to ``seed + count - 1`` as PNG with their captions beside them.
+
+    ``keep`` passes over those that are there, which must have been written with the same settings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in tqdm(range(seed, seed + count), desc="scenes", file=sys.stderr):
+        path = _scene_path(folder, number)
+        if keep and _is_captioned(path):
+            continue
+        picture, scene = scenes.render(number, size, backgrounds)
+        _save_captioned(path, Image.fromarray(picture), scenes.caption(scene))
+
+
+def write_prompt_scenes(folder: Path, count: int, size: int, seed: int, keep: bool = False) -> None:
+    """Write the generator's scenes ``seed`` to ``seed + count - 1`` as PNG with their captions beside them.
+
+    ``keep`` passes over those that are there, which must have been written with the same settings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in tqdm(range(seed, seed + count), desc="prompt scenes", file=sys.stderr):
+        path = _scene_path(folder, number)
+        if keep and _is_captioned(path):
+            continue
+        scene = prompt_scenes.compose(number)
+        picture = Image.fromarray(prompt_scenes.render(scene, size))
+        _save_captioned(path, picture, prompt_scenes.caption(scene))
+
+
+def write_photograph_crops(
+    folder: Path, count: int, size: int, seed: int, keep: bool = False
+) -> None:
+    """Write square crops of the training photographs, at random places, scales and exposures.
+
+    Photographs are drawn by weight. Grey ones are often tinted, because the miniature would
+    otherwise see colour only in a handful of scenes. ``keep`` passes over crops that are there, which must have been
+    written with the same settings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = {photo.name: photographs.load(photo) for photo in photographs.TRAINING}
+    weights = np.array([photo.weight for photo in photographs.TRAINING])
+    for number in tqdm(range(count), desc="photographs", file=sys.stderr):
+        random = np.random.default_rng([seed, number])
+        choice = int(random.choice(len(weights), p=weights / weights.sum()))
+        name = photographs.TRAINING[choice].name
+        path = folder / f"{name}_{number:05d}.png"
+        if keep and path.is_file():
+            continue
+        save_png(path, _vary(random, _crop(random, pictures[name], size)))
+
+
+def write_choosing(folder: Path) -> None:
+    """Write the pictures for choosing settings; their sides are multiples of 32."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for photo in photographs.CHOOSING:
+        save_png(
+            folder / f"{photo.name}.png",
+            floor_to_multiple(photographs.load(photo), CHOOSING_MULTIPLE),
+        )
+    for number in range(HELD_OUT_SEED, HELD_OUT_SEED + CHOOSING_SCENES):
+        picture, _ = scenes.render(number, CHOOSING_SIZE)
+        save_png(folder / f"scene_{number}.png", Image.fromarray(picture))
+
+
+def floor_to_multiple(picture: Image.Image, multiple: int) -> Image.Image:
+    """The central part of a picture whose sides are multiples of ``multiple``."""
+    width, height = (side // multiple * multiple for side in picture.size)
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
+
+
+def save_png(path: Path, picture: Image.Image) -> None:
+    """Write a PNG so that an interrupted run leaves no half-written picture."""
+    write_atomically(path, lambda beside: picture.save(beside, format="PNG", compress_level=1))
+
+
+def _scene_path(folder: Path, number: int) -> Path:
+    return folder / f"scene_{number:07d}.png"
+
+
+def _is_captioned(path: Path) -> bool:
+    return path.is_file() and path.with_suffix(".txt").is_file()
+
+
+def _save_captioned(path: Path, picture: Image.Image, caption: str) -> None:
+    save_png(path, picture)
+    write_atomically(path.with_suffix(".txt"), partial(_write_text, caption))
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _crop(random: np.random.Generator, picture: Image.Image, size: int) -> Image.Image:
+    """A window of at most ``size`` pixels, taken anywhere from the picture at a random smaller scale."""
+    short = min(picture.size)
+    smallest = min(1.0, max(SMALLEST_SCALE, SHORTEST_SIDE / short))
+    scale = float(np.exp(random.uniform(np.log(smallest), 0.0)))
+    side = min(size, int(short * scale))
+    reach = min(side / scale, short)
+    left = random.uniform(0, picture.width - reach)
+    top = random.uniform(0, picture.height - reach)
+    window = (left, top, left + reach, top + reach)
+    if scale > 0.97:
+        # At full scale pixels are copied, not interpolated: the finest grain is what is scarce.
+        left, top = int(left), int(top)
+        return picture.crop((left, top, left + side, top + side))
+    return picture.resize((side, side), Image.Resampling.BICUBIC, box=window)
+
+
+def _vary(random: np.random.Generator, crop: Image.Image) -> Image.Image:
+    """Another exposure or tint, as another camera under another light would have had it."""
+    values: textures.Field = np.asarray(crop, dtype=np.float32) / 255
+    grey = bool(np.ptp(values, axis=-1).max() < 0.02)
+    if grey and random.random() < 0.7:
+        dark, bright = sorted(textures.palette(random)[:2], key=sum)
+        values = textures.mix(dark, bright, (values[..., 0] - 0.5) * 1.4 + 0.5)
+    elif random.random() < 0.6:
+        values = values ** np.float32(np.exp(random.normal(0, 0.25)))
+        values = values * random.normal(1.0, 0.12, 3).astype(np.float32)
+        if random.random() < 0.3:
+            values = values[..., random.permutation(3)]
+    if random.random() < 0.25:
+        values = np.rot90(values)
+    return Image.fromarray(np.round(np.clip(values, 0, 1) * 255).astype(np.uint8))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.mini.pictures", description=__doc__)
+    usual = CodecPicturesConfig(folder=".")
+    parser.add_argument("out", type=Path, help="folder to write train/ and val/ into")
+    for name, what in (
+        ("scenes", "procedural scenes"),
+        ("crops", "crops of photographs"),
+        ("size", "their side in pixels"),
+        ("seed", "of the first scene"),
+    ):
+        default = getattr(usual, name)
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{what} ({default})")
+    given = parser.parse_args(arguments)
+    try:
+        write_codec_pictures(
+            CodecPicturesConfig(str(given.out), given.scenes, given.crops, given.size, given.seed)
+        )
+    except (CheckpointError, OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

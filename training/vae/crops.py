@@ -1,0 +1,178 @@
+"""Training crops: which picture and which window sample n of the run is, and the batches of each process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..engine.loaders import Once
+from ..engine.randomness import Stream, numpy_generator
+from ..errors import TrainingError
+from ..pictures import PictureFolder, PictureStore, Unreadable
+from .config import DataConfig, VaeTrainingConfig
+
+_MOST_SKIPS_IN_A_ROW = 100
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Sample `number` of the run: a crop, uint8 [3, crop, crop], and the unreadable files passed over to find it.
+
+    Without any readable picture the crop is None.
+    """
+
+    number: int
+    crop: Tensor | None
+    skipped: tuple[Unreadable, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops [B, 3, crop, crop] in [-1, 1], their sample numbers, and the unreadable files met."""
+
+    numbers: tuple[int, ...]
+    images: Tensor
+    skipped: tuple[Unreadable, ...]
+
+
+class CropDataset(Dataset[Sample]):
+    """Sample n for any n >= 0: picture, window and flip are pure functions of the seed, n and the files.
+
+    Without shares every epoch is a new permutation of all pictures; with shares each sample draws its folder by share
+    and a picture in it uniformly. An unreadable file is passed over for the next picture of the same order.
+    """
+
+    def __init__(self, folders: Sequence[PictureFolder], config: DataConfig, seed: int) -> None:
+        self.folders, self.config, self.seed = tuple(folders), config, seed
+        self.paths = tuple(path for folder in folders for path in folder.paths)
+        self._store = PictureStore(config.cache_mb)
+        self._epoch = -1
+        self._order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+    def __getitem__(self, number: int) -> Sample:
+        random = numpy_generator(self.seed, Stream.CROP, number)
+        skipped: list[Unreadable] = []
+        for path in self._candidates(number, random):
+            found = self._store.read(path)
+            if isinstance(found, Tensor):
+                return Sample(number, self._crop(found, random), tuple(skipped))
+            skipped.append(found)
+        return Sample(number, None, tuple(skipped))
+
+    def _candidates(self, number: int, random: np.random.Generator) -> Iterator[Path]:
+        tries = min(_MOST_SKIPS_IN_A_ROW, len(self.paths))
+        if self.config.shares is None:
+            epoch, position = divmod(number, len(self.paths))
+            order = self._permutation(epoch)
+            for step in range(tries):
+                yield self.paths[order[(position + step) % len(order)]]
+            return
+        shares = np.asarray(self.config.shares) / sum(self.config.shares)
+        paths = self.folders[random.choice(len(self.folders), p=shares)].paths
+        start = int(random.integers(len(paths)))
+        for step in range(min(tries, len(paths))):
+            yield paths[(start + step) % len(paths)]
+
+    def _permutation(self, epoch: int) -> NDArray[np.int64]:
+        if epoch != self._epoch:
+            self._order = numpy_generator(self.seed, Stream.ORDER, epoch).permutation(
+                len(self.paths)
+            )
+            self._epoch = epoch
+        return self._order
+
+    def _crop(self, picture: Tensor, random: np.random.Generator) -> Tensor:
+        height, width = picture.shape[-2:]
+        unit = self.config.crop if self.config.window == "pixels" else min(height, width)
+        scale = random.uniform(self.config.scale[0], self.config.scale[1])
+        side = max(1, min(round(unit * scale), height, width))
+        top, left = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
+        window = picture[:, top : top + side, left : left + side]
+        if side != self.config.crop:
+            window = resize(window, self.config.crop)
+        if self.config.flip and random.random() < 0.5:
+            window = window.flip(-1)
+        return window
+
+
+def resize(picture: Tensor, side: int) -> Tensor:
+    """uint8 [3, H, W] -> uint8 [3, side, side], bicubic with antialiasing."""
+    scaled = F.interpolate(picture[None].float(), size=(side, side), mode="bicubic", antialias=True)
+    return scaled[0].round_().clamp_(0, 255).to(torch.uint8)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Samples -> a batch in float32, the readable ones only."""
+    found = [(sample.number, sample.crop) for sample in samples if sample.crop is not None]
+    skipped = tuple(unreadable for sample in samples for unreadable in sample.skipped)
+    crops = torch.stack([crop for _, crop in found]) if found else torch.empty(0)
+    return Batch(tuple(number for number, _ in found), crops.float() / 127.5 - 1.0, skipped)
+
+
+def check_whole(batch: Batch, size: int) -> None:
+    """Raise TrainingError when a batch lacks samples because no picture could be read.
+
+    This is asked in the training process: an exception in a worker would arrive as a traceback.
+    """
+    if len(batch.numbers) < size:
+        raise TrainingError(
+            f"Picture after picture could not be read, the last one {batch.skipped[-1].path}: look at the "
+            "files in data.train."
+        )
+
+
+@dataclass(frozen=True)
+class Share:
+    """The batches one process sees: step s, micro-batch a take `size` consecutive samples at its own place.
+
+    Samples of one step are consecutive over all processes, so p processes with batch b see what one with p * b sees.
+    """
+
+    size: int
+    accumulate: int
+    rank: int
+    processes: int
+
+    @property
+    def per_step(self) -> int:
+        """Samples that one optimizer step takes in, over all processes."""
+        return self.size * self.accumulate * self.processes
+
+    def batches(self, first_step: int, steps: int) -> Iterator[list[int]]:
+        """Sample numbers of each micro-batch from `first_step` to before `steps`."""
+        for step in range(first_step, steps):
+            for micro in range(self.accumulate):
+                start = step * self.per_step + (micro * self.processes + self.rank) * self.size
+                yield list(range(start, start + self.size))
+
+
+def crop_loader(
+    dataset: CropDataset, numbers: Iterator[list[int]], workers: int
+) -> DataLoader[Sample]:
+    """Batches of the given sample numbers; `workers` processes read ahead, 0 reads in this one."""
+    return DataLoader(
+        dataset,
+        batch_sampler=Once(numbers),
+        num_workers=workers,
+        collate_fn=collate,
+        # A generator of its own: the loader must not draw from the global one.
+        generator=torch.Generator(),
+    )
+
+
+def leading_crops(
+    dataset: CropDataset, config: VaeTrainingConfig, count: int, device: torch.device
+) -> Iterator[Tensor]:
+    """The first `count` or so crops of the training order in batches, the same ones in every process."""
+    size = config.train.batch_size
+    batches = Share(size, accumulate=1, rank=0, processes=1).batches(0, -(-count // size))
+    for batch in crop_loader(dataset, batches, config.data.workers):
+        yield batch.images.to(device)

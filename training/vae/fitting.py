@@ -1,0 +1,162 @@
+"""A start for a codec that is fitted to pictures instead of drawn at random (docs/method.md, "A fitted start").
+
+The pretrained encoder's latent of the full-size picture is what the pretrained decoder could draw from. The detail
+head starts as the linear summary of it that the base latent explains least; the stem as the least-squares prediction,
+from base and detail, of what the decoder's first convolution would make of it. Both are closed forms over few crops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from davae_core.codec.autoencoder import DetailAlignedVAE, Moments
+from davae_core.latents import base_to_model_space
+
+Crops = Callable[[], Iterator[Tensor]]
+"""Gives the same crops [B, 3, H, W] in [-1, 1] each time it is called."""
+
+_RIDGE = 1e-4
+
+
+@torch.no_grad()
+def fit_codec(codec: DetailAlignedVAE, crops: Crops, detail_learned: bool) -> None:
+    """Fit the detail head's kernels and the stem; without a learned detail, the stem alone on the base."""
+    if detail_learned:
+        _fit_detail(codec, crops)
+    _fit_stem(codec, crops, detail_learned)
+
+
+@dataclass
+class LeastSquares:
+    """Sums over samples of inputs [N, i] (a constant 1 first) and outputs [N, o], float64."""
+
+    inputs: Tensor
+    cross: Tensor
+    outputs: Tensor
+    count: int = 0
+
+    @classmethod
+    def empty(cls, inputs: int, outputs: int, device: torch.device) -> LeastSquares:
+        """No samples yet; `inputs` without the constant."""
+
+        def zeros(rows: int, columns: int) -> Tensor:
+            return torch.zeros((rows, columns), dtype=torch.float64, device=device)
+
+        return cls(
+            zeros(inputs + 1, inputs + 1), zeros(inputs + 1, outputs), zeros(outputs, outputs)
+        )
+
+    def add(self, inputs: Tensor, outputs: Tensor) -> None:
+        """Take in samples [N, i] and [N, o]."""
+        rows = F.pad(inputs.double(), (1, 0), value=1.0)
+        wanted = outputs.double()
+        self.inputs += rows.T @ rows
+        self.cross += rows.T @ wanted
+        self.outputs += wanted.T @ wanted
+        self.count += len(rows)
+
+    def solution(self) -> Tensor:
+        """Coefficients [1 + i, o], the constant first, with a slight ridge."""
+        ridge = _RIDGE * self.inputs.diagonal().mean()
+        eye = torch.eye(len(self.inputs), dtype=torch.float64, device=self.inputs.device)
+        found: Tensor = torch.linalg.solve(self.inputs + ridge * eye, self.cross)
+        return found
+
+    def residual_covariance(self) -> Tensor:
+        """Covariance [o, o] of what the solution leaves unexplained."""
+        found = self.solution()
+        explained = self.cross.T @ found
+        unexplained = self.outputs - explained - explained.T + found.T @ self.inputs @ found
+        return unexplained / self.count
+
+
+def _fit_detail(codec: DetailAlignedVAE, crops: Crops) -> None:
+    layout, head = codec.layout, _conv(codec.detail.down.conv)
+    cells = layout.ratio**2
+    kernels = min(layout.detail_channels // cells, layout.base_channels)
+    squares = LeastSquares.empty(
+        9 * layout.base_channels, cells * layout.base_channels, head.weight.device
+    )
+    for images in crops():
+        full = _full_size_latent(codec, images)
+        small = codec.encode_moments(images).base.mean
+        squares.add(_neighbourhoods(small), _rows(F.pixel_unshuffle(full, layout.ratio)))
+    covariance = squares.residual_covariance()
+    # Unshuffled channels run channel by channel, sub-position by sub-position within each.
+    blocks = covariance.view(layout.base_channels, cells, layout.base_channels, cells)
+    per_channel = torch.einsum("acbc->ab", blocks) / cells
+    values, vectors = torch.linalg.eigh(per_channel)
+    leading = vectors[:, -kernels:].flip(1) / values[-kernels:].flip(0).clamp(min=1e-12).sqrt()
+    weight, bias = _mean_convolution(codec)
+    mixed = leading.T.to(weight.dtype)
+    head.weight[:kernels] = torch.einsum("kc,ciyx->kiyx", mixed, weight)
+    _bias(head)[:kernels] = mixed @ bias
+
+
+def _fit_stem(codec: DetailAlignedVAE, crops: Crops, detail_learned: bool) -> None:
+    layout, stem = codec.layout, _conv(codec.joint.up.conv)
+    squares = LeastSquares.empty(9 * layout.channels, stem.out_channels, stem.weight.device)
+    for images in crops():
+        moments = codec.encode_moments(images)
+        base, detail = base_to_model_space(moments.base.mean, layout), moments.detail.mean
+        detail = detail if detail_learned else torch.zeros_like(detail)
+        detail_first = codec.config.stem_order == "detail_first"
+        latents = torch.cat((detail, base) if detail_first else (base, detail), dim=1)
+        wanted = F.pixel_unshuffle(_first_features(codec, images), layout.ratio)
+        shortcut = latents.repeat_interleave(codec.joint.up.repeats, dim=1)
+        squares.add(_neighbourhoods(latents), _rows(wanted - shortcut))
+    found = squares.solution().to(stem.weight.dtype)
+    _bias(stem).copy_(found[0])
+    stem.weight.copy_(found[1:].T.reshape_as(stem.weight))
+
+
+def _full_size_latent(codec: DetailAlignedVAE, images: Tensor) -> Tensor:
+    moments = codec.encoder(images)
+    if codec.quant_conv is not None:
+        moments = codec.quant_conv(moments)
+    return Moments.from_channels(moments).mean
+
+
+def _first_features(codec: DetailAlignedVAE, images: Tensor) -> Tensor:
+    """What the pretrained decoder's first convolution makes of the full-size latent: [B, w, H/f, W/f]."""
+    assert codec.decoder is not None
+    latent = _full_size_latent(codec, images)
+    if codec.post_quant_conv is not None:
+        latent = codec.post_quant_conv(latent)
+    return _conv(codec.decoder.conv_in)(latent)  # type: ignore[no-any-return]
+
+
+def _mean_convolution(codec: DetailAlignedVAE) -> tuple[Tensor, Tensor]:
+    """Kernel [C, w, 3, 3] and bias [C] that make the base posterior's mean from trunk features."""
+    last, channels = _conv(codec.encoder.conv_out), codec.layout.base_channels
+    if codec.quant_conv is None:
+        return last.weight[:channels], _bias(last)[:channels]
+    after = _conv(codec.quant_conv)
+    mix = after.weight[:channels, :, 0, 0]
+    weight = torch.einsum("cm,miyx->ciyx", mix, last.weight)
+    return weight, mix @ _bias(last) + _bias(after)[:channels]
+
+
+def _neighbourhoods(latents: Tensor) -> Tensor:
+    """[B, c, h, w] -> [B * h * w, c * 9]: each cell's 3 x 3 surroundings, zero outside, as a convolution sees them."""
+    return F.unfold(latents, kernel_size=3, padding=1).transpose(1, 2).flatten(0, 1)
+
+
+def _rows(latents: Tensor) -> Tensor:
+    """[B, c, h, w] -> [B * h * w, c]."""
+    return latents.movedim(1, -1).flatten(0, 2)
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias
+
+
+def _conv(module: nn.Module | None) -> nn.Conv2d:
+    assert isinstance(module, nn.Conv2d)
+    return module

@@ -1,0 +1,63 @@
+"""The terms of the training loss, each switched by its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from davae_core.codec.alignment import alignment_loss
+from davae_core.codec.autoencoder import Moments
+
+from ..engine.running import Parts
+from .config import KLLossConfig, LossConfig
+from .trainees import Forward
+
+Perceptual = Callable[[Tensor, Tensor], Tensor]
+
+
+def reconstruction_loss(
+    outputs: Forward, config: LossConfig, perceptual: Perceptual | None
+) -> tuple[Tensor, Parts]:
+    """Weighted sum of L1, mean squared error and perceptual distance to the target, and each term unweighted."""
+    made, wanted = outputs.reconstruction.float(), outputs.target.float()
+    parts = {"l1": F.l1_loss(made, wanted), "mse": F.mse_loss(made, wanted)}
+    total = config.l1 * parts["l1"] + config.mse * parts["mse"]
+    if perceptual is not None:
+        parts["perceptual"] = perceptual(made, wanted).mean()
+        total = total + config.perceptual.weight * parts["perceptual"]
+    return total, parts
+
+
+def kl_loss(posterior: Moments, config: KLLossConfig) -> Tensor:
+    """Divergence from a standard normal in nats, per latent value or per picture, unweighted."""
+    nats = Moments(posterior.mean.float(), posterior.logvar.float()).kl().mean()
+    return nats / posterior.mean[0].numel() if config.per == "value" else nats
+
+
+def detail_alignment(outputs: Forward) -> Tensor:
+    """The alignment term (davae_core.codec.alignment) of a posterior sample, unweighted."""
+    assert outputs.detail is not None and outputs.base is not None
+    return alignment_loss(outputs.detail.float(), outputs.base.float())
+
+
+def gradient_ratio(
+    reference: Tensor,
+    loss: Tensor,
+    layer: Tensor,
+    average: Callable[[Tensor], Tensor],
+    most: float = 1e4,
+) -> Tensor:
+    """|grad reference| / (|grad loss| + 1e-4) at `layer`: the factor that makes `loss` pull as hard as `reference`.
+
+    `average` averages a gradient over processes, so that all of them use the factor of the whole batch. Detached, in
+    [0, most].
+    """
+    norms = []
+    for value in (reference, loss):
+        (gradient,) = torch.autograd.grad(value, layer, retain_graph=True)
+        norms.append(average(gradient.float()).norm())
+    ratio: Tensor = norms[0] / (norms[1] + 1e-4)
+    return ratio.clamp(0.0, most).detach()

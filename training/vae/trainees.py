@@ -1,0 +1,269 @@
+"""What is trained: a plain base VAE or the detail part of a codec, each as one module with one training forward."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from davae_core.codec.alignment import alignment_loss, project
+from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder, Moments
+from davae_core.codec.files import VAE_PARTS
+from davae_core.files import CheckpointError
+from davae_core.latents import base_to_model_space, join
+from davae_core.presets import PRESETS
+
+from ..base_source import load_base_source
+from ..errors import TrainingError
+from .config import ModelConfig, SizesConfig
+from .initialisation import initialise_base_vae, initialise_detail
+
+
+class Forward(NamedTuple):
+    """What the losses need of one training forward.
+
+    `base` and `detail` (a posterior sample), both [B, channels, h, w], are there when a codec's detail is learned;
+    `mean` and `logvar` belong to the posterior being trained, if one is.
+    """
+
+    reconstruction: Tensor
+    target: Tensor
+    mean: Tensor | None
+    logvar: Tensor | None
+    detail: Tensor | None
+    base: Tensor | None
+
+    @property
+    def posterior(self) -> Moments | None:
+        """The posterior being trained."""
+        return None if self.mean is None or self.logvar is None else Moments(self.mean, self.logvar)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Pictures rebuilt from posterior means, clamped to [-1, 1], and what validation reports beside them.
+
+    `draft` is what the base alone gives, at 1/s of the size; `kl` in nats per latent value and `alignment` are scalars.
+    """
+
+    reconstruction: Tensor
+    draft: Tensor | None = None
+    kl: Tensor | None = None
+    alignment: Tensor | None = None
+
+
+class Trainee(nn.Module, ABC):
+    """A module whose trainable parameters are those that need gradients, frozen ones already switched off."""
+
+    @abstractmethod
+    def forward(self, images: Tensor, noise: Tensor, keep: Tensor) -> Forward:
+        """One training forward of [B, 3, H, W] in [-1, 1]; `noise` draws the posterior, `keep` [B,1,1,1] the detail."""
+
+    @abstractmethod
+    def noise_shape(self, crop: int) -> tuple[int, int, int]:
+        """Shape of one sample's posterior noise for crops of `crop` pixels."""
+
+    @property
+    @abstractmethod
+    def last_layer(self) -> nn.Parameter:
+        """Where the adaptive GAN weight compares gradients: the kernel that makes the picture."""
+
+    @property
+    def posterior_layer(self) -> nn.Parameter | None:
+        """Where the adaptive alignment weight compares gradients: the kernel that makes the detail."""
+        return None
+
+    @property
+    @abstractmethod
+    def crop_multiple(self) -> int:
+        """Sides of crops must be multiples of this."""
+
+    def frozen_weights(self) -> dict[str, Tensor]:
+        """What the training starts from and never changes; a run must be resumed over the same."""
+        return {}
+
+    @abstractmethod
+    def evaluate(self, images: Tensor) -> Evaluation:
+        """Reconstruct [B, 3, H, W] from posterior means, without sampling."""
+
+
+class BaseVaeTrainee(Trainee):
+    """A plain KL autoencoder, all of it trained."""
+
+    def __init__(self, vae: KLAutoencoder) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, images: Tensor, noise: Tensor, keep: Tensor) -> Forward:
+        posterior = self.vae.encode_moments(images)
+        latent = posterior.mean + torch.exp(0.5 * posterior.logvar) * noise
+        return Forward(
+            self.vae.decode(latent), images, posterior.mean, posterior.logvar, None, None
+        )
+
+    def noise_shape(self, crop: int) -> tuple[int, int, int]:
+        side = crop // self.vae.backbone.factor
+        return self.vae.latent_channels, side, side
+
+    def evaluate(self, images: Tensor) -> Evaluation:
+        posterior = self.vae.encode_moments(images)
+        made = self.vae.decode(posterior.mean).clamp(-1, 1)
+        return Evaluation(made, kl=_nats_per_value(posterior))
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        return _kernel(self.vae.decoder.conv_out)
+
+    @property
+    def crop_multiple(self) -> int:
+        return self.vae.backbone.factor
+
+
+class DetailTrainee(Trainee):
+    """A codec over a frozen base: detail head, stem and joint decoder trained, the trunk on request.
+
+    `detail_learned` False is the control arm: the decoder sees zeros in place of the detail. With a `teacher`, its
+    reconstruction of the full-size picture is the target instead of the picture.
+    """
+
+    def __init__(
+        self, codec: DetailAlignedVAE, detail_learned: bool, teacher: KLAutoencoder | None = None
+    ) -> None:
+        super().__init__()
+        self.codec, self.detail_learned = codec, detail_learned
+        self.teacher = None if teacher is None else teacher.requires_grad_(False)
+        codec.requires_grad_(False)
+        codec.joint.requires_grad_(True)
+        if detail_learned:
+            codec.detail.requires_grad_(True)
+
+    def forward(self, images: Tensor, noise: Tensor, keep: Tensor) -> Forward:
+        target = self._target(images)
+        moments = self.codec.encode_moments(images)
+        base = base_to_model_space(moments.base.mean, self.codec.layout)
+        if not self.detail_learned:
+            reconstruction = self.codec.decode_joint(base, torch.zeros_like(noise))
+            return Forward(reconstruction, target, None, None, None, None)
+        detail = moments.detail.mean + torch.exp(0.5 * moments.detail.logvar) * noise
+        reconstruction = self.codec.decode_joint(base, detail * keep)
+        return Forward(
+            reconstruction, target, moments.detail.mean, moments.detail.logvar, detail, base
+        )
+
+    @torch.no_grad()
+    def _target(self, images: Tensor) -> Tensor:
+        if self.teacher is None:
+            return images
+        return self.teacher.decode(self.teacher.encode_moments(images).mean).clamp(-1, 1)
+
+    def noise_shape(self, crop: int) -> tuple[int, int, int]:
+        side = crop // self.codec.layout.factor
+        return self.codec.layout.detail_channels, side, side
+
+    def evaluate(self, images: Tensor) -> Evaluation:
+        moments, layout = self.codec.encode_moments(images), self.codec.layout
+        base, detail = moments.base.mean, moments.detail.mean
+        draft = self.codec.decode_base(join(base, torch.zeros_like(detail), layout))
+        scaled = base_to_model_space(base, layout)
+        if not self.detail_learned:
+            made = self.codec.decode_joint(scaled, torch.zeros_like(detail)).clamp(-1, 1)
+            return Evaluation(made, draft)
+        made = self.codec.decode_joint(scaled, detail).clamp(-1, 1)
+        return Evaluation(
+            made, draft, _nats_per_value(moments.detail), alignment_loss(detail, scaled)
+        )
+
+    def frozen_weights(self) -> dict[str, Tensor]:
+        """The base VAE, and the two numbers that lead to its model space."""
+        layout, weights = self.codec.layout, self.codec.state_dict()
+        space = torch.tensor([layout.base_shift, layout.base_scale], dtype=torch.float64)
+        base = {name: part for name, part in weights.items() if name.split(".")[0] in VAE_PARTS}
+        return base | {"model_space": space}
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        return _kernel(self.codec.joint.decoder.conv_out)
+
+    @property
+    def posterior_layer(self) -> nn.Parameter | None:
+        return _kernel(self.codec.detail.down.conv) if self.detail_learned else None
+
+    @property
+    def crop_multiple(self) -> int:
+        return self.codec.layout.factor
+
+
+def build_trainee(config: ModelConfig, base_target: bool) -> Trainee:
+    """The module that a configuration describes, on the CPU in float32.
+
+    Raises TrainingError or CheckpointError, one sentence, for sizes or files that do not fit.
+    """
+    try:
+        return _build(config, base_target)
+    except (TrainingError, CheckpointError):
+        raise
+    except ValueError as error:
+        reason = str(error).rstrip(".")
+        raise TrainingError(
+            f"The sizes under model do not fit ({reason}): correct model.preset or model.sizes."
+        ) from error
+
+
+def _build(config: ModelConfig, base_target: bool) -> Trainee:
+    sizes = codec_sizes(config)
+    if config.kind == "base_vae":
+        return BaseVaeTrainee(_plain_vae(config, sizes).train())
+    assert config.base_vae is not None
+    # Asks once, before anything is loaded, whether the alignment can be computed at all.
+    project(torch.zeros(1, sizes.layout.detail_channels, 1, 1), sizes.layout.base_channels)
+    base = load_base_source(config.base_vae, sizes.layout.base_channels)
+    layout = replace(
+        sizes.layout,
+        base_shift=base.shift if config.base_shift is None else config.base_shift,
+        base_scale=base.scale if config.base_scale is None else config.base_scale,
+    )
+    codec = DetailAlignedVAE.from_base(base.vae.float(), replace(sizes, layout=layout))
+    if config.init == "good":
+        initialise_detail(codec)
+    return DetailTrainee(
+        codec.train(), config.detail == "learned", base.vae if base_target else None
+    )
+
+
+def _plain_vae(config: ModelConfig, sizes: CodecConfig) -> KLAutoencoder:
+    """The VAE to train on, with the sizes of its file, or a fresh one with the configured sizes."""
+    if config.base_vae is not None:
+        return load_base_source(config.base_vae, sizes.layout.base_channels).vae.float()
+    vae = KLAutoencoder(sizes.backbone, sizes.layout.base_channels)
+    if config.init == "good":
+        initialise_base_vae(vae)
+    return vae
+
+
+def codec_sizes(config: ModelConfig) -> CodecConfig:
+    """The preset with the configuration's deviations in it."""
+    preset, sizes = PRESETS[config.preset], config.sizes
+    backbone = replace(preset.backbone, **_given(sizes, ("widths", "res_blocks", "norm_groups")))
+    layout = replace(
+        preset.layout,
+        base_factor=backbone.factor,
+        **_given(sizes, ("base_channels", "detail_channels", "ratio")),
+    )
+    return replace(preset, backbone=backbone, layout=layout, shared_trunk=config.trunk == "frozen")
+
+
+def _given(sizes: SizesConfig, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(sizes, name) for name in names if getattr(sizes, name) is not None}
+
+
+def _nats_per_value(posterior: Moments) -> Tensor:
+    return posterior.kl().mean() / posterior.mean[0].numel()
+
+
+def _kernel(module: nn.Module) -> nn.Parameter:
+    weight = module.weight
+    assert isinstance(weight, nn.Parameter)
+    return weight

@@ -1,0 +1,130 @@
+"""Deterministic validation on held-out pictures: posterior means, fixed crops, numbers and side-by-side pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from davae_core.images import write_image
+from davae_core.latents import crop_to_multiple
+from davae_core.metrics import psnr, ssim
+
+from ..pictures import PictureStore, Unreadable, scan_folders
+from .config import ValidationConfig
+from .trainees import Evaluation, Trainee
+
+_DIFFERENCE_GAIN = 4.0
+# SSIM looks through a window of 11 pixels.
+_LEAST_SIDE = 11
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A held-out picture, [1, 3, H, W] in [-1, 1], its sides multiples of what the codec needs."""
+
+    path: Path
+    image: Tensor
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """The held-out pictures of a run and the files that could not be read."""
+
+    pictures: tuple[HeldOut, ...]
+    unreadable: tuple[Unreadable, ...]
+
+
+def read_validation_set(config: ValidationConfig, multiple: int) -> ValidationSet:
+    """The first pictures of the validation folders in path order, cut centrally to at most `size` pixels a side.
+
+    Pictures smaller than one multiple are passed over like unreadable ones. Raises TrainingError for a missing folder.
+    """
+    store = PictureStore(cache_mb=0)
+    pictures: list[HeldOut] = []
+    unreadable: list[Unreadable] = []
+    paths = [
+        path for part in scan_folders(config.folders, "validation.folders") for path in part.paths
+    ]
+    for path in paths:
+        if len(pictures) == config.pictures:
+            break
+        found = store.read(path)
+        if isinstance(found, Unreadable):
+            unreadable.append(found)
+            continue
+        try:
+            pictures.append(HeldOut(path, _central_crop(found, config.size, multiple)))
+        except ValueError as error:
+            unreadable.append(Unreadable(path, str(error)))
+    return ValidationSet(tuple(pictures), tuple(unreadable))
+
+
+def _central_crop(picture: Tensor, size: int, multiple: int) -> Tensor:
+    height, width = picture.shape[-2:]
+    rows, columns = min(height, size), min(width, size)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    image = picture[None, :, top : top + rows, left : left + columns].float() / 127.5 - 1.0
+    cropped = crop_to_multiple(image, multiple)
+    if min(cropped.shape[-2:]) < _LEAST_SIDE:
+        raise ValueError(f"The picture is {width}x{height} pixels, too small to be validated on.")
+    return cropped
+
+
+@torch.no_grad()
+def measure(
+    trainee: Trainee, pictures: Sequence[HeldOut], device: torch.device
+) -> list[dict[str, float]]:
+    """The numbers of each picture: psnr, ssim, and where they exist kl (nats per value), alignment, base_psnr."""
+    return [_measure_one(trainee, held.image.to(device)) for held in pictures]
+
+
+def _measure_one(trainee: Trainee, image: Tensor) -> dict[str, float]:
+    found = trainee.evaluate(image)
+    numbers = {
+        "psnr": float(psnr(found.reconstruction.float(), image)[0]),
+        "ssim": float(ssim(found.reconstruction.float(), image)[0]),
+    }
+    if found.kl is not None:
+        numbers["kl"] = float(found.kl)
+    if found.alignment is not None:
+        numbers["alignment"] = float(found.alignment)
+    if found.draft is not None:
+        numbers["base_psnr"] = float(psnr(_enlarged(found.draft, image), image)[0])
+    return numbers
+
+
+def means(numbers: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Means over pictures."""
+    return {name: sum(row[name] for row in numbers) / len(numbers) for name in numbers[0]}
+
+
+@torch.no_grad()
+def write_side_by_side(
+    trainee: Trainee, pictures: Sequence[HeldOut], device: torch.device, folder: Path
+) -> None:
+    """One PNG per picture: original | base alone, enlarged | reconstruction | four times the difference."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, held in enumerate(pictures):
+        image = held.image.to(device)
+        write_image(
+            folder / f"{index:02d}_{held.path.stem}.png", _row(trainee.evaluate(image), image).cpu()
+        )
+
+
+def _row(found: Evaluation, image: Tensor) -> Tensor:
+    made = found.reconstruction.float()
+    difference = ((made - image) * _DIFFERENCE_GAIN).clamp(-1, 1)
+    columns = [image, made, difference]
+    if found.draft is not None:
+        columns.insert(1, _enlarged(found.draft, image))
+    return torch.cat(columns, dim=3)
+
+
+def _enlarged(draft: Tensor, like: Tensor) -> Tensor:
+    size = (like.shape[-2], like.shape[-1])
+    return F.interpolate(draft.float(), size=size, mode="bicubic", align_corners=False).clamp(-1, 1)
