@@ -50,6 +50,6 @@ $(COMFYUI)/.unpacked: $(VENV)/.created tests/comfyui.txt scripts/fetch_comfyui.p
 
 $(VENV)/.test-installed: $(VENV)/.created $(COMFYUI)/.unpacked pyproject.toml tests/constraints.txt
 	@echo "Installing what the tests need into $(VENV) (the first time this takes some minutes) ..."
-	$(BIN)/python scripts/requirements.py demo diffusers train train-deepspeed test > $(VENV)/test.txt
+	$(BIN)/python scripts/requirements.py demo diffusers train test > $(VENV)/test.txt
 	$(PIP_INSTALL) --requirement $(VENV)/test.txt --requirement $(COMFYUI)/requirements.txt requests
 	@touch $@

@@ -12,8 +12,8 @@ from accelerate import PartialState
 from torch import Tensor
 from tqdm import tqdm
 
+from ..engine.processes import LONGEST_WAIT
 from ..engine.randomness import Stream, numpy_generator
-from ..engine.running import LONGEST_WAIT
 from ..errors import TrainingError
 from ..settings.yaml_config import flatten
 from .buckets import Size, bucket_sizes, fill_and_crop, nearest_bucket

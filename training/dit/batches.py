@@ -141,35 +141,6 @@ class LatentBatches(Dataset[LatentBatch]):
         return self._order
 
 
-@dataclass(frozen=True)
-class BatchShare:
-    """Which batches a process sees: micro-batch a of step s is batch s * accumulate + a, `size` rows to each process.
-
-    So p processes with batch b see what one process with p * b sees.
-    """
-
-    size: int
-    accumulate: int
-    rank: int
-    processes: int
-
-    @property
-    def whole(self) -> int:
-        """Samples in a micro-batch over all processes."""
-        return self.size * self.processes
-
-    @property
-    def per_step(self) -> int:
-        """Samples in an optimizer step over all processes."""
-        return self.whole * self.accumulate
-
-    def parts(self, first_step: int, steps: int) -> Iterator[tuple[int, slice]]:
-        """Batch numbers and rows from `first_step` to before `steps`."""
-        part = slice(self.rank * self.size, (self.rank + 1) * self.size)
-        for number in range(first_step * self.accumulate, steps * self.accumulate):
-            yield number, part
-
-
 def latent_loader(
     batches: LatentBatches, parts: Iterator[tuple[int, slice]], workers: int
 ) -> DataLoader[LatentBatch]:

@@ -12,7 +12,7 @@ from davae_core.latents import LatentLayout
 from davae_core.transformer.warm_start import detail_weight
 
 from ..cache.text_states import TextStates
-from ..engine.running import Parts
+from ..engine.updates import Parts
 from .config import FlowLossConfig
 
 TIMESTEPS = 1000.0

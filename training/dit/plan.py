@@ -8,7 +8,8 @@ import torch
 
 from davae_core.transformer.sizes import TransformerSizes, transformer_sizes
 
-from .batches import BatchShare, LatentBatches, open_caches
+from ..engine.share import Share
+from .batches import LatentBatches, open_caches
 from .config import DitTrainingConfig
 from .transformer import PATCH, build_transformer, new_sizes, read_base
 
@@ -49,7 +50,9 @@ class RunPlan:
             f"Memory per process (an estimate): {total / GIB:.2f} GiB, of which {self.weights_bytes / GIB:.2f} "
             f"weights, gradients, optimizer and average, {self.activations_bytes / GIB:.2f} activations.",
         )
-        unshared = "This memory is for the whole model in every process; what FSDP or DeepSpeed share takes less."
+        unshared = (
+            "This memory is for the whole model in every process; what FSDP shares takes less."
+        )
         return (*lines, unshared) if spread else lines
 
 
@@ -72,7 +75,7 @@ def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
     counts = {True: 0, False: 0}
     for parameter in model.parameters():
         counts[parameter.requires_grad] += parameter.numel()
-    share = BatchShare(config.train.batch_size, config.train.accumulate, 0, processes)
+    share = Share(config.train.batch_size, config.train.accumulate, 0, processes)
     batches = LatentBatches(caches, share.whole, config.train.seed, config.data.caption_dropout)
     tokens = max(-(-h // PATCH) * -(-w // PATCH) for h, w in batches.buckets)
     empty = caches[0].empty_text()

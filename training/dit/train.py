@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from davae_core.files import CheckpointError, write_safetensors
+from davae_core.files import write_safetensors
 from davae_core.transformer.adapter import write_adapter
 from davae_core.transformer.description import Advice
 from davae_core.transformer.fingerprint import base_fingerprint
 
 from ..cache.encoding import latent_space
 from ..cache.latent_cache import LatentCache
-from ..engine.checkpointing import CheckpointFolder, Contents, RunState, Trained, collect
-from ..engine.ema import WeightAverage
-from ..engine.loop import run_to, write_summary
+from ..engine.checkpointing import MODEL, Contents, RunState, Trained
+from ..engine.loop import run_to
 from ..engine.optimizers import build_optimizer
-from ..engine.resuming import resume_or_start
-from ..engine.running import Parts, any_process, make_accelerator
-from ..engine.sharding import gather, release, shard, sharding_wanted
-from ..engine.tracking import Tracker
-from ..engine.zero import partition, zero_wanted
+from ..engine.run import Run
+from ..engine.sharding import gather, shard, sharding_wanted
+from ..engine.updates import Parts
 from ..errors import TrainingError
-from ..settings.run_config import OutputConfig
-from ..settings.yaml_config import flatten
-from .batches import BatchShare, LatentBatch, LatentBatches, check_alike, latent_loader, open_caches
+from .backward import FlowBackward
+from .batches import LatentBatch, LatentBatches, check_alike, latent_loader, open_caches
 from .config import DitTrainingConfig
 from .denoiser import Denoiser, FlowObjective
 from .export import DTYPES, adapter_of, whole_transformer
 from .sampling import PictureDecoder, SamplingPlan, draw_latents, write_grid
-from .stepper import DitStepper
 from .transformer import build_transformer, checkpoint_transformer, lower_frozen, read_base
 from .validation import ValidationPlan, measure_velocity
 
@@ -46,34 +42,27 @@ def train_dit(config: DitTrainingConfig, stop_at: int | None = None) -> Path | N
     `stop_at` ends the run after that many steps in all, as an interruption would. Raises TrainingError or
     CheckpointError, one sentence, for what the user can put right.
     """
-    return DitTraining(config).run(
-        config.train.steps if stop_at is None else min(stop_at, config.train.steps)
-    )
+    return run_to(DitTraining(config), stop_at)
 
 
-class DitTraining:
+class DitTraining(Run[LatentBatch]):
     """A stage-2 run: everything built from its configuration, and its latest checkpoint loaded when there is one."""
 
+    shown_term = "detail"
+
     def __init__(self, config: DitTrainingConfig) -> None:
+        super().__init__(config, config)
         self.config = config
-        self.folder = Path(config.output.folder).expanduser()
-        self.accelerator = make_accelerator(config.train.device, config.train.precision)
-        self.sharded, zero = sharding_wanted(self.accelerator), zero_wanted(self.accelerator)
-        if self.sharded or zero:
-            _check_spread(config)
+        self.sharded = sharding_wanted(self.accelerator)
+        if self.sharded:
+            _check_sharded(config)
         torch.manual_seed(config.train.seed)
         caches = open_caches(config.data.caches, config.data.in_memory)
         self.space = caches[0].head.space
         self._check_vae()
         self.held_out = self._held_out(caches[0])
         self.prompts, self.empty = caches[0].prompts(), caches[0].empty_text()
-        self.share = BatchShare(
-            config.train.batch_size,
-            config.train.accumulate,
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
-        )
-        self.batches = LatentBatches(
+        self.data = LatentBatches(
             caches, self.share.whole, config.train.seed, config.data.caption_dropout
         )
         self._warn_of_small_buckets()
@@ -81,94 +70,44 @@ class DitTraining:
         base_channels = self.space.channels if self.layout is None else self.layout.base_channels
         self.base = read_base(config.model, base_channels)
         self.denoiser = self._build_denoiser(base_channels)
-        self.parts = {"model": self._trained(zero)}
-        self.checkpoints = CheckpointFolder(self.folder / "checkpoints", config.output.keep)
-        self.average = WeightAverage(self.denoiser, config.optimizer.ema)
-        self.state = resume_or_start(
-            self.checkpoints,
-            self._fresh_state(caches),
-            self.average,
-            self.parts,
-            frozen_key="model.base",
-            pictures_key="data.caches",
-        )
-        objective = FlowObjective(config.loss, self.layout)
-        self.stepper = DitStepper(self.accelerator, config, objective, self.parts["model"])
         self.decoder = PictureDecoder(config.model.vae, self.space, self.accelerator.device)
-        self._batches: Iterator[LatentBatch] = iter(())
+        parts = {MODEL: Trained(self.denoiser, build_optimizer(self.denoiser, config.optimizer))}
+        self.start(parts, self._fresh_state(caches), "model.base", "data.caches")
+        objective = FlowObjective(config.loss, self.layout)
+        self._backward = FlowBackward(
+            self.accelerator, config, objective, self.denoiser, self.updates.models[MODEL]
+        )
 
-    def run(self, stop_at: int) -> Path | None:
-        """Train up to `stop_at` steps; at the configured end write the result."""
-        return run_to(self, stop_at)
+    def batches(self, first_step: int, stop_at: int) -> Iterator[LatentBatch]:
+        """Cached latents and texts."""
+        parts = self.share.parts(first_step, stop_at)
+        return iter(latent_loader(self.data, parts, self.config.data.workers))
 
-    @property
-    def output(self) -> OutputConfig:
-        """Where and how often is written."""
-        return self.config.output
+    def backward(self, step: int, batch: LatentBatch, last: bool) -> Parts:
+        """Add the gradients of a micro-batch; its loss terms, detached."""
+        return self._backward(step, batch, last)
 
-    @property
-    def steps(self) -> int:
-        """Steps in all."""
-        return self.config.train.steps
+    def validates_at(self, step: int) -> bool:
+        """Every so often and at the end, where there is a held-out cache."""
+        every = self.config.validation.every
+        return self.held_out is not None and (step % every == 0 or step == self.steps)
 
-    @property
-    def learning_rate(self) -> float:
-        """The rate of the last step."""
-        return self.stepper.learning_rate
+    def draws_at(self, step: int) -> bool:
+        """Every so often and at the end, where the cache has prompts."""
+        every = self.config.validation.samples_every
+        return bool(self.prompts and every) and (step % every == 0 or step == self.steps)
 
-    @property
-    def shown_term(self) -> str:
-        """The loss term that the progress bar shows beside the loss."""
-        return "detail"
+    def validate(self) -> dict[str, float]:
+        """The velocity errors of the held-out cache."""
+        assert self.held_out is not None
+        return measure_velocity(self.denoiser, self.held_out, self.layout, self.accelerator)
 
-    def begin(self, stop_at: int, tracker: Tracker | None) -> None:
-        """Make up for a validation that the run was stopped before, and start reading batches up to `stop_at`."""
-        if self.held_out is not None and self.state.step:
-            step = self.state.step
-            if any_process(
-                self.accelerator, tracker is not None and not tracker.has("validation", step)
-            ):
-                self.look(tracker)
-        parts = self.share.parts(self.state.step, stop_at)
-        self._batches = iter(latent_loader(self.batches, parts, self.config.data.workers))
-
-    def advance(self, step: int) -> Parts | None:
-        """Take step `step` (0-based); its loss terms, None when it was left out."""
-        micro = [next(self._batches) for _ in range(self.config.train.accumulate)]
-        return self.stepper.step(step, micro)
-
-    def notes(self) -> dict[str, float]:
-        """Nothing beyond what every log says."""
-        return {}
-
-    def look(self, tracker: Tracker | None) -> None:
-        """Validate and draw, with the averaged weights, when it is time."""
-        validation, step = self.config.validation, self.state.step
-        finished = step == self.config.train.steps
-        validate = self.held_out is not None and (step % validation.every == 0 or finished)
-        every = validation.samples_every
-        draw = bool(self.prompts and every) and (step % every == 0 or finished)
-        if not (validate or draw):
-            return
-        self.denoiser.eval()
-        with self.average.applied():
-            if validate and self.held_out is not None:
-                found = measure_velocity(
-                    self.denoiser, self.held_out, self.layout, self.accelerator
-                )
-                if tracker is not None:
-                    tracker.write("validation", step, found)
-            # Sharded processes must compute together; otherwise the main one draws alone.
-            if draw and (self.sharded or self.accelerator.is_main_process):
-                self._draw(self.folder / "pictures")
-            release(self.denoiser)
-        self.denoiser.train()
-        self.accelerator.wait_for_everyone()
-
-    def _draw(self, folder: Path) -> None:
+    def draw(self) -> None:
         """One grid over the prompts, full and as a draft from the base channels."""
-        validation = self.config.validation
-        shape = self.batches.commonest_size
+        # Sharded processes must compute together; otherwise the main one draws alone.
+        if not (self.sharded or self.accelerator.is_main_process):
+            return
+        validation, shape = self.config.validation, self.data.commonest_size
         plan = SamplingPlan(
             self.config.loss.shift, validation.sampling_steps, validation.guidance, *shape
         )
@@ -184,54 +123,33 @@ class DitTraining:
         if not self.accelerator.is_main_process:
             return
         for name, pictures in self.decoder.pictures(latents).items():
-            write_grid(folder / f"step_{self.state.step:08d}_{name}.png", pictures)
+            path = self.folder / "pictures" / f"step_{self.state.step:08d}_{name}.png"
+            write_grid(path, pictures)
 
-    def finish(self, tracker: Tracker | None) -> Path:
-        """Write the result and what it was made with."""
-        target = self.folder / f"{self.config.output.name}.safetensors"
-        contents = collect(self.average, self.parts, self.accelerator.is_main_process)
-        untrained = self._untrained()
-        if self.accelerator.is_main_process:
-            self._write_result(target, contents, untrained)
-            write_summary(target.with_suffix(".json"), flatten(self.config), self.state, {})
-            _LOG.info("wrote %s", target)
-        self.accelerator.wait_for_everyone()
-        return target
-
-    def save(self) -> None:
-        """Write a checkpoint, with its adapter."""
-        self.state.average_updates = self.average.updates
-        contents = collect(self.average, self.parts, self.accelerator.is_main_process)
-        untrained = self._untrained() if self.config.model.train == "adapter" else {}
-        if self.accelerator.is_main_process:
-            saved = self.checkpoints.save(self.state, contents)
-            if self.config.model.train == "adapter":
-                target = saved / f"{self.config.output.name}.safetensors"
-                self._write_result(target, contents, untrained)
-        self.accelerator.wait_for_everyone()
-
-    def _untrained(self) -> dict[str, Tensor]:
-        """What a result holds beside trained weights: for an adapter the edges, else everything; main process only."""
-        trained, adapter = self.parts["model"].weights(), self.config.model.train == "adapter"
+    def contents(self) -> Contents:
+        """Besides what is trained, what the result also holds: an adapter the edges, a whole model everything."""
+        found, adapter = super().contents(), self.config.model.train == "adapter"
+        trained = self.parts[MODEL].weights()
         wanted = {
             name: tensor
             for name, tensor in self.denoiser.state_dict().items()
             if name not in trained
             and (not adapter or ".pos_embed.proj." in name or ".proj_out." in name)
         }
-        return gather(wanted, self.accelerator.is_main_process)
+        return replace(found, untrained=gather(wanted, self.accelerator.is_main_process))
 
-    def _write_result(self, target: Path, contents: Contents, untrained: dict[str, Tensor]) -> None:
+    def write_beside(self, checkpoint: Path, contents: Contents) -> None:
+        """Every checkpoint of an adapter's training holds the adapter."""
+        if self.config.model.train == "adapter":
+            self.write_result(checkpoint / self.target.name, contents)
+
+    def write_result(self, target: Path, contents: Contents) -> dict[str, object]:
         """Write the averaged weights to `target` and, for an adapter, the live ones beside it as `<name>_live`."""
-        live = {**untrained, **contents.weights["model"]}
-        try:
-            self._write_weights(target, {**live, **contents.average})
-            if self.config.model.train == "adapter":
-                self._write_weights(target.with_stem(f"{target.stem}_live"), live)
-        except CheckpointError as error:
-            raise TrainingError(
-                f"{error} The checkpoints are untouched; run the same command again."
-            ) from error
+        live = {**contents.untrained, **contents.weights[MODEL]}
+        self._write_weights(target, {**live, **contents.average})
+        if self.config.model.train == "adapter":
+            self._write_weights(target.with_stem(f"{target.stem}_live"), live)
+        return {}
 
     def _write_weights(self, target: Path, weights: dict[str, Tensor]) -> None:
         config, dtype = self.config, DTYPES[self.config.output.dtype]
@@ -254,7 +172,7 @@ class DitTraining:
 
     def _advice(self) -> Advice:
         validation = self.config.validation
-        sides = sorted({max(size) * self.space.factor for size in self.batches.buckets})
+        sides = sorted({max(size) * self.space.factor for size in self.data.buckets})
         return Advice(
             shift=self.config.loss.shift,
             guidance=validation.guidance,
@@ -289,21 +207,6 @@ class DitTraining:
             denoiser.compile()
         return denoiser
 
-    def _trained(self, zero: bool) -> Trained:
-        config = self.config
-        optimizer = build_optimizer(self.denoiser, config.optimizer)
-        if not zero:
-            return Trained(self.denoiser, optimizer)
-        train = config.train
-        return partition(
-            self.accelerator,
-            self.denoiser,
-            optimizer,
-            train.batch_size,
-            train.accumulate,
-            config.optimizer.clip_norm,
-        )
-
     def _check_text(self, pooled_width: int) -> None:
         found = self.empty.pooled.shape[-1]
         if found != pooled_width:
@@ -331,7 +234,7 @@ class DitTraining:
         )
 
     def _warn_of_small_buckets(self) -> None:
-        for (height, width), rows in self.batches.buckets.items():
+        for (height, width), rows in self.data.buckets.items():
             if len(rows) < self.share.whole:
                 factor = self.space.factor
                 _LOG.warning(
@@ -344,24 +247,22 @@ class DitTraining:
 
     def _fresh_state(self, caches: list[LatentCache]) -> RunState:
         return RunState(
-            samples_per_step=self.share.per_step,
             pictures=",".join(cache.head.pictures[:16] for cache in caches),
             frozen="" if self.base is None else base_fingerprint(self.base),
             latents=[cache.head.provenance() for cache in caches],
-            config=flatten(self.config),
         )
 
 
-def _check_spread(config: DitTrainingConfig) -> None:
-    """What neither FSDP nor DeepSpeed can do here. Raises TrainingError."""
+def _check_sharded(config: DitTrainingConfig) -> None:
+    """What FSDP cannot do here. Raises TrainingError."""
     elsewhere = "or launch with configs/accelerate/ddp.yaml."
     kind = config.optimizer.kind
     if kind == "muon":
         raise TrainingError(
-            "optimizer.kind is muon, which needs whole matrices, but FSDP and DeepSpeed leave each process a part of "
-            f"them: set it to adamw, {elsewhere}"
+            "optimizer.kind is muon, which needs whole matrices, but FSDP leaves each process a part of them: set it "
+            f"to adamw, {elsewhere}"
         )
-    untried = "which was never tried with FSDP or DeepSpeed and is refused"
+    untried = "which was never tried with FSDP and is refused"
     if kind == "adamw8bit":
         raise TrainingError(f"optimizer.kind is adamw8bit, {untried}: set it to adamw, {elsewhere}")
     if config.train.compile:

@@ -18,8 +18,12 @@ from ..errors import TrainingError
 from .ema import WeightAverage
 from .sharding import gather, spread_like
 
+MODEL = "model"
+"""The part whose averaged weights are the result."""
 _STATE = "state.json"
 _DIGITS = 8
+_EARLIER_NAMES = {"first": "exp_avg", "second": "exp_avg_sq", "count": "step"}
+"""AdamW's states as checkpoints before PyTorch's own optimizer called them."""
 
 
 @dataclass
@@ -51,7 +55,7 @@ class Trained:
     module: nn.Module
     optimizer: torch.optim.Optimizer
 
-    def names(self) -> dict[nn.Parameter, str]:
+    def names(self) -> dict[Tensor, str]:
         """Trainable parameters and their names."""
         return {
             value: name for name, value in self.module.named_parameters() if value.requires_grad
@@ -67,13 +71,8 @@ class Trained:
         return {
             f"{names[value]}/{key}": torch.as_tensor(entry)
             for value, state in self.optimizer.state.items()
-            if isinstance(value, nn.Parameter)
             for key, entry in state.items()
         }
-
-    def whole_optimizer_tensors(self, keep: bool) -> dict[str, Tensor]:
-        """The same with the shards of all processes, which must all call this together; empty where `keep` is false."""
-        return gather(self.optimizer_tensors(), keep)
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor], optimizer_tensors: Mapping[str, Tensor]) -> None:
@@ -81,36 +80,50 @@ class Trained:
         by_name = {name: value for value, name in self.names().items()}
         for name, value in by_name.items():
             value.copy_(spread_like(weights[name], value))
+        fused = {
+            value
+            for group in self.optimizer.param_groups
+            if group.get("fused")
+            for value in group["params"]
+        }
         for name, tensor in optimizer_tensors.items():
             owner, _, key = name.rpartition("/")
             value = by_name[owner]
-            self.optimizer.state[value][key] = as_kept(tensor, value)
+            if key in _EARLIER_NAMES:
+                key, tensor = _EARLIER_NAMES[key], tensor.float()
+            self.optimizer.state[value][key] = _as_kept(tensor, value, value in fused)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The tensors of a checkpoint, whole: weights and optimizer states by part, and the averages."""
+    """The tensors of a checkpoint, whole: weights and optimizer states by part, and the averages.
+
+    `untrained` goes into results alone.
+    """
 
     weights: dict[str, dict[str, Tensor]]
     optimizers: dict[str, dict[str, Tensor]]
     average: dict[str, Tensor]
+    untrained: dict[str, Tensor] = field(default_factory=dict)
 
 
 def collect(average: WeightAverage, parts: Mapping[str, Trained], keep: bool = True) -> Contents:
     """What a checkpoint holds now, or where `keep` is false empty; sharded processes must all call this together."""
     return Contents(
         {name: gather(part.weights(), keep) for name, part in parts.items()},
-        {name: part.whole_optimizer_tensors(keep) for name, part in parts.items()},
+        {name: gather(part.optimizer_tensors(), keep) for name, part in parts.items()},
         gather(average.means, keep),
     )
 
 
-def as_kept(tensor: Tensor, parameter: nn.Parameter) -> Tensor | int:
+def _as_kept(tensor: Tensor, parameter: Tensor, fused: bool) -> Tensor | int:
     """An entry of a checkpoint as the optimizer keeps it for a parameter."""
     if tensor.ndim:
         return spread_like(tensor, parameter)
-    # Steps are counted in whole numbers by our optimizer and bitsandbytes', in a tensor on the CPU by PyTorch's.
-    return tensor if tensor.is_floating_point() else int(tensor)
+    # bitsandbytes counts steps in whole numbers; PyTorch in a tensor, on the CPU unless the update is fused.
+    if not tensor.is_floating_point():
+        return int(tensor)
+    return tensor.to(parameter.device) if fused else tensor
 
 
 class CheckpointFolder:

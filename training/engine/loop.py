@@ -1,101 +1,85 @@
-"""The loop of both stages: steps counted, averaged, logged, saved and looked at in between, resumed and finished."""
+"""The loop of every training: steps counted, averaged, logged, saved and looked at in between, resumed and finished."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict
+import sys
+import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn
 
+import torch
 from accelerate import Accelerator
+from tqdm import tqdm
 
-from davae_core.files import write_text
-
-from ..settings.run_config import OutputConfig
 from .checkpointing import RunState
-from .ema import WeightAverage
 from .interruption import Interruption
-from .running import Parts, Window, any_process, progress_bar
-from .tracking import Tracker, json_text
+from .processes import any_process
+from .run import Run
+from .tracking import Tracker
+from .updates import Parts
 
 _LOG = logging.getLogger(__name__)
 
 
-class Run(Protocol):
-    """What the loop asks of a training."""
+class Window:
+    """Loss terms and time since the last log line."""
 
-    accelerator: Accelerator
-    folder: Path
-    state: RunState
-    average: WeightAverage
+    def __init__(self) -> None:
+        self._parts: list[Parts] = []
+        self._cpu, self._wall = time.process_time(), time.monotonic()
 
-    @property
-    def output(self) -> OutputConfig:
-        """Where and how often is written."""
+    def add(self, parts: Parts) -> None:
+        """Take in a step's terms."""
+        self._parts.append(parts)
 
-    @property
-    def steps(self) -> int:
-        """Steps in all."""
+    def take_means(self, accelerator: Accelerator) -> dict[str, float]:
+        """Mean of each term over the steps that had it and over all processes, sorted by name; then forget them."""
+        names = {name for parts in self._parts for name in parts}
+        found = {
+            name: torch.stack([parts[name] for parts in self._parts if name in parts]).mean()
+            for name in sorted(names)
+        }
+        self._parts = []
+        return {
+            name: float(accelerator.reduce(value, reduction="mean"))
+            for name, value in found.items()
+        }
 
-    @property
-    def learning_rate(self) -> float:
-        """The rate of the last step."""
-
-    @property
-    def shown_term(self) -> str:
-        """The loss term that the progress bar shows beside the loss."""
-
-    def begin(self, stop_at: int, tracker: Tracker | None) -> None:
-        """Get ready for the steps up to `stop_at`; called once."""
-
-    def advance(self, step: int) -> Parts | None:
-        """Take step `step` (0-based); its loss terms, None when it was left out."""
-
-    def notes(self) -> dict[str, float]:
-        """What else a line of the log says."""
-
-    def save(self) -> None:
-        """Write a checkpoint."""
-
-    def look(self, tracker: Tracker | None) -> None:
-        """Validate, when it is time."""
-
-    def finish(self, tracker: Tracker | None) -> Path:
-        """Write the result."""
+    def charge_time(self, state: RunState) -> None:
+        """Add the processor and wall time since the last call to the run's."""
+        cpu, wall = time.process_time(), time.monotonic()
+        state.cpu_seconds += cpu - self._cpu
+        state.wall_seconds += wall - self._wall
+        self._cpu, self._wall = cpu, wall
 
 
-def run_to(run: Run, stop_at: int) -> Path | None:
-    """Train up to `stop_at` steps in all; the result, or None when the run stopped before its end with a checkpoint."""
+def run_to(run: Run[Any], stop_at: int | None = None) -> Path | None:
+    """Train to the end, or up to `stop_at` steps in all as an interruption would.
+
+    The result, or None when the run stopped before its end with a checkpoint.
+    """
+    last = run.steps if stop_at is None else min(stop_at, run.steps)
     run.folder.mkdir(parents=True, exist_ok=True)
     tracker = None
     if run.accelerator.is_main_process:
-        output = run.output
+        output = run.settings.output
         tracker = Tracker(run.folder, output.tensorboard, run.state.step, output.wandb)
     with Interruption() as interruption:
         try:
-            finished = _take_steps(run, stop_at, tracker, interruption)
+            finished = _take_steps(run, last, tracker, interruption)
             return run.finish(tracker) if finished else None
         finally:
             if tracker is not None:
                 tracker.close()
 
 
-def write_summary(
-    path: Path, config: dict[str, Any], state: RunState, measured: Mapping[str, object]
-) -> None:
-    """Write what a result was made with, and how. Raises CheckpointError."""
-    described = asdict(state)
-    described.pop("config")
-    write_text(path, json_text({"config": config, **measured, "state": described}, indent=1))
-
-
 def _take_steps(
-    run: Run, stop_at: int, tracker: Tracker | None, interruption: Interruption
+    run: Run[Any], stop_at: int, tracker: Tracker | None, interruption: Interruption
 ) -> bool:
     run.begin(stop_at, tracker)
-    window, state, output = Window(run.state), run.state, run.output
-    with progress_bar(run.accelerator, output.name, state.step, stop_at) as bar:
+    window, state, output = Window(), run.state, run.settings.output
+    with _progress_bar(run, stop_at) as bar:
         for step in range(state.step, stop_at):
             _count(run, run.advance(step), window)
             last = state.step == stop_at
@@ -117,7 +101,21 @@ def _take_steps(
     return True
 
 
-def _count(run: Run, parts: Parts | None, window: Window) -> None:
+def _progress_bar(run: Run[Any], stop_at: int) -> tqdm[NoReturn]:
+    """A bar over the steps with the time left, in the main process."""
+    return tqdm(
+        total=stop_at,
+        initial=run.state.step,
+        desc=run.settings.output.name,
+        unit="step",
+        dynamic_ncols=True,
+        # Into a file, a line now and then is enough.
+        mininterval=0.5 if sys.stderr.isatty() else 30.0,
+        disable=not run.accelerator.is_main_process,
+    )
+
+
+def _count(run: Run[Any], parts: Parts | None, window: Window) -> None:
     run.state.step += 1
     if parts is None:
         run.state.skipped_steps += 1
@@ -127,14 +125,13 @@ def _count(run: Run, parts: Parts | None, window: Window) -> None:
     window.add(parts)
 
 
-def _log(run: Run, window: Window, tracker: Tracker | None) -> dict[str, str]:
+def _log(run: Run[Any], window: Window, tracker: Tracker | None) -> dict[str, str]:
     state = run.state
     window.charge_time(state)
-    values = window.means(run.accelerator)
-    window.clear()
+    values = window.take_means(run.accelerator)
     if tracker is not None:
         spent = {
-            "learning_rate": run.learning_rate,
+            "learning_rate": run.updates.learning_rate,
             "samples": state.step * state.samples_per_step,
             "cpu_seconds": round(state.cpu_seconds, 3),
             "wall_seconds": round(state.wall_seconds, 3),

@@ -1,9 +1,8 @@
-"""Muon for convolution kernels and AdamW for the rest, as one optimizer."""
+"""AdamW is PyTorch's or bitsandbytes'; Muon for convolution kernels is here."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -37,30 +36,30 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     return product @ matrices
 
 
-class MuonAdamW(torch.optim.Optimizer):
-    """One optimizer whose parameter groups name their rule: `muon` (kernels, flattened to matrices) or `adamw`.
+class Muon(torch.optim.Optimizer):
+    """Momentum with orthogonalised updates for kernels, flattened to matrices; weight decay is decoupled.
 
-    Each group has `rule`, `lr`, `initial_lr`, `weight_decay` and, by rule, `momentum` or `betas`.
-    Weight decay is decoupled.
+    `beside` holds the parameters that are no matrices. It steps along and lends its groups and states, so that whoever
+    sets rates, scales losses or writes checkpoints sees one optimizer.
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
-        super().__init__(list(groups), {})
+    def __init__(
+        self, kernels: dict[str, Any], momentum: float, beside: torch.optim.AdamW | None
+    ) -> None:
+        super().__init__([kernels], {"momentum": momentum})
+        self._beside = beside
+        if beside is not None:
+            self.param_groups += beside.param_groups
+            beside.state = self.state
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient."""
-        for group in self.param_groups:
-            parameters = [value for value in group["params"] if value.grad is not None]
-            if group["rule"] == "muon":
-                self._step_muon(group, parameters)
-            else:
-                self._step_adamw(group, parameters)
-
-    def _step_muon(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        group = self.param_groups[0]
         by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
-        for value in parameters:
-            assert value.grad is not None
+        for value in group["params"]:
+            if value.grad is None:
+                continue
             state = self.state[value]
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(value)
@@ -75,26 +74,12 @@ class MuonAdamW(torch.optim.Optimizer):
             for (value, _), update in zip(pairs, updates, strict=True):
                 value.mul_(1.0 - group["lr"] * group["weight_decay"])
                 value.sub_(update.view_as(value), alpha=rate)
-
-    def _step_adamw(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        first_decay, second_decay = group["betas"]
-        for value in parameters:
-            assert value.grad is not None
-            state = self.state[value]
-            if not state:
-                state["first"], state["second"] = torch.zeros_like(value), torch.zeros_like(value)
-                state["count"] = 0
-            state["count"] += 1
-            count = state["count"]
-            state["first"].lerp_(value.grad, 1.0 - first_decay)
-            state["second"].lerp_(value.grad.square(), 1.0 - second_decay)
-            scale = (state["second"] / (1.0 - second_decay**count)).sqrt_().add_(1e-8)
-            value.mul_(1.0 - group["lr"] * group["weight_decay"])
-            value.addcdiv_(state["first"], scale, value=-group["lr"] / (1.0 - first_decay**count))
+        if self._beside is not None:
+            self._beside.step()
 
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimizer of the generator side; frozen parameters are left out.
+    """The optimizer of a module, which must be on its device; frozen parameters are left out.
 
     With `muon`, convolution kernels (and linear weights) go to Muon at `learning_rate`, everything else to AdamW at
     `learning_rate * adamw_ratio`; with `adamw` and `adamw8bit` everything goes to AdamW at `learning_rate`,
@@ -104,21 +89,30 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.O
     kernels = [value for value in trainable if value.ndim >= 2]
     vectors = [value for value in trainable if value.ndim < 2]
     rate, decay = config.learning_rate, config.weight_decay
-    if config.kind == "muon":
-        groups = [
-            _group("muon", kernels, rate, decay, momentum=config.momentum),
-            _group("adamw", vectors, rate * config.adamw_ratio, 0.0, betas=config.betas),
-        ]
-    else:
-        groups = [
-            _group("adamw", kernels, rate, decay, betas=config.betas),
-            _group("adamw", vectors, rate, 0.0, betas=config.betas),
-        ]
+    if config.kind == "muon" and kernels:
+        slower = [group_of(vectors, rate * config.adamw_ratio, 0.0)]
+        beside = adamw(slower, config.betas) if vectors else None
+        return Muon(group_of(kernels, rate, decay), config.momentum, beside)
+    groups = [group_of(kernels, rate, decay), group_of(vectors, rate, 0.0)]
     filled = [group for group in groups if group["params"]]
-    return _adamw_in_8_bits(filled) if config.kind == "adamw8bit" else MuonAdamW(filled)
+    build = _adamw_in_8_bits if config.kind == "adamw8bit" else adamw
+    return build(filled, config.betas)
 
 
-def _adamw_in_8_bits(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+def group_of(parameters: list[nn.Parameter], rate: float, decay: float) -> dict[str, Any]:
+    """A group of parameters; `set_learning_rates` takes its rate for the initial one."""
+    return {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+
+
+def adamw(groups: list[dict[str, Any]], betas: tuple[float, ...]) -> torch.optim.AdamW:
+    """PyTorch's AdamW, fused on a GPU, over groups made by `group_of`."""
+    on_gpu = all(value.is_cuda for group in groups for value in group["params"])
+    return torch.optim.AdamW(groups, betas=(betas[0], betas[1]), fused=on_gpu or None)
+
+
+def _adamw_in_8_bits(
+    groups: list[dict[str, Any]], betas: tuple[float, ...]
+) -> torch.optim.Optimizer:
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
@@ -126,37 +120,16 @@ def _adamw_in_8_bits(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
             "optimizer.kind is adamw8bit, but the package bitsandbytes is not installed: "
             'pip install "davae[train-8bit]", or set it to adamw.'
         ) from error
-    optimizer: torch.optim.Optimizer = AdamW8bit(groups)
+    optimizer: torch.optim.Optimizer = AdamW8bit(groups, betas=betas)
     return optimizer
 
 
-def build_discriminator_optimizer(module: nn.Module, learning_rate: float) -> MuonAdamW:
+def build_discriminator_optimizer(module: nn.Module, learning_rate: float) -> torch.optim.AdamW:
     """AdamW with the betas usual for patch discriminators (0.5, 0.9)."""
-    return MuonAdamW(
-        [_group("adamw", list(module.parameters()), learning_rate, 0.0, betas=(0.5, 0.9))]
-    )
+    return adamw([group_of(list(module.parameters()), learning_rate, 0.0)], (0.5, 0.9))
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Every group's rate to its initial rate times `factor`."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
-
-
-def _group(
-    rule: str,
-    parameters: list[nn.Parameter],
-    rate: float,
-    decay: float,
-    momentum: float = 0.0,
-    betas: tuple[float, ...] = (0.0, 0.0),
-) -> dict[str, Any]:
-    return {
-        "rule": rule,
-        "params": parameters,
-        "lr": rate,
-        "initial_lr": rate,
-        "weight_decay": decay,
-        "momentum": momentum,
-        "betas": betas,
-    }

@@ -1,9 +1,10 @@
-"""Optimizer steps that are left out when their gradients are not finite."""
+"""Optimizer steps, left out when their gradients are not finite."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -12,42 +13,83 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from ..errors import TrainingError
-from .checkpointing import Trained
+from ..settings.run_config import OptimizerConfig
+from .checkpointing import MODEL, Trained
+from .optimizers import set_learning_rates
+from .schedule import cosine_factor
 from .sharding import whole
-from .zero import ZeroModel, ZeroTrained
 
+Batch = TypeVar("Batch")
+Parts = dict[str, Tensor]
+"""Terms of a loss by name, each unweighted."""
 _MOST_BAD_STEPS = 10
 
 
 class Updates:
-    """Clips and steps; counts bad steps in a row."""
+    """The trained parts of a run, advanced by one optimizer step at a time; counts bad steps in a row.
 
-    def __init__(self, accelerator: Accelerator, clip_norm: float) -> None:
-        self._accelerator, self._most = accelerator, clip_norm or float("inf")
+    `models` are the parts as the backward passes shall call them, wrapped for the processes of the run.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        config: OptimizerConfig,
+        steps: int,
+        parts: Mapping[str, Trained],
+    ) -> None:
+        self._accelerator, self._config, self._steps = accelerator, config, steps
+        self.models: dict[str, nn.Module] = {}
+        self._optimizers: list[AcceleratedOptimizer] = []
+        for name, part in parts.items():
+            self.models[name] = _prepared(accelerator, part.module)
+            # Without placement: accelerate would move and cast states, which are what and where they should be.
+            self._optimizers.append(
+                accelerator.prepare_optimizer(part.optimizer, device_placement=False)
+            )
         self._bad_steps = 0
 
-    def clipped_norm(self, module: nn.Module) -> Tensor:
-        """The norm of the module's gradients before they are clipped."""
-        if isinstance(module, ZeroModel):
-            # It clips and updates in one; `apply` then finds nothing left to do but to count.
-            return module.step()
-        norm = self._accelerator.clip_grad_norm_(module.parameters(), self._most)
-        return whole(norm.detach()) if isinstance(norm, Tensor) else torch.tensor(norm)
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the first part's first group of parameters in the last step."""
+        return float(self._optimizers[0].param_groups[0]["lr"])
 
-    def apply(
-        self,
-        step: int,
-        norms: Sequence[Tensor],
-        optimizers: Sequence[AcceleratedOptimizer],
-    ) -> bool:
-        """Step the optimizers and drop the gradients; False when a norm was not finite and nothing changed.
+    def step(
+        self, step: int, batches: Sequence[Batch], backward: Callable[[int, Batch, bool], Parts]
+    ) -> Parts | None:
+        """Step `step` (0-based) on one micro-batch per element: the loss terms, averaged, and the gradients' norms.
 
-        Raises TrainingError after ten such steps in a row.
+        `backward(step, batch, last)` adds a micro-batch's gradients and gives its terms, detached. None when a gradient
+        was not finite and nothing changed. Raises TrainingError after ten such steps in a row.
         """
+        config = self._config
+        factor = cosine_factor(step, self._steps, config.warmup_steps, config.final_ratio)
+        for optimizer in self._optimizers:
+            set_learning_rates(optimizer, factor)
+        collected = [backward(step, batch, batch is batches[-1]) for batch in batches]
+        parts = {
+            name: torch.stack([part[name] for part in collected]).mean() for name in collected[0]
+        }
+        norms = self._clipped_norms()
+        return {**parts, **norms} if self._apply(step, list(norms.values())) else None
+
+    def _clipped_norms(self) -> Parts:
+        """The norms before clipping, of the model and of the other parts that have gradients."""
+        norms = {}
+        for name, model in self.models.items():
+            if name != MODEL and all(value.grad is None for value in model.parameters()):
+                continue
+            most = self._config.clip_norm or float("inf")
+            norm = self._accelerator.clip_grad_norm_(model.parameters(), most)
+            key = "gradient_norm" if name == MODEL else f"{name}_gradient_norm"
+            norms[key] = whole(norm.detach()) if isinstance(norm, Tensor) else torch.tensor(norm)
+        return norms
+
+    def _apply(self, step: int, norms: Sequence[Tensor]) -> bool:
         finite = bool(torch.isfinite(torch.stack(list(norms))).all())
         # Under fp16 the loss scaler must see overflows, and leaves such steps out by itself.
         scaled = self._accelerator.scaler is not None
-        for optimizer in optimizers:
+        for optimizer in self._optimizers:
             if finite or scaled:
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -60,39 +102,20 @@ class Updates:
         return finite
 
 
-def prepare(accelerator: Accelerator, part: Trained) -> tuple[nn.Module, AcceleratedOptimizer]:
-    """A trained part wrapped for the processes of the run; a sharded one needs no wrapper."""
-    if isinstance(part, ZeroTrained):
-        return part.model, part.accelerated_optimizer()
-    sharded = isinstance(part.module, FSDPModule)
-    model = part.module if sharded else accelerator.prepare_model(part.module)
-    # Without placement: accelerate would move and cast states, which are what and where they should be.
-    return model, accelerator.prepare_optimizer(part.optimizer, device_placement=False)
+def _prepared(accelerator: Accelerator, module: nn.Module) -> nn.Module:
+    """A module wrapped for the processes of the run; a sharded one needs no wrapper."""
+    if isinstance(module, FSDPModule):
+        return module
+    model: nn.Module = accelerator.prepare_model(module)
+    return model
 
 
 @contextmanager
 def synchronised(accelerator: Accelerator, model: nn.Module, last: bool) -> Iterator[None]:
     """Processes exchange the gradients of the backward pass in here if it is the step's `last`."""
-    if isinstance(model, ZeroModel):
-        yield
-        return
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(last)
         yield
         return
     with nullcontext() if last else accelerator.no_sync(model):
         yield
-
-
-def computing(accelerator: Accelerator, model: nn.Module) -> AbstractContextManager[None]:
-    """Where the model computes in the training's precision."""
-    # The engine has that inside, and would end this one.
-    return nullcontext() if isinstance(model, ZeroModel) else accelerator.autocast()
-
-
-def backward(accelerator: Accelerator, model: nn.Module, loss: Tensor, last: bool) -> None:
-    """Add a loss's gradients to those of the step, of which this is the `last` or not."""
-    if isinstance(model, ZeroModel):
-        model.backward(loss, last)
-    else:
-        accelerator.backward(loss)

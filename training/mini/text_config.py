@@ -8,6 +8,7 @@ from typing import Literal
 
 from ..errors import TrainingError
 from ..settings.limits import check_least, check_range
+from ..settings.run_config import OptimizerConfig, OutputConfig, RunSettings, TrainConfig
 from ..settings.yaml_config import read_config
 
 #: Scenes that pictures are judged by have seeds that training never reaches.
@@ -90,6 +91,37 @@ class TextTrainingConfig:
     data: CaptionedConfig = field(default_factory=CaptionedConfig)
     train: ContrastConfig = field(default_factory=ContrastConfig)
     output: TextOutputConfig = field(default_factory=TextOutputConfig)
+
+    def settings(self) -> RunSettings:
+        """What engine/run.py asks of it: a constant-size run on the CPU, of which the last weights count."""
+        train, file = self.train, Path(self.output.file)
+        return TextRunSettings(
+            OptimizerConfig(
+                learning_rate=train.learning_rate,
+                warmup_steps=train.warmup_steps,
+                final_ratio=0.01,
+                ema=0.0,
+            ),
+            TrainConfig(
+                steps=train.steps, batch_size=train.batch_size, seed=train.seed, device="cpu"
+            ),
+            OutputConfig(
+                folder=str(file.with_name(f"{file.stem}_run")),
+                name=file.stem,
+                checkpoint_every=self.output.checkpoint_every,
+                keep=1,
+                tensorboard=False,
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class TextRunSettings:
+    """The sections that every training has, as the text encoder's configuration and CLIP's own habits fill them."""
+
+    optimizer: OptimizerConfig
+    train: TrainConfig
+    output: OutputConfig
 
 
 def read_text_config(path: Path, overrides: tuple[str, ...] = ()) -> TextTrainingConfig:

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from davae_core.mini.clip_tokenizer import END, ClipTokenizer
 from davae_core.mini.text_encoder import ClipTextModel, TextConfig
 from davae_core.mini.text_encoder_files import read_text_encoder, write_text_encoder
 
-from ..engine.checkpointing import (
-    CheckpointFolder,
-    RunState,
-    Trained,
-    collect,
-    load_checkpoint,
-    read_state,
-)
-from ..engine.ema import WeightAverage
-from ..engine.interruption import Interruption
-from ..engine.resuming import check_resumable
-from ..engine.schedule import cosine_factor
-from ..settings.yaml_config import flatten
+from ..engine.checkpointing import MODEL, Contents, RunState, Trained
+from ..engine.loop import run_to
+from ..engine.optimizers import adamw, group_of
+from ..engine.run import Run
+from ..engine.updates import Parts
 from .caption_pairs import Captioned, draw
 from .text_config import HELD_OUT_SEED, ContrastConfig, TextSizesConfig, TextTrainingConfig
 
-LOG = logging.getLogger(__name__)
 LARGEST_SCALE = math.log(100.0)
 """CLIP's own limit on the learned logit scale."""
 
@@ -86,22 +76,16 @@ def train_text_encoder(
     would. Raises CheckpointError when a file cannot be written or CLIP's vocabulary is not installed, TrainingError
     when a checkpoint cannot be continued.
     """
-    data = config.data
-    tokenizer = ClipTokenizer()
+    data, tokenizer = config.data, ClipTokenizer()
     train = draw(data.families, 0, data.pictures, data.size)
-    torch.manual_seed(config.train.seed)
-    towers = Towers(config.model, data.size)
-    path = Path(config.output.file).expanduser()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    run = _Run(config, towers, path.with_name(f"{path.stem}_checkpoints"))
-    last = config.train.steps if stop_at is None else min(stop_at, config.train.steps)
-    if not run.fit(train, _tokens(tokenizer, train.captions), last):
+    run = TextTraining(config, train, _tokens(tokenizer, train.captions))
+    path = run_to(run, stop_at)
+    if path is None:
         return None
-    write_text_encoder(path, towers.text)
     held_out = draw(data.families, HELD_OUT_SEED, data.held_out, data.size)
     tokens = _tokens(tokenizer, held_out.captions)
     return path, measure_retrieval(
-        read_text_encoder(path), towers.pictures.eval(), held_out, tokens
+        read_text_encoder(path), run.towers.pictures.eval(), held_out, tokens
     )
 
 
@@ -157,72 +141,55 @@ def _same(tokens: Tensor) -> Tensor:
     return (tokens[:, None] == tokens[None]).all(-1)
 
 
-class _Run:
-    """Towers in training, their optimizer, and the latest checkpoint loaded when there is one."""
+class TextTraining(Run[torch.Tensor]):
+    """Towers in training; a batch is the numbers of its captioned pictures, [B]."""
 
-    def __init__(self, config: TextTrainingConfig, towers: Towers, folder: Path) -> None:
-        self.config, self.towers = config, towers
-        groups = _groups(towers, config.train)
-        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
-        self.parts = {"towers": Trained(towers, self.optimizer)}
-        # Of decay 0: the last weights are what is written.
-        self.average = WeightAverage(towers, 0.0)
-        self.checkpoints = CheckpointFolder(folder, keep=1)
-        self.state = self._resumed_or_new()
+    shown_term = "loss"
 
-    def fit(self, data: Captioned, tokens: Tensor, last: int) -> bool:
-        """Train up to step `last`; whether that was the configured end."""
-        config = self.config.train
-        order = torch.Generator().manual_seed(config.seed)
-        with Interruption() as interruption:
-            for step in tqdm(range(last), desc="text encoder", file=sys.stderr):
-                # Drawn for the steps before a checkpoint too, so that the order goes on where it was.
-                chosen = torch.randint(len(tokens), (config.batch_size,), generator=order)
-                if step < self.state.step:
-                    continue
-                loss = self._step(step, data.images(chosen), tokens[chosen])
-                if step % 100 == 0 or step == config.steps - 1:
-                    LOG.info("step %d: loss %.3f", step, loss.item())
-                due = self.state.step % self.config.output.checkpoint_every == 0
-                if due or interruption.requested or self.state.step == last:
-                    self.checkpoints.save(self.state, collect(self.average, self.parts))
-                if interruption.requested:
-                    break
-        return self.state.step == config.steps
+    def __init__(self, config: TextTrainingConfig, data: Captioned, tokens: Tensor) -> None:
+        super().__init__(config.settings(), config)
+        self.config, self.data, self.tokens = config, data, tokens
+        torch.manual_seed(config.train.seed)
+        self.towers = Towers(config.model, config.data.size)
+        optimizer = adamw(_groups(self.towers, config.train), (0.9, 0.98))
+        parts = {MODEL: Trained(self.towers, optimizer)}
+        self.start(parts, RunState(), frozen_key="", pictures_key="data.families")
 
-    def _step(self, step: int, images: Tensor, tokens: Tensor) -> Tensor:
-        config, towers = self.config.train, self.towers
-        rate = config.learning_rate * cosine_factor(step, config.steps, config.warmup_steps, 0.01)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        loss = contrastive_loss(
-            towers.text(tokens).projected, towers.pictures(images), towers.scale, _same(tokens)
-        )
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        clipped = [*towers.text.parameters(), *towers.pictures.parameters()]
-        nn.utils.clip_grad_norm_(clipped, 1.0)
-        self.optimizer.step()
-        self.average.update()
-        self.state.step += 1
-        return loss
+    @property
+    def target(self) -> Path:
+        """The text encoder's file."""
+        return Path(self.config.output.file).expanduser()
 
-    def _resumed_or_new(self) -> RunState:
-        settings, batch = flatten(self.config), self.config.train.batch_size
-        latest = self.checkpoints.latest()
-        if latest is None:
-            return RunState(samples_per_step=batch, config=settings)
-        check_resumable(read_state(latest), settings, batch, "")
-        LOG.info("resuming from %s", latest)
-        return load_checkpoint(latest, self.average, self.parts)
+    def batches(self, first_step: int, stop_at: int) -> Iterator[Tensor]:
+        """Numbers drawn with replacement."""
+        order = torch.Generator().manual_seed(self.config.train.seed)
+        for step in range(stop_at):
+            # Drawn for the steps before a checkpoint too, so that the order goes on where it was.
+            chosen = torch.randint(len(self.tokens), (self.share.size,), generator=order)
+            if step >= first_step:
+                yield chosen
+
+    def backward(self, step: int, batch: Tensor, last: bool) -> Parts:
+        """Add the gradients of the contrastive loss."""
+        towers, tokens = self.towers, self.tokens[batch]
+        images = towers.pictures(self.data.images(batch))
+        loss = contrastive_loss(towers.text(tokens).projected, images, towers.scale, _same(tokens))
+        self.accelerator.backward(loss)
+        return {"loss": loss.detach()}
+
+    def write_result(self, target: Path, contents: Contents) -> dict[str, object]:
+        """Write the text tower; the picture tower is needed in training only."""
+        write_text_encoder(target, self.towers.text)
+        return {}
 
 
-def _groups(towers: Towers, config: ContrastConfig) -> list[dict[str, object]]:
+def _groups(towers: Towers, config: ContrastConfig) -> list[dict[str, Any]]:
     """Matrices and kernels decay. Embeddings do not: words that no caption has must keep their random vectors."""
     named = [*towers.text.named_parameters(), *towers.pictures.named_parameters()]
     decayed = [p for name, p in named if p.ndim > 1 and "embedding" not in name]
     others = [p for name, p in named if p.ndim <= 1 or "embedding" in name]
+    rate = config.learning_rate
     return [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": [*others, towers.scale], "weight_decay": 0.0},
+        group_of(decayed, rate, config.weight_decay),
+        group_of([*others, towers.scale], rate, 0.0),
     ]

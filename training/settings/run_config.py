@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from ..errors import TrainingError
 from .limits import check_least, check_plain_name, check_range
@@ -78,3 +78,19 @@ class OutputConfig:
         check_plain_name("output.name", self.name)
         for name in ("checkpoint_every", "keep", "log_every"):
             check_least(f"output.{name}", getattr(self, name), 1)
+
+
+class RunSettings(Protocol):
+    """The sections that every training has."""
+
+    @property
+    def optimizer(self) -> OptimizerConfig:
+        """Optimizer, schedule, clipping and EMA."""
+
+    @property
+    def train(self) -> TrainConfig:
+        """Length, batch, precision and speed."""
+
+    @property
+    def output(self) -> OutputConfig:
+        """Where everything is written."""

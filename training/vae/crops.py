@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..engine.loaders import Once
 from ..engine.randomness import Stream, numpy_generator
+from ..engine.share import Share
 from ..errors import TrainingError
 from ..pictures import PictureFolder, PictureStore, Unreadable
 from .config import DataConfig, VaeTrainingConfig
@@ -129,31 +130,6 @@ def check_whole(batch: Batch, size: int) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Share:
-    """The batches one process sees: step s, micro-batch a take `size` consecutive samples at its own place.
-
-    Samples of one step are consecutive over all processes, so p processes with batch b see what one with p * b sees.
-    """
-
-    size: int
-    accumulate: int
-    rank: int
-    processes: int
-
-    @property
-    def per_step(self) -> int:
-        """Samples that one optimizer step takes in, over all processes."""
-        return self.size * self.accumulate * self.processes
-
-    def batches(self, first_step: int, steps: int) -> Iterator[list[int]]:
-        """Sample numbers of each micro-batch from `first_step` to before `steps`."""
-        for step in range(first_step, steps):
-            for micro in range(self.accumulate):
-                start = step * self.per_step + (micro * self.processes + self.rank) * self.size
-                yield list(range(start, start + self.size))
-
-
 def crop_loader(
     dataset: CropDataset, numbers: Iterator[list[int]], workers: int
 ) -> DataLoader[Sample]:
@@ -173,6 +149,6 @@ def leading_crops(
 ) -> Iterator[Tensor]:
     """The first `count` or so crops of the training order in batches, the same ones in every process."""
     size = config.train.batch_size
-    batches = Share(size, accumulate=1, rank=0, processes=1).batches(0, -(-count // size))
+    batches = Share(size, accumulate=1, rank=0, processes=1).samples(0, -(-count // size))
     for batch in crop_loader(dataset, batches, config.data.workers):
         yield batch.images.to(device)

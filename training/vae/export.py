@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from davae_core.codec.files import save_base_vae, save_codec
-from davae_core.files import CheckpointError
 
-from ..errors import TrainingError
 from .config import VaeTrainingConfig
 from .crops import CropDataset, leading_crops
 from .latent_statistics import ChannelStatistics
@@ -30,19 +28,14 @@ def export_trained(
     """Measure the latent over training crops and write the file; returns what was measured.
 
     A base VAE gets the shift and scale that bring its latent to mean 0 and deviation 1 (all channels together); a codec
-    the mean and deviation of each detail channel. Raises TrainingError when the file cannot be written.
+    the mean and deviation of each detail channel. Raises CheckpointError when the file cannot be written.
     """
     images = leading_crops(dataset, config, config.train.statistics_samples, device)
     dtype = _DTYPES[config.output.dtype]
-    try:
-        if isinstance(trainee, BaseVaeTrainee):
-            return _export_base(trainee, images, target, dtype)
-        assert isinstance(trainee, DetailTrainee)
-        return _export_codec(trainee, images, target, config.output.compact, dtype)
-    except CheckpointError as error:
-        raise TrainingError(
-            f"{error} The checkpoints are untouched; run the same command again."
-        ) from error
+    if isinstance(trainee, BaseVaeTrainee):
+        return _export_base(trainee, images, target, dtype)
+    assert isinstance(trainee, DetailTrainee)
+    return _export_codec(trainee, images, target, config.output.compact, dtype)
 
 
 @torch.no_grad()

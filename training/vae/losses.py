@@ -11,7 +11,7 @@ from torch import Tensor
 from davae_core.codec.alignment import alignment_loss
 from davae_core.codec.autoencoder import Moments
 
-from ..engine.running import Parts
+from ..engine.updates import Parts
 from .config import KLLossConfig, LossConfig
 from .trainees import Forward
 

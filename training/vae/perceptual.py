@@ -22,6 +22,7 @@ _TORCHVISION_FILES = {
     "alex": "alexnet-owt-7be5be79.pth",
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
 }
+_SOURCE = "https://download.pytorch.org/models"
 
 
 def build_perceptual(config: PerceptualConfig, device: torch.device) -> Perceptual | None:
@@ -48,13 +49,13 @@ def build_perceptual(config: PerceptualConfig, device: torch.device) -> Perceptu
 
 
 def _weights_file(config: PerceptualConfig) -> Path:
-    standard = Path(torch.hub.get_dir()) / "checkpoints" / _TORCHVISION_FILES[config.net]
+    name = _TORCHVISION_FILES[config.net]
+    standard = Path(torch.hub.get_dir()) / "checkpoints" / name
     path = standard if config.weights is None else Path(config.weights).expanduser()
     if not path.is_file():
         raise TrainingError(
-            f"loss.perceptual needs the backbone weights {path}, which are not there: put torchvision's "
-            f"{_TORCHVISION_FILES[config.net]} there, name another file in loss.perceptual.weights, or set "
-            "loss.perceptual.kind to none."
+            f"loss.perceptual needs the backbone weights {path}, which are not there: download {_SOURCE}/{name} into "
+            f"{path.parent}, name another file in loss.perceptual.weights, or set loss.perceptual.kind to none."
         )
     return path
 

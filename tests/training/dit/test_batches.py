@@ -4,13 +4,13 @@ import torch
 
 from tests.training.dit_fixtures import CONTEXT, WORDS, write_cache
 from training.dit.batches import (
-    BatchShare,
     LatentBatches,
     model_space,
     noise_and_levels,
     open_caches,
 )
 from training.dit.config import FlowLossConfig
+from training.engine.share import Share
 
 
 def batches(folder, size, dropout=0.5):
@@ -18,8 +18,8 @@ def batches(folder, size, dropout=0.5):
 
 
 def test_two_processes_see_what_one_with_twice_the_batch_sees(davae_cache):
-    alone = BatchShare(size=4, accumulate=2, rank=0, processes=1)
-    pair = [BatchShare(size=2, accumulate=2, rank=rank, processes=2) for rank in (0, 1)]
+    alone = Share(size=4, accumulate=2, rank=0, processes=1)
+    pair = [Share(size=2, accumulate=2, rank=rank, processes=2) for rank in (0, 1)]
     assert alone.per_step == pair[0].per_step == 8
     data = batches(davae_cache, 4)
     for whole, *halves in zip(alone.parts(0, 2), *(s.parts(0, 2) for s in pair), strict=True):

@@ -32,7 +32,7 @@ from training.cache.latent_cache import read_head, write_head
 from training.dit.config import read_dit_config
 from training.dit.train import DitTraining, train_dit
 from training.dit.validation import measure_velocity
-from training.engine.running import make_accelerator
+from training.engine.processes import make_accelerator
 from training.engine.tracking import read_log
 from training.errors import TrainingError
 

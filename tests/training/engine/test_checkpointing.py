@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from davae_core.files import CheckpointError
+from davae_core.files import CheckpointError, read_safetensors, write_safetensors
 from training.engine.checkpointing import (
     CheckpointFolder,
     RunState,
@@ -149,3 +149,27 @@ def test_states_in_8_bits_come_back_as_they_were(tmp_path: Path) -> None:
     assert type(found["step"]) is int and found["step"] == 3
     for name in ("state1", "qmap1", "qmap2"):
         assert found[name].dtype == state[name].dtype and torch.equal(found[name], state[name])
+
+
+def test_a_checkpoint_with_the_earlier_names_of_adamws_states_goes_on(tmp_path: Path) -> None:
+    part, average = trained(0)
+    path = CheckpointFolder(tmp_path, keep=1).save(
+        RunState(step=3), collect(average, {"model": part})
+    )
+    file = path / "model_optimizer.safetensors"
+    tensors, _ = read_safetensors(file)
+    earlier = {"exp_avg": "first", "exp_avg_sq": "second", "step": "count"}
+    renamed = {}
+    for name, tensor in tensors.items():
+        owner, _, key = name.rpartition("/")
+        kept = tensor.long() if key == "step" else tensor
+        renamed[f"{owner}/{earlier.get(key, key)}"] = kept
+    write_safetensors(file, renamed, {})
+    assert renamed.keys() != tensors.keys()
+    other, other_average = trained(1)
+    load_checkpoint(path, other_average, {"model": other})
+    for one, mean in ((part, average), (other, other_average)):
+        torch.manual_seed(5)
+        advance(one, mean)
+    for name, value in part.weights().items():
+        assert torch.equal(value, other.weights()[name]), name

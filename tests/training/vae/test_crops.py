@@ -4,10 +4,11 @@ import pytest
 import torch
 from PIL import Image
 
+from training.engine.share import Share
 from training.errors import TrainingError
 from training.pictures import scan_folders
 from training.vae.config import DataConfig
-from training.vae.crops import CropDataset, Share, check_whole, collate, crop_loader
+from training.vae.crops import CropDataset, check_whole, collate, crop_loader
 
 
 def dataset(folders: list[Path], seed: int = 0, **settings: object) -> CropDataset:
@@ -94,7 +95,7 @@ def test_only_damaged_pictures_end_in_one_sentence(tmp_path: Path, workers: int)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "bad.png").write_bytes(b"no picture")
     share = Share(size=2, accumulate=1, rank=0, processes=1)
-    (batch,) = crop_loader(dataset([tmp_path / "a"]), share.batches(0, 1), workers)
+    (batch,) = crop_loader(dataset([tmp_path / "a"]), share.samples(0, 1), workers)
     with pytest.raises(TrainingError, match=r"could not be read, the last one .*bad\.png: look"):
         check_whole(batch, size=2)  # type: ignore[arg-type]
 
@@ -112,20 +113,6 @@ def test_the_loader_gives_the_numbered_samples_with_and_without_workers(
 ) -> None:
     found = dataset([pictures / "train"])
     share = Share(size=2, accumulate=1, rank=0, processes=1)
-    batches = list(crop_loader(found, share.batches(1, 4), workers))
+    batches = list(crop_loader(found, share.samples(1, 4), workers))
     assert [batch.numbers for batch in batches] == [(2, 3), (4, 5), (6, 7)]  # type: ignore[attr-defined]
     assert torch.equal(batches[0].images, collate([found[2], found[3]]).images)  # type: ignore[attr-defined]
-
-
-def test_processes_together_see_what_one_with_the_whole_batch_sees() -> None:
-    whole = Share(size=6, accumulate=1, rank=0, processes=1)
-    parts = [Share(size=2, accumulate=1, rank=rank, processes=3) for rank in range(3)]
-    for step, batch in enumerate(whole.batches(0, 4)):
-        seen = [next(iter(part.batches(step, step + 1))) for part in parts]
-        assert [number for part in seen for number in part] == batch
-
-
-def test_accumulated_micro_batches_make_up_the_step() -> None:
-    share = Share(size=2, accumulate=3, rank=0, processes=1)
-    assert share.per_step == 6
-    assert list(share.batches(2, 3)) == [[12, 13], [14, 15], [16, 17]]

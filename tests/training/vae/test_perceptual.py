@@ -66,7 +66,10 @@ def test_absent_weights_are_a_sentence_that_offers_none(
     with pytest.raises(TrainingError, match=r"nowhere\.pth, which are not there.*kind to none"):
         build_perceptual(lpips(tmp_path / "nowhere.pth"), CPU)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(TrainingError, match=r"vgg16-397923af\.pth, which are not there"):
+    with pytest.raises(
+        TrainingError,
+        match=r"not there: download https://\S+/vgg16-397923af\.pth",
+    ):
         build_perceptual(lpips(None, net="vgg"), CPU)
 
 

@@ -1,82 +1,50 @@
-"""One optimizer step: forwards, losses with their adaptive weights, backwards, both optimizers."""
+"""The backward pass of stage 1: forwards, losses with their adaptive weights, gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..engine.checkpointing import Trained
-from ..engine.optimizers import set_learning_rates
+from ..engine.checkpointing import MODEL, Trained
 from ..engine.randomness import keep_mask, sample_noise
-from ..engine.running import Parts
-from ..engine.schedule import cosine_factor
-from ..engine.updates import Updates, prepare, synchronised
+from ..engine.updates import Parts, synchronised
 from .config import VaeTrainingConfig
 from .crops import Batch
 from .discriminator import discriminator_loss, generator_loss
 from .losses import Perceptual, detail_alignment, gradient_ratio, kl_loss, reconstruction_loss
 from .trainees import Forward, Trainee
 
+DISCRIMINATOR = "discriminator"
+"""The part that the hinge GAN trains against the model."""
 
-class Stepper:
-    """Advances a trainee, and its discriminator when there is one, by one optimizer step at a time."""
+
+class CodecBackward:
+    """The backward pass of a micro-batch: the trainee's, and its discriminator's when there is one.
+
+    `models` are the wrapped parts by name (engine/updates.py).
+    """
 
     def __init__(
         self,
         accelerator: Accelerator,
         config: VaeTrainingConfig,
-        generator: Trained,
-        discriminator: Trained | None,
+        parts: Mapping[str, Trained],
+        models: Mapping[str, nn.Module],
         perceptual: Perceptual | None,
     ) -> None:
-        assert isinstance(generator.module, Trainee)
+        trainee = parts[MODEL].module
+        assert isinstance(trainee, Trainee)
         self.accelerator, self.config, self.perceptual = accelerator, config, perceptual
-        self.trainee: Trainee = generator.module
-        self.noise_shape = self.trainee.noise_shape(config.data.crop)
-        self.model, self.optimizer = prepare(accelerator, generator)
-        self.critic: nn.Module | None = None
-        self.critic_optimizer = None
-        self._raw_critic = None if discriminator is None else discriminator.module
-        if discriminator is not None:
-            self.critic, self.critic_optimizer = prepare(accelerator, discriminator)
-        self._updates = Updates(accelerator, config.optimizer.clip_norm)
+        self.trainee: Trainee = trainee
+        self.noise_shape = trainee.noise_shape(config.data.crop)
+        self.model, self.critic = models[MODEL], models.get(DISCRIMINATOR)
+        self._raw_critic = parts[DISCRIMINATOR].module if DISCRIMINATOR in parts else None
 
-    @property
-    def learning_rate(self) -> float:
-        """The first parameter group's rate in the last step."""
-        return float(self.optimizer.param_groups[0]["lr"])
-
-    def step(self, step: int, batches: Sequence[Batch]) -> Parts | None:
-        """Step `step` (0-based) on one micro-batch per element; the unweighted loss terms, averaged, detached.
-
-        None when the gradients were not finite and the step was left out. Raises TrainingError after ten such in a row.
-        """
-        self._set_rates(step)
-        collected = [self._backward(step, batch, last=batch is batches[-1]) for batch in batches]
-        parts = {
-            name: torch.stack([part[name] for part in collected]).mean() for name in collected[0]
-        }
-        norms = {"gradient_norm": self._updates.clipped_norm(self.trainee)}
-        if self._gan_active(step):
-            assert self._raw_critic is not None
-            norms["discriminator_gradient_norm"] = self._updates.clipped_norm(self._raw_critic)
-        parts.update(norms)
-        optimizers = [self.optimizer]
-        if self.critic_optimizer is not None:
-            optimizers.append(self.critic_optimizer)
-        return parts if self._updates.apply(step, list(norms.values()), optimizers) else None
-
-    def _set_rates(self, step: int) -> None:
-        optimizer, steps = self.config.optimizer, self.config.train.steps
-        factor = cosine_factor(step, steps, optimizer.warmup_steps, optimizer.final_ratio)
-        set_learning_rates(self.optimizer, factor)
-        if self.critic_optimizer is not None:
-            set_learning_rates(self.critic_optimizer, factor)
-
-    def _backward(self, step: int, batch: Batch, last: bool) -> Parts:
+    def __call__(self, step: int, batch: Batch, last: bool) -> Parts:
+        """Add the gradients of a micro-batch, the step's `last` or not; its unweighted loss terms, detached."""
         images = batch.images.to(self.accelerator.device)
         seed = self.config.train.seed
         noise = sample_noise(seed, batch.numbers, self.noise_shape).to(images)

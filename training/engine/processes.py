@@ -1,0 +1,35 @@
+"""The processes of a run: how they start, wait for one another and agree."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+
+from ..errors import TrainingError
+
+LONGEST_WAIT = timedelta(hours=6)
+"""How long processes wait for one another: at the end one may work alone, on a result or on the last shard."""
+_PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def make_accelerator(device: str, precision: str) -> Accelerator:
+    """accelerate for this process. Raises TrainingError for fp16 without a GPU."""
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    if precision == "fp16" and on_cpu:
+        raise TrainingError("train.precision is fp16, which needs a GPU: set it to bf16 or fp32.")
+    return Accelerator(
+        mixed_precision=_PRECISIONS[precision],
+        cpu=device == "cpu",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
+    )
+
+
+def any_process(accelerator: Accelerator, wish: bool) -> bool:
+    """Whether any process wishes it."""
+    if accelerator.num_processes == 1:
+        return wish
+    wishes = torch.tensor(float(wish), device=accelerator.device)
+    return float(accelerator.reduce(wishes, reduction="sum")) > 0

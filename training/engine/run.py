@@ -1,0 +1,192 @@
+"""What all trainings are: parts that learn, a share of every batch, checkpoints, validations, a result at the end."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Generic
+
+from davae_core.files import CheckpointError, write_text
+
+from ..errors import TrainingError
+from ..settings.run_config import RunSettings
+from ..settings.yaml_config import flatten
+from .checkpointing import MODEL, CheckpointFolder, Contents, RunState, Trained, collect
+from .ema import WeightAverage
+from .processes import any_process, make_accelerator
+from .resuming import resume_or_start
+from .sharding import release
+from .share import Share
+from .tracking import Tracker, json_text
+from .updates import Batch, Parts, Updates
+
+_LOG = logging.getLogger(__name__)
+
+
+class Run(ABC, Generic[Batch]):
+    """A training as engine/loop.py takes it through its steps.
+
+    A stage builds its model, calls `start` with it, and says what is left abstract here.
+    """
+
+    shown_term: ClassVar[str]
+    """The loss term that the progress bar shows beside the loss."""
+
+    def __init__(self, settings: RunSettings, config: Any) -> None:
+        """`config`: the dataclass of the YAML file, which a checkpoint keeps; `settings`: its common sections."""
+        train, output = settings.train, settings.output
+        self.settings, self._flat_config = settings, flatten(config)
+        self.folder = Path(output.folder).expanduser()
+        self.accelerator = make_accelerator(train.device, train.precision)
+        self.share = Share(
+            train.batch_size,
+            train.accumulate,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+        self.checkpoints = CheckpointFolder(self.folder / "checkpoints", output.keep)
+
+    def start(
+        self, parts: Mapping[str, Trained], fresh: RunState, frozen_key: str, pictures_key: str
+    ) -> None:
+        """Take in what learns, and the latest checkpoint where there is one, else the `fresh` state.
+
+        `frozen_key` and `pictures_key`: settings that name what is not trained and what is trained on, for sentences.
+        """
+        self.parts, self.module = parts, parts[MODEL].module
+        self.average = WeightAverage(self.module, self.settings.optimizer.ema)
+        fresh.samples_per_step, fresh.config = self.share.per_step, self._flat_config
+        self.state = resume_or_start(
+            self.checkpoints, fresh, self.average, parts, frozen_key, pictures_key
+        )
+        self.updates = Updates(self.accelerator, self.settings.optimizer, self.steps, parts)
+        if self.accelerator.scaler is not None and self.state.scaler:
+            self.accelerator.scaler.load_state_dict(self.state.scaler)
+        self._batches: Iterator[Batch] = iter(())
+
+    @abstractmethod
+    def batches(self, first_step: int, stop_at: int) -> Iterator[Batch]:
+        """This process's micro-batches from `first_step` (0-based) to before `stop_at`."""
+
+    @abstractmethod
+    def backward(self, step: int, batch: Batch, last: bool) -> Parts:
+        """Add the gradients of a micro-batch, the step's `last` or not; its loss terms, detached."""
+
+    @abstractmethod
+    def write_result(self, target: Path, contents: Contents) -> dict[str, object]:
+        """Write the result, in the main process alone; what was measured for it. Raises CheckpointError."""
+
+    def notes(self) -> dict[str, float]:
+        """What else a line of the log says."""
+        return {}
+
+    def validates_at(self, step: int) -> bool:
+        """Whether held-out data is measured after `step` steps."""
+        return False
+
+    def draws_at(self, step: int) -> bool:
+        """Whether pictures are drawn after `step` steps."""
+        return False
+
+    def validate(self) -> dict[str, float]:
+        """Measure held-out data with the weights in place; all processes call this together."""
+        return {}
+
+    def draw(self) -> None:
+        """Draw pictures with the weights in place; all processes call this together."""
+
+    def contents(self) -> Contents:
+        """What a checkpoint and the result are made of; all processes call this together."""
+        return collect(self.average, self.parts, self.accelerator.is_main_process)
+
+    def write_beside(self, checkpoint: Path, contents: Contents) -> None:
+        """Write into the folder of a new checkpoint, in the main process alone. Raises CheckpointError."""
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return self.settings.train.steps
+
+    @property
+    def target(self) -> Path:
+        """Where the result goes."""
+        return self.folder / f"{self.settings.output.name}.safetensors"
+
+    def begin(self, stop_at: int, tracker: Tracker | None) -> None:
+        """Make up for a validation that the run was stopped before, and start reading for the steps up to `stop_at`."""
+        step = self.state.step
+        if step and self.validates_at(step):
+            missed = tracker is not None and not tracker.has("validation", step)
+            if any_process(self.accelerator, missed):
+                self.look(tracker)
+        self._batches = self.batches(step, stop_at)
+
+    def advance(self, step: int) -> Parts | None:
+        """Take step `step` (0-based); its loss terms, None when it was left out."""
+        micro = [next(self._batches) for _ in range(self.settings.train.accumulate)]
+        return self.updates.step(step, micro, self.backward)
+
+    def look(self, tracker: Tracker | None) -> None:
+        """Validate and draw, with the averaged weights, when it is time."""
+        step = self.state.step
+        validates, draws = self.validates_at(step), self.draws_at(step)
+        if not (validates or draws):
+            return
+        self.module.eval()
+        with self.average.applied():
+            if validates:
+                found = self.validate()
+                if tracker is not None:
+                    tracker.write("validation", step, found)
+            if draws:
+                self.draw()
+            release(self.module)
+        self.module.train()
+        self.accelerator.wait_for_everyone()
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self.state.average_updates = self.average.updates
+        if self.accelerator.scaler is not None:
+            self.state.scaler = self.accelerator.scaler.state_dict()
+        contents = self.contents()
+        if self.accelerator.is_main_process:
+            saved = self.checkpoints.save(self.state, contents)
+            with _checkpoints_untouched():
+                self.write_beside(saved, contents)
+        self.accelerator.wait_for_everyone()
+
+    def finish(self, tracker: Tracker | None) -> Path:
+        """Write the result and, beside it as JSON, what it was made with and what was measured for it."""
+        contents = self.contents()
+        if self.accelerator.is_main_process:
+            self.module.eval()
+            with _checkpoints_untouched():
+                measured = self.write_result(self.target, contents)
+                self._write_summary(measured)
+            if measured and tracker is not None:
+                tracker.replace("export", self.state.step, measured)
+            _LOG.info("wrote %s", self.target)
+        self.accelerator.wait_for_everyone()
+        return self.target
+
+    def _write_summary(self, measured: Mapping[str, object]) -> None:
+        state = asdict(self.state)
+        config = state.pop("config")
+        shown = {"measured": measured} if measured else {}
+        text = json_text({"config": config, **shown, "state": state}, indent=1)
+        write_text(self.target.with_suffix(".json"), text)
+
+
+@contextmanager
+def _checkpoints_untouched() -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError as error:
+        raise TrainingError(
+            f"{error} The checkpoints are untouched; run the same command again."
+        ) from error
