@@ -32,6 +32,7 @@ from training.cache.latent_cache import read_head, write_head
 from training.dit.config import read_dit_config
 from training.dit.train import DitTraining, train_dit
 from training.dit.validation import measure_velocity
+from training.engine.loop import run_to
 from training.engine.processes import make_accelerator
 from training.engine.tracking import read_log
 from training.errors import TrainingError
@@ -58,7 +59,7 @@ def trained(tmp_path_factory):
         folder, davae, write_davae_cache(folder, davae), write_base_transformer(folder)
     )
     training = DitTraining(read_dit_config(config))
-    assert training.run(4) == folder / "run" / "result.safetensors"
+    assert run_to(training) == folder / "run" / "result.safetensors"
     return training
 
 
