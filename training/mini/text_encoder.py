@@ -7,6 +7,7 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from davae_core.mini.clip_tokenizer import END, ClipTokenizer
-from davae_core.mini.text_encoder import ClipTextModel, TextConfig
+from davae_core.mini.text_encoder import TextConfig, clip_text_model, initialise
 from davae_core.mini.text_encoder_files import read_text_encoder, write_text_encoder
 
 from ..engine.checkpointing import (
@@ -69,10 +70,10 @@ class Towers(nn.Module):
 
     def __init__(self, sizes: TextSizesConfig, picture_size: int) -> None:
         super().__init__()
-        self.text = ClipTextModel(
+        self.text = clip_text_model(
             TextConfig(sizes.hidden_size, sizes.layers, sizes.heads, 4 * sizes.hidden_size)
         )
-        self.text.initialise()
+        initialise(self.text)
         self.pictures = PictureTower(picture_size, sizes.hidden_size)
         self.scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
@@ -123,10 +124,10 @@ def contrastive_loss(texts: Tensor, images: Tensor, scale: Tensor, same: Tensor)
 
 @torch.no_grad()
 def measure_retrieval(
-    text: ClipTextModel, pictures: PictureTower, data: Captioned, tokens: Tensor
+    text: Any, pictures: PictureTower, data: Captioned, tokens: Tensor
 ) -> Retrieval:
     """How often the nearest of all is one with the right caption."""
-    texts = functional.normalize(text(tokens).projected, dim=-1)
+    texts = functional.normalize(text(tokens).text_embeds, dim=-1)
     images = functional.normalize(pictures(data.images(slice(None))), dim=-1)
     similarity = texts @ images.T
     same = _same(tokens)
@@ -196,7 +197,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = contrastive_loss(
-            towers.text(tokens).projected, towers.pictures(images), towers.scale, _same(tokens)
+            towers.text(tokens).text_embeds, towers.pictures(images), towers.scale, _same(tokens)
         )
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
