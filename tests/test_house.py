@@ -29,9 +29,17 @@ HEAVY = {
     "peft",
     "skimage",
     "sklearn",
+    "tokenizers",
     "transformers",
     "yaml",
 }
+
+ALLOWED = {
+    "diffusers_model.py": {"diffusers"},
+    "text_encoder.py": {"transformers"},
+    "clip_tokenizer.py": {"tokenizers"},
+}
+"""Text to image is other packages' business, each in one file; tests below hold that they are imported only then."""
 
 
 def python_files(package: str) -> list[Path]:
@@ -72,8 +80,7 @@ def run(*command: str, cwd: Path = ROOT) -> str:
 
 @pytest.mark.parametrize("path", python_files("davae_core"), ids=lambda path: path.stem)
 def test_the_core_knows_nothing_of_nodes_training_comfyui_or_data_sets(path):
-    # Text to image is diffusers' business; a test below holds that it is imported only then.
-    allowed = {"diffusers"} if path.name == "diffusers_model.py" else set()
+    allowed = ALLOWED.get(path.name, set())
     assert not absolute(path) & (HEAVY - allowed | COMFYUI_INTERNALS | {"comfy_api", "training"})
     inside = path.relative_to(ROOT / "davae_core").parts
     assert all(level <= len(inside) for level, _ in imports(path)), (
@@ -154,13 +161,18 @@ def test_importing_the_core_needs_torch_only():
     assert not set(loaded) & (HEAVY | {"PIL", "safetensors"})
 
 
-def test_importing_text_to_image_does_not_import_diffusers():
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import davae_core.pipeline",
+        # What ComfyUI needs of a text encoder.
+        "from davae_core import mini; from davae_core.mini.text_encoder_files import read_text_encoder_file; "
+        "read_text_encoder_file(mini.clip_path())",
+    ],
+)
+def test_text_to_image_imports_its_packages_only_when_called(code):
     loaded = json.loads(
-        run(
-            sys.executable,
-            "-c",
-            "import davae_core.pipeline, json, sys; print(json.dumps(sorted(sys.modules)))",
-        )
+        run(sys.executable, "-c", f"{code}; import json, sys; print(json.dumps(list(sys.modules)))")
     )
     assert not set(loaded) & HEAVY
 

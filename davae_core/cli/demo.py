@@ -38,7 +38,7 @@ def run(folder: Path, progress: Callable[[Sequence[tuple[str, Tensor]]], Picture
     """Rebuild the photographs and draw PROMPTS; write SHEET, GRID and REPORT into `folder`, return the table of scores.
 
     `progress` wraps the photographs while they are worked on. Raises MissingPhotographs, CheckpointError when a file
-    cannot be read or written, or ImportError without diffusers.
+    cannot be read or written, or ImportError without diffusers or transformers.
     """
     codec = load_codec(mini.davae_path(), dtype=torch.float32)
     base = load_base_vae(mini.base_vae_path()).vae.float()
@@ -58,7 +58,7 @@ def run(folder: Path, progress: Callable[[Sequence[tuple[str, Tensor]]], Picture
 def draw_prompts(path: Path) -> dict[str, object]:
     """Draw PROMPTS with the bundled transformer and adapter, write them to `path`; what the report says of them.
 
-    Raises CheckpointError when a file cannot be read or written, ImportError without diffusers.
+    Raises CheckpointError when a file cannot be read or written, ImportError without diffusers or transformers.
     """
     pipeline = load_pipeline(
         mini.transformer_path(),

@@ -1,7 +1,7 @@
 """Text encoder files: stock CLIP-L names in half precision, the sizes in the metadata (docs/method.md, "Files")."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,16 @@ import torch
 from torch import Tensor
 
 from ..files import CheckpointError, read_safetensors
-from ..format import FORMAT_VERSION, KIND_TEXT_ENCODER, read_metadata, what_is, write_described
-from .clip_tokenizer import ClipTokenizer
-from .text_encoder import ClipTextModel, TextConfig, TextEncoder
+from ..format import (
+    FORMAT_VERSION,
+    KIND_TEXT_ENCODER,
+    read_metadata,
+    shapes_of,
+    what_is,
+    write_described,
+)
+from .clip_tokenizer import POSITIONS, VOCABULARY, ClipTokenizer
+from .text_encoder import TextConfig, TextEncoder, clip_text_model
 
 
 @dataclass(frozen=True)
@@ -22,12 +29,12 @@ class TextEncoderFile:
     tensors: dict[str, Tensor]
 
 
-def write_text_encoder(path: str | Path, model: ClipTextModel) -> None:
-    """Write a text encoder in float16. Raises CheckpointError when it cannot."""
+def write_text_encoder(path: str | Path, model: Any) -> None:
+    """Write what `clip_text_model` gives in float16. Raises CheckpointError when it cannot."""
     described = {
         "kind": KIND_TEXT_ENCODER,
         "format_version": FORMAT_VERSION,
-        "text_model": asdict(model.config),
+        "text_model": {size.name: getattr(model.config, size.name) for size in fields(TextConfig)},
         "parents": {},
     }
     tensors = {name: tensor.half() for name, tensor in model.state_dict().items()}
@@ -35,14 +42,20 @@ def write_text_encoder(path: str | Path, model: ClipTextModel) -> None:
 
 
 def load_text_encoder(path: str | Path, device: str | torch.device = "cpu") -> TextEncoder:
-    """Read a miniature text encoder; CLIP's vocabulary comes from clip-anytorch. Raises CheckpointError."""
+    """Read a miniature text encoder; CLIP's vocabulary comes from clip-anytorch.
+
+    Raises CheckpointError, and ImportError without transformers.
+    """
     return TextEncoder(read_text_encoder(path).to(device), ClipTokenizer())
 
 
-def read_text_encoder(path: str | Path) -> ClipTextModel:
-    """A text encoder in float32, ready to run. Raises CheckpointError for anything that is not one."""
+def read_text_encoder(path: str | Path) -> Any:
+    """A text encoder in float32, as `clip_text_model` gives it, ready to run.
+
+    Raises CheckpointError for anything that is not one, ImportError without transformers.
+    """
     found = read_text_encoder_file(path)
-    model = ClipTextModel(found.config)
+    model = clip_text_model(found.config)
     model.load_state_dict(found.tensors)
     return model.eval()
 
@@ -54,15 +67,13 @@ def read_text_encoder_file(path: str | Path) -> TextEncoderFile:
     """
     tensors, metadata = read_safetensors(path)
     described = read_metadata(path, metadata)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    shapes = shapes_of(tensors)
     if described.get("kind") != KIND_TEXT_ENCODER:
         raise CheckpointError(
             f"{path} is {what_is(shapes, described)}, not a miniature CLIP: {_instead(shapes)}."
         )
     config = text_config(path, described)
-    with torch.device("meta"):
-        wanted = ClipTextModel(config).state_dict()
-    if shapes != {name: tuple(tensor.shape) for name, tensor in wanted.items()}:
+    if shapes != stored_shapes(config):
         raise CheckpointError(
             f"{path} holds other tensors than its metadata describes: download or write it again."
         )
@@ -77,6 +88,31 @@ def text_config(path: str | Path, described: Mapping[str, Any]) -> TextConfig:
         raise CheckpointError(
             f"{path} has damaged DA-VAE metadata: download or write it again."
         ) from error
+
+
+def stored_shapes(config: TextConfig) -> dict[str, tuple[int, ...]]:
+    """Every tensor of a file of these sizes. Listed, because ComfyUI reads a file without transformers' model."""
+    width, inner = config.hidden_size, config.intermediate_size
+    layer = {
+        **{f"self_attn.{name}_proj": (width, width) for name in "qkv"},
+        "self_attn.out_proj": (width, width),
+        "layer_norm1": (width,),
+        "layer_norm2": (width,),
+        "mlp.fc1": (inner, width),
+        "mlp.fc2": (width, inner),
+    }
+    with_bias = {
+        f"text_model.encoder.layers.{number}.{name}": shape
+        for number in range(config.num_hidden_layers)
+        for name, shape in layer.items()
+    } | {"text_model.final_layer_norm": (width,)}
+    return {
+        "text_model.embeddings.token_embedding.weight": (VOCABULARY, width),
+        "text_model.embeddings.position_embedding.weight": (POSITIONS, width),
+        "text_projection.weight": (width, width),
+        **{f"{name}.weight": shape for name, shape in with_bias.items()},
+        **{f"{name}.bias": shape[:1] for name, shape in with_bias.items()},
+    }
 
 
 def _instead(shapes: Mapping[str, object]) -> str:

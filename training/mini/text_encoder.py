@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from davae_core.mini.clip_tokenizer import END, ClipTokenizer
-from davae_core.mini.text_encoder import ClipTextModel, TextConfig
+from davae_core.mini.text_encoder import TextConfig, clip_text_model, initialise
 from davae_core.mini.text_encoder_files import read_text_encoder, write_text_encoder
 
 from ..engine.checkpointing import MODEL, Contents, RunState, Trained
@@ -59,10 +59,10 @@ class Towers(nn.Module):
 
     def __init__(self, sizes: TextSizesConfig, picture_size: int) -> None:
         super().__init__()
-        self.text = ClipTextModel(
+        self.text = clip_text_model(
             TextConfig(sizes.hidden_size, sizes.layers, sizes.heads, 4 * sizes.hidden_size)
         )
-        self.text.initialise()
+        initialise(self.text)
         self.pictures = PictureTower(picture_size, sizes.hidden_size)
         self.scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
@@ -107,10 +107,10 @@ def contrastive_loss(texts: Tensor, images: Tensor, scale: Tensor, same: Tensor)
 
 @torch.no_grad()
 def measure_retrieval(
-    text: ClipTextModel, pictures: PictureTower, data: Captioned, tokens: Tensor
+    text: Any, pictures: PictureTower, data: Captioned, tokens: Tensor
 ) -> Retrieval:
     """How often the nearest of all is one with the right caption."""
-    texts = functional.normalize(text(tokens).projected, dim=-1)
+    texts = functional.normalize(text(tokens).text_embeds, dim=-1)
     images = functional.normalize(pictures(data.images(slice(None))), dim=-1)
     similarity = texts @ images.T
     same = _same(tokens)
@@ -173,7 +173,7 @@ class TextTraining(Run[torch.Tensor]):
         """Add the gradients of the contrastive loss."""
         towers, tokens = self.towers, self.tokens[batch]
         images = towers.pictures(self.data.images(batch))
-        loss = contrastive_loss(towers.text(tokens).projected, images, towers.scale, _same(tokens))
+        loss = contrastive_loss(towers.text(tokens).text_embeds, images, towers.scale, _same(tokens))
         self.accelerator.backward(loss)
         return {"loss": loss.detach()}
 

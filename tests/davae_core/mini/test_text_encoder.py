@@ -1,61 +1,86 @@
-"""The text transformer beside that of transformers, and the context made of it."""
+"""CLIP's text transformer from transformers, and the context made of what it gives."""
+
+import sys
 
 import pytest
 import torch
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from davae_core.mini.clip_tokenizer import END, START, ClipTokenizer
-from davae_core.mini.text_encoder import ClipTextModel, TextConfig, TextEncoder
+from davae_core import mini
+from davae_core.mini.clip_tokenizer import ClipTokenizer
+from davae_core.mini.text_encoder import TextConfig, TextEncoder, clip_text_model, initialise
+from davae_core.mini.text_encoder_files import load_text_encoder
 
 SMALL = TextConfig(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32)
 
 
-def random_model(config=SMALL):
+def random_encoder():
     torch.manual_seed(0)
-    model = ClipTextModel(config)
-    model.initialise()
-    for parameter in model.parameters():
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    return model.eval()
+    model = clip_text_model(SMALL)
+    initialise(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return TextEncoder(model, ClipTokenizer())
+
+
+def test_the_bundled_file_gives_what_it_was_trained_to_give():
+    """Numbers of the text transformer that this project trained it with, before transformers' took its place."""
+    prompts = ["a red circle on the left", "star " * 75]
+    context, pooled = load_text_encoder(mini.clip_path()).encode(prompts)
+    for place, expected in (
+        ((0, 0), [-3.2048926, 0.8468251, 1.5968225]),
+        ((0, 6), [0.3411196, -1.7501351, -2.8349190]),
+        ((0, 76), [0.0331597, 1.0289078, 0.6456679]),
+        ((1, 6), [0.9030279, 0.9161489, 0.9073442]),
+        ((1, 76), [3.2910771, 1.4242243, -0.0849745]),
+    ):
+        torch.testing.assert_close(context[place][:3], torch.tensor(expected), atol=1e-5, rtol=0)
+    expected = [[-0.7006426, 0.1832422, -2.2856312], [1.4191433, -0.1143801, -0.0782542]]
+    torch.testing.assert_close(pooled[:, :3], torch.tensor(expected), atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
-def test_states_are_those_of_transformers_on_the_same_weights():
-    ours = random_model()
-    theirs = CLIPTextModelWithProjection(
-        CLIPTextConfig(
-            hidden_size=16,
-            intermediate_size=32,
-            projection_dim=16,
-            num_hidden_layers=3,
-            num_attention_heads=2,
-            eos_token_id=END,
-            bos_token_id=START,
-        )
-    ).eval()
-    theirs.load_state_dict(ours.state_dict())
-    tokens = torch.tensor([[START, 320, 2368, END, END, END], [START, 7, 8, 9, 10, END]])
-    states, expected = ours(tokens), theirs(tokens, output_hidden_states=True)
-    assert torch.allclose(states.penultimate, expected.hidden_states[-2], atol=1e-5)
-    assert torch.allclose(states.projected, expected.text_embeds, atol=1e-5)
-    assert torch.allclose(states.pooled, expected.last_hidden_state[[0, 1], [3, 5]], atol=1e-5)
+def test_the_first_end_is_pooled_and_projected():
+    encoder, prompts = random_encoder(), ["a red circle", "", "star " * 75]
+    tokens = torch.tensor([encoder.tokenizer(prompt) for prompt in prompts])
+    states = encoder.model(tokens)
+    pooled = states.last_hidden_state[[0, 1, 2], [4, 1, 76]]
+    torch.testing.assert_close(encoder.encode(prompts)[1][:, :16], pooled)
+    torch.testing.assert_close(states.text_embeds, encoder.model.text_projection(pooled))
 
 
 def test_context_and_pooled_have_sd3_s_widths_and_zeros_where_the_other_encoders_would_be():
-    encoder = TextEncoder(random_model(), ClipTokenizer())
-    context, pooled = encoder.encode(["a red circle", "", "a blue square"])
+    context, pooled = random_encoder().encode(["a red circle", "", "a blue square"])
     assert context.shape == (3, 77, 4096) and pooled.shape == (3, 16 + 1280)
-    assert encoder.pooled_width == 16 + 1280
     assert not context[..., 16:].any() and not pooled[:, 16:].any()
     assert (context[0] - context[2]).abs().max() > 0.01
     assert not context.requires_grad
 
 
 def test_a_prompt_is_encoded_the_same_alone_and_among_others():
-    encoder = TextEncoder(random_model(), ClipTokenizer())
+    encoder = random_encoder()
     alone, together = encoder.encode(["a cat"]), encoder.encode(["dogs", "a cat"])
     assert torch.allclose(alone[0][0], together[0][1], atol=1e-6)
     assert torch.allclose(alone[1][0], together[1][1], atol=1e-6)
+
+
+def test_training_starts_from_clip_s_random_weights():
+    torch.manual_seed(0)
+    model = clip_text_model(TextConfig(64, 2, 2, 256))
+    initialise(model)
+    spread = {
+        "text_model.embeddings.token_embedding.weight": 0.02,
+        "text_model.embeddings.position_embedding.weight": 0.01,
+        "text_model.encoder.layers.0.self_attn.q_proj.weight": 0.125,
+        "text_model.encoder.layers.0.mlp.fc1.weight": 0.125,
+        "text_model.encoder.layers.1.self_attn.out_proj.weight": 0.0625,
+        "text_model.encoder.layers.1.mlp.fc2.weight": 0.0625,
+        "text_projection.weight": 0.125,
+    }
+    parameters = dict(model.named_parameters())
+    for name, expected in spread.items():
+        assert parameters[name].std().item() == pytest.approx(expected, rel=0.05), name
+    assert not any(value.any() for name, value in parameters.items() if name.endswith("bias"))
 
 
 @pytest.mark.parametrize(
@@ -64,3 +89,10 @@ def test_a_prompt_is_encoded_the_same_alone_and_among_others():
 def test_impossible_sizes_are_refused(layers, heads, reason):
     with pytest.raises(ValueError, match=reason):
         TextConfig(16, layers, heads, 32)
+
+
+def test_without_transformers_the_extra_that_brings_it_is_named(monkeypatch):
+    # None in sys.modules is how Python marks a package that cannot be imported.
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ImportError, match=r'needs transformers: pip install "davae\[demo\]"\.'):
+        load_text_encoder(mini.clip_path())

@@ -9,18 +9,24 @@ from safetensors.torch import load_file, save_file
 
 from davae_core import mini
 from davae_core.files import CheckpointError
+from davae_core.format import shapes_of
 from davae_core.inspection import inspect_file
-from davae_core.mini.text_encoder import ClipTextModel, TextConfig
-from davae_core.mini.text_encoder_files import read_text_encoder, write_text_encoder
+from davae_core.mini.text_encoder import TextConfig, clip_text_model
+from davae_core.mini.text_encoder_files import (
+    read_text_encoder,
+    read_text_encoder_file,
+    stored_shapes,
+    write_text_encoder,
+)
 
+SIZES = TextConfig(16, 2, 2, 32)
 TOKENS = torch.tensor([[49406, 320, 2368, 49407]])
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     torch.manual_seed(0)
-    model = ClipTextModel(TextConfig(16, 2, 2, 32))
-    model.initialise()
+    model = clip_text_model(SIZES)
     path = tmp_path_factory.mktemp("text") / "clip.safetensors"
     write_text_encoder(path, model)
     return model, path
@@ -30,11 +36,15 @@ def written(tmp_path_factory):
 def test_a_file_gives_back_its_model_in_half_precision(written):
     model, path = written
     again = read_text_encoder(path)
-    assert again.config == model.config
+    assert read_text_encoder_file(path).config == SIZES
     assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor.half().float()), name
-    assert torch.allclose(again(TOKENS).pooled, model(TOKENS).pooled, atol=0.02)
+    assert torch.allclose(again(TOKENS).text_embeds, model(TOKENS).text_embeds, atol=0.02)
+
+
+def test_the_listed_tensors_are_those_of_the_model(written):
+    assert stored_shapes(SIZES) == shapes_of(written[0].state_dict())
 
 
 def test_inspect_says_what_it_is_and_which_node_reads_it(written):

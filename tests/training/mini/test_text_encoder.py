@@ -9,8 +9,8 @@ import torch
 
 from davae_core import mini
 from davae_core.mini.clip_tokenizer import ClipTokenizer
-from davae_core.mini.text_encoder import ClipTextModel, TextConfig
-from davae_core.mini.text_encoder_files import read_text_encoder
+from davae_core.mini.text_encoder import TextConfig, clip_text_model, initialise
+from davae_core.mini.text_encoder_files import read_text_encoder, read_text_encoder_file
 from training.__main__ import main
 from training.errors import TrainingError
 from training.mini import caption_pairs, prompt_scenes, scenes
@@ -80,7 +80,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_a_run_prints_its_file_and_a_retrieval_far_above_chance(trained: tuple[Path, str]) -> None:
     file, sentence = trained
-    assert read_text_encoder(file).config == TextConfig(16, 2, 2, 64)
+    assert read_text_encoder_file(file).config == TextConfig(16, 2, 2, 64)
     assert sentence.startswith("Of 32 scenes that training never saw, the caption finds")
     shares = [float(word.rstrip("%.")) for word in sentence.split() if "%" in word]
     # Chance is 1 in 32.
@@ -91,8 +91,8 @@ def test_a_word_that_no_caption_has_keeps_the_vector_it_started_with(
     trained: tuple[Path, str],
 ) -> None:
     torch.manual_seed(0)
-    start = ClipTextModel(TextConfig(16, 2, 2, 64))
-    start.initialise()
+    start = clip_text_model(TextConfig(16, 2, 2, 64))
+    initialise(start)
     before = start.text_model.embeddings.token_embedding.weight.half().float()
     after = read_text_encoder(trained[0]).text_model.embeddings.token_embedding.weight
     (unseen,), (seen,) = ClipTokenizer().words("elephant"), ClipTokenizer().words("purple")
@@ -123,7 +123,7 @@ def test_the_bundled_file_has_the_sizes_of_its_configuration() -> None:
         Path(__file__).parents[3] / "training" / "configs" / "mini_clip_l.yaml"
     )
     sizes = config.model
-    assert read_text_encoder(mini.clip_path()).config == TextConfig(
+    assert read_text_encoder_file(mini.clip_path()).config == TextConfig(
         sizes.hidden_size, sizes.layers, sizes.heads, 4 * sizes.hidden_size
     )
 
@@ -134,7 +134,7 @@ def test_the_bundled_encoder_knows_the_words_it_learned() -> None:
     model, tokenizer = read_text_encoder(mini.clip_path()), ClipTokenizer()
 
     def vector(prompt: str) -> torch.Tensor:
-        projected = model(torch.tensor([tokenizer(prompt)])).projected
+        projected = model(torch.tensor([tokenizer(prompt)])).text_embeds
         return torch.nn.functional.normalize(projected, dim=-1)[0]
 
     red = vector("a red circle on the left, on a white background")
