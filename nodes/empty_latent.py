@@ -5,6 +5,7 @@ from comfy_api.latest import io
 
 from ..davae_core.presets import PRESETS
 from . import compat
+from .schema import schema
 
 NAME = "Empty DA-VAE Latent"
 LAYOUT = PRESETS["sd3"].layout
@@ -17,13 +18,11 @@ class EmptyLatent(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {"search_aliases": ["empty latent", "new latent", "da-vae", "sd3.5 2k"]}
         sides = {"default": 1024, "min": 64, "max": LARGEST_SIDE, "step": 32}
-        return io.Schema(
-            node_id="DAVAE_EmptyLatent",
-            display_name=NAME,
-            category="DA-VAE",
-            description="An empty latent for Stable Diffusion 3.5 with DA-VAE: 32 channels, 16 x 16 pixels per cell. "
+        return schema(
+            "DAVAE_EmptyLatent",
+            NAME,
+            "An empty latent for Stable Diffusion 3.5 with DA-VAE: 32 channels, 16 x 16 pixels per cell. "
             "1024 x 1024 pixels are 32 x 32 tokens.",
             inputs=[
                 io.Int.Input(
@@ -45,7 +44,7 @@ class EmptyLatent(io.ComfyNode):  # type: ignore[misc]
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="The empty latent.")],
-            **compat.supported(io.Schema, search),
+            aliases=["empty latent", "new latent", "da-vae", "sd3.5 2k"],
         )
 
     @classmethod

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..davae_core.latents import join
 from ..davae_core.presets import PRESETS
-from . import compat
+from .schema import schema
 
 LAYOUT = PRESETS["sd3"].layout
 
@@ -16,12 +16,10 @@ class JoinLatent(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {"search_aliases": ["join", "merge", "base channels", "detail channels", "da-vae"]}
-        return io.Schema(
-            node_id="DAVAE_JoinLatent",
-            display_name="Join DA-VAE Latent",
-            category="DA-VAE",
-            description="Puts a base and a detail latent of the same size together to a DA-VAE latent.",
+        return schema(
+            "DAVAE_JoinLatent",
+            "Join DA-VAE Latent",
+            "Puts a base and a detail latent of the same size together to a DA-VAE latent.",
             inputs=[
                 io.Latent.Input(
                     "base", tooltip="An ordinary latent: the first channels of the DA-VAE latent."
@@ -32,7 +30,7 @@ class JoinLatent(io.ComfyNode):  # type: ignore[misc]
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="The DA-VAE latent.")],
-            **compat.supported(io.Schema, search),
+            aliases=["join", "merge", "base channels", "detail channels", "da-vae"],
         )
 
     @classmethod

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from . import compat, files
+from .schema import schema
 
 
 class LoadTextEncoder(io.ComfyNode):  # type: ignore[misc]
@@ -10,12 +11,10 @@ class LoadTextEncoder(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {"search_aliases": ["clip", "text encoder", "da-vae", "miniature", "load clip"]}
-        return io.Schema(
-            node_id="DAVAE_LoadMiniCLIP",
-            display_name="Load Miniature CLIP",
-            category="DA-VAE",
-            description="Loads the text encoder of the miniature stack, for CLIP Text Encode and the miniature model. "
+        return schema(
+            "DAVAE_LoadMiniCLIP",
+            "Load Miniature CLIP",
+            "Loads the text encoder of the miniature stack, for CLIP Text Encode and the miniature model. "
             "Stable Diffusion 3.5 needs its own text encoders.",
             inputs=[
                 io.Combo.Input(
@@ -29,7 +28,7 @@ class LoadTextEncoder(io.ComfyNode):  # type: ignore[misc]
                 ),
             ],
             outputs=[io.Clip.Output(tooltip="The text encoder, for CLIP Text Encode.")],
-            **compat.supported(io.Schema, search),
+            aliases=["clip", "text encoder", "da-vae", "miniature", "load clip"],
         )
 
     @classmethod

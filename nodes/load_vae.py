@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from . import compat, files
+from .schema import schema
 
 
 class LoadVAE(io.ComfyNode):  # type: ignore[misc]
@@ -10,14 +11,10 @@ class LoadVAE(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {
-            "search_aliases": ["da-vae", "detail aligned vae", "deep compression", "load vae"]
-        }
-        return io.Schema(
-            node_id="DAVAE_LoadVAE",
-            display_name="Load DA-VAE",
-            category="DA-VAE",
-            description="Loads a DA-VAE, the codec that makes a picture of 16 x 16 pixels per latent cell. "
+        return schema(
+            "DAVAE_LoadVAE",
+            "Load DA-VAE",
+            "Loads a DA-VAE, the codec that makes a picture of 16 x 16 pixels per latent cell. "
             "The stock VAE nodes work with it too.",
             inputs=[
                 io.Combo.Input(
@@ -30,7 +27,7 @@ class LoadVAE(io.ComfyNode):  # type: ignore[misc]
                 ),
             ],
             outputs=[io.Vae.Output(tooltip="The DA-VAE, for the DA-VAE and the stock VAE nodes.")],
-            **compat.supported(io.Schema, search),
+            aliases=["da-vae", "detail aligned vae", "deep compression", "load vae"],
         )
 
     @classmethod

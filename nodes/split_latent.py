@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..davae_core.latents import check_latents, split
 from ..davae_core.presets import PRESETS
-from . import compat
+from .schema import schema
 
 LAYOUT = PRESETS["sd3"].layout
 
@@ -16,12 +16,10 @@ class SplitLatent(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {"search_aliases": ["split", "base channels", "detail channels", "da-vae"]}
-        return io.Schema(
-            node_id="DAVAE_SplitLatent",
-            display_name="Split DA-VAE Latent",
-            category="DA-VAE",
-            description="Takes a DA-VAE latent apart. The base is an ordinary latent of half the picture's size: the "
+        return schema(
+            "DAVAE_SplitLatent",
+            "Split DA-VAE Latent",
+            "Takes a DA-VAE latent apart. The base is an ordinary latent of half the picture's size: the "
             "stock Stable Diffusion 3.5 VAE and model take it.",
             inputs=[io.Latent.Input("samples", tooltip="A DA-VAE latent.")],
             outputs=[
@@ -31,7 +29,7 @@ class SplitLatent(io.ComfyNode):  # type: ignore[misc]
                 ),
                 io.Latent.Output(display_name="detail", tooltip="The detail channels."),
             ],
-            **compat.supported(io.Schema, search),
+            aliases=["split", "base channels", "detail channels", "da-vae"],
         )
 
     @classmethod
