@@ -3,12 +3,12 @@
 import torch
 from comfy_api.latest import io
 
-from ..davae_core.presets import PRESETS
+from ..davae_core.presets import SD3
 from . import compat
 from .schema import schema
 
 NAME = "Empty DA-VAE Latent"
-LAYOUT = PRESETS["sd3"].layout
+LAYOUT = SD3.layout
 LARGEST_SIDE = 384 * 2 * LAYOUT.factor
 """Stable Diffusion 3.5's table of positions ends at 384 tokens a side, two latent cells each."""
 

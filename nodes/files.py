@@ -5,7 +5,7 @@ from pathlib import Path
 from ..davae_core import mini
 from ..davae_core.files import CheckpointError
 from ..davae_core.latents import LatentLayout
-from ..davae_core.presets import PRESETS
+from ..davae_core.presets import SD3
 from ..davae_core.transformer.description import read_file_description
 from . import compat
 
@@ -49,7 +49,7 @@ def base_layout(name: str) -> LatentLayout:
     """The latent that one of `base_names` is widened for without an adapter, which would say it itself."""
     if name == BUNDLED:
         return read_file_description(mini.adapter_path()).layout
-    return PRESETS["sd3"].layout
+    return SD3.layout
 
 
 def adapter_names() -> list[str]:

@@ -5,10 +5,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..davae_core.latents import join
-from ..davae_core.presets import PRESETS
+from . import pairing
 from .schema import schema
-
-LAYOUT = PRESETS["sd3"].layout
 
 
 class JoinLatent(io.ComfyNode):  # type: ignore[misc]
@@ -35,5 +33,6 @@ class JoinLatent(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def execute(cls, base: dict[str, Any], detail: dict[str, Any]) -> io.NodeOutput:
-        joined = join(base["samples"], detail["samples"].to(base["samples"]), LAYOUT)
+        layout = pairing.layout_of(detail)
+        joined = join(base["samples"], detail["samples"].to(base["samples"]), layout)
         return io.NodeOutput({**detail, "samples": joined})

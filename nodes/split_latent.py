@@ -5,10 +5,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..davae_core.latents import check_latents, split
-from ..davae_core.presets import PRESETS
+from . import compat, pairing
 from .schema import schema
-
-LAYOUT = PRESETS["sd3"].layout
 
 
 class SplitLatent(io.ComfyNode):  # type: ignore[misc]
@@ -34,11 +32,8 @@ class SplitLatent(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def execute(cls, samples: dict[str, Any]) -> io.NodeOutput:
-        latents = samples["samples"]
-        check_latents(latents, LAYOUT)
-        base, detail = split(latents, LAYOUT)
-        # An empty latent's pixels per cell are not the base's: ComfyUI >= 0.11 would resize the base by them.
-        kept = {
-            name: value for name, value in samples.items() if not name.startswith("downscale_ratio")
-        }
+        latents, layout = samples["samples"], pairing.layout_of(samples)
+        check_latents(latents, layout)
+        base, detail = split(latents, layout)
+        kept = compat.without_scale(samples)
         return io.NodeOutput({**kept, "samples": base}, {**kept, "samples": detail})
