@@ -18,22 +18,23 @@ class EmptyLatent(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        sides = {"default": 1024, "min": 64, "max": LARGEST_SIDE, "step": 32}
         return schema(
             "DAVAE_EmptyLatent",
             NAME,
             "An empty latent for Stable Diffusion 3.5 with DA-VAE: 32 channels, 16 x 16 pixels per cell. "
             "1024 x 1024 pixels are 32 x 32 tokens.",
             inputs=[
-                io.Int.Input(
-                    "width",
-                    tooltip="Width of the picture in pixels, a multiple of 16; multiples of 32 fill whole tokens.",
-                    **sides,
-                ),
-                io.Int.Input(
-                    "height",
-                    tooltip="Height of the picture in pixels, a multiple of 16; multiples of 32 fill whole tokens.",
-                    **sides,
+                *(
+                    io.Int.Input(
+                        side.lower(),
+                        default=1024,
+                        min=64,
+                        max=LARGEST_SIDE,
+                        step=32,
+                        tooltip=f"{side} of the picture in pixels, a multiple of 16; multiples of 32 fill "
+                        "whole tokens.",
+                    )
+                    for side in ("Width", "Height")
                 ),
                 io.Int.Input(
                     "batch_size",

@@ -23,7 +23,7 @@ class LoadModel(io.ComfyNode):  # type: ignore[misc]
                 io.Combo.Input(
                     "base_name",
                     display_name="base",
-                    options=files.base_names(),
+                    options=files.BASES.names(),
                     default=files.BUNDLED,
                     tooltip="The pretrained model, in models/diffusion_models or models/checkpoints: a single file, a "
                     "full checkpoint, or a diffusers file. A merged DA-VAE model needs no adapter. The bundled "
@@ -56,13 +56,13 @@ class LoadModel(io.ComfyNode):  # type: ignore[misc]
     @classmethod
     def fingerprint_inputs(cls, base_name: str, adapter_name: str, weight_dtype: str) -> str:
         adapter = files.adapter_path(adapter_name)
-        prints = [files.fingerprint(files.base_path(base_name)), weight_dtype]
+        prints = [files.fingerprint(files.BASES.path(base_name)), weight_dtype]
         return " ".join(prints if adapter is None else [*prints, files.fingerprint(adapter)])
 
     @classmethod
     def execute(cls, base_name: str, adapter_name: str, weight_dtype: str) -> io.NodeOutput:
         check_choice(NAME, "weight type", weight_dtype, compat.WEIGHT_TYPES)
-        base, adapter = files.base_path(base_name), files.adapter_path(adapter_name)
+        base, adapter = files.BASES.path(base_name), files.adapter_path(adapter_name)
         model = compat.load_model(base, adapter, weight_dtype, files.base_layout(base_name))
         description = compat.description_of(model)
         assert description is not None

@@ -20,7 +20,7 @@ class LoadTextEncoder(io.ComfyNode):  # type: ignore[misc]
                 io.Combo.Input(
                     "clip_name",
                     display_name="file",
-                    options=files.text_encoder_names(),
+                    options=files.TEXT_ENCODERS.names(),
                     default=files.BUNDLED,
                     tooltip="The bundled miniature, or a file of its kind in models/text_encoders. It knows the words "
                     "of the pictures this project draws. Ordinary text encoders belong in CLIPLoader or "
@@ -33,8 +33,8 @@ class LoadTextEncoder(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def fingerprint_inputs(cls, clip_name: str) -> str:
-        return files.fingerprint(files.text_encoder_path(clip_name))
+        return files.fingerprint(files.TEXT_ENCODERS.path(clip_name))
 
     @classmethod
     def execute(cls, clip_name: str) -> io.NodeOutput:
-        return io.NodeOutput(compat.load_text_encoder(files.text_encoder_path(clip_name)))
+        return io.NodeOutput(compat.load_text_encoder(files.TEXT_ENCODERS.path(clip_name)))

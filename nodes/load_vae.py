@@ -20,7 +20,7 @@ class LoadVAE(io.ComfyNode):  # type: ignore[misc]
                 io.Combo.Input(
                     "vae_name",
                     display_name="file",
-                    options=files.vae_names(),
+                    options=files.VAES.names(),
                     default=files.BUNDLED,
                     tooltip="A DA-VAE file in models/vae. The bundled miniature needs no download; it shows how things "
                     "work, not Stable Diffusion 3.5's picture quality.",
@@ -32,8 +32,8 @@ class LoadVAE(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def fingerprint_inputs(cls, vae_name: str) -> str:
-        return files.fingerprint(files.vae_path(vae_name))
+        return files.fingerprint(files.VAES.path(vae_name))
 
     @classmethod
     def execute(cls, vae_name: str) -> io.NodeOutput:
-        return io.NodeOutput(compat.DetailAlignedComfyVAE(files.vae_path(vae_name)))
+        return io.NodeOutput(compat.DetailAlignedComfyVAE(files.VAES.path(vae_name)))
