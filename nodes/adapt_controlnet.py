@@ -5,6 +5,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from . import compat
+from .schema import schema
 
 
 class AdaptControlNet(io.ComfyNode):  # type: ignore[misc]
@@ -12,12 +13,10 @@ class AdaptControlNet(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {"search_aliases": ["controlnet", "da-vae", "canny", "depth", "sd3.5 controlnet"]}
-        return io.Schema(
-            node_id="DAVAE_ControlNetAdapter",
-            display_name="DA-VAE ControlNet Adapter",
-            category="DA-VAE",
-            description="Lets a ControlNet of Stable Diffusion 3.5 work on a DA-VAE model. It sees the base channels, "
+        return schema(
+            "DAVAE_ControlNetAdapter",
+            "DA-VAE ControlNet Adapter",
+            "Lets a ControlNet of Stable Diffusion 3.5 work on a DA-VAE model. It sees the base channels, "
             "that is the picture at half the size. Experimental: the quality is untested.",
             is_experimental=True,
             inputs=[
@@ -31,7 +30,7 @@ class AdaptControlNet(io.ComfyNode):  # type: ignore[misc]
                     tooltip="For Apply ControlNet; connect Load DA-VAE or the SD3 VAE there."
                 )
             ],
-            **compat.supported(io.Schema, search),
+            aliases=["controlnet", "da-vae", "canny", "depth", "sd3.5 controlnet"],
         )
 
     @classmethod

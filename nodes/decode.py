@@ -5,6 +5,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from . import compat, pairing
+from .schema import advanced, check_choice, schema
 
 NAME = "DA-VAE Decode"
 FULL, TILED, DRAFT = "full", "tiled", "draft"
@@ -16,13 +17,10 @@ class Decode(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {"search_aliases": ["decode", "latent to image", "da-vae", "draft", "vae decode"]}
-        advanced = compat.supported(io.Int.Input, {"advanced": True})
-        return io.Schema(
-            node_id="DAVAE_Decode",
-            display_name=NAME,
-            category="DA-VAE",
-            description="Decodes DA-VAE latents: the whole picture at once, in tiles for little memory, or a half-size "
+        return schema(
+            "DAVAE_Decode",
+            NAME,
+            "Decodes DA-VAE latents: the whole picture at once, in tiles for little memory, or a half-size "
             "draft from the base channels alone.",
             inputs=[
                 io.Latent.Input("samples", tooltip="A DA-VAE latent."),
@@ -41,7 +39,7 @@ class Decode(io.ComfyNode):  # type: ignore[misc]
                     max=4096,
                     step=32,
                     tooltip="Side of a tile in picture pixels. Only for the mode tiled.",
-                    **advanced,
+                    **advanced(io.Int.Input),
                 ),
                 io.Int.Input(
                     "overlap",
@@ -51,11 +49,11 @@ class Decode(io.ComfyNode):  # type: ignore[misc]
                     step=32,
                     tooltip="Pixels that neighbouring tiles share and blend over, at most a quarter of the tile. "
                     "Only for the mode tiled.",
-                    **advanced,
+                    **advanced(io.Int.Input),
                 ),
             ],
             outputs=[io.Image.Output(tooltip="The pictures.")],
-            **compat.supported(io.Schema, search),
+            aliases=["decode", "latent to image", "da-vae", "draft", "vae decode"],
         )
 
     @classmethod
@@ -69,11 +67,7 @@ class Decode(io.ComfyNode):  # type: ignore[misc]
     ) -> io.NodeOutput:
         latents = samples["samples"]
         pairing.check_latent_fits(NAME, samples, vae)
-        # ComfyUI 0.3 does not check the choices of a V3 combo that comes through its API.
-        if mode not in MODES:
-            raise ValueError(
-                f"{NAME} has no mode {mode!r}: pick {', '.join(MODES[:-1])} or {MODES[-1]}."
-            )
+        check_choice(NAME, "mode", mode, MODES)
         if mode == DRAFT:
             return io.NodeOutput(vae.decode_draft(latents))
         if mode == FULL:

@@ -3,11 +3,12 @@
 import torch
 from comfy_api.latest import io
 
-from ..davae_core.presets import PRESETS
+from ..davae_core.presets import SD3
 from . import compat
+from .schema import schema
 
 NAME = "Empty DA-VAE Latent"
-LAYOUT = PRESETS["sd3"].layout
+LAYOUT = SD3.layout
 LARGEST_SIDE = 384 * 2 * LAYOUT.factor
 """Stable Diffusion 3.5's table of positions ends at 384 tokens a side, two latent cells each."""
 
@@ -17,24 +18,23 @@ class EmptyLatent(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {"search_aliases": ["empty latent", "new latent", "da-vae", "sd3.5 2k"]}
-        sides = {"default": 1024, "min": 64, "max": LARGEST_SIDE, "step": 32}
-        return io.Schema(
-            node_id="DAVAE_EmptyLatent",
-            display_name=NAME,
-            category="DA-VAE",
-            description="An empty latent for Stable Diffusion 3.5 with DA-VAE: 32 channels, 16 x 16 pixels per cell. "
+        return schema(
+            "DAVAE_EmptyLatent",
+            NAME,
+            "An empty latent for Stable Diffusion 3.5 with DA-VAE: 32 channels, 16 x 16 pixels per cell. "
             "1024 x 1024 pixels are 32 x 32 tokens.",
             inputs=[
-                io.Int.Input(
-                    "width",
-                    tooltip="Width of the picture in pixels, a multiple of 16; multiples of 32 fill whole tokens.",
-                    **sides,
-                ),
-                io.Int.Input(
-                    "height",
-                    tooltip="Height of the picture in pixels, a multiple of 16; multiples of 32 fill whole tokens.",
-                    **sides,
+                *(
+                    io.Int.Input(
+                        side.lower(),
+                        default=1024,
+                        min=64,
+                        max=LARGEST_SIDE,
+                        step=32,
+                        tooltip=f"{side} of the picture in pixels, a multiple of 16; multiples of 32 fill "
+                        "whole tokens.",
+                    )
+                    for side in ("Width", "Height")
                 ),
                 io.Int.Input(
                     "batch_size",
@@ -45,7 +45,7 @@ class EmptyLatent(io.ComfyNode):  # type: ignore[misc]
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="The empty latent.")],
-            **compat.supported(io.Schema, search),
+            aliases=["empty latent", "new latent", "da-vae", "sd3.5 2k"],
         )
 
     @classmethod

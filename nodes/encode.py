@@ -3,7 +3,8 @@
 from comfy_api.latest import io
 from torch import Tensor
 
-from . import compat, pairing
+from . import pairing
+from .schema import schema
 
 NAME = "DA-VAE Encode"
 
@@ -13,12 +14,10 @@ class Encode(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {"search_aliases": ["encode", "image to latent", "da-vae", "vae encode"]}
-        return io.Schema(
-            node_id="DAVAE_Encode",
-            display_name=NAME,
-            category="DA-VAE",
-            description="Encodes pictures to DA-VAE latents: base and detail channels on a grid of 16 x 16 pixels. "
+        return schema(
+            "DAVAE_Encode",
+            NAME,
+            "Encodes pictures to DA-VAE latents: base and detail channels on a grid of 16 x 16 pixels. "
             "Sides that are no multiples are cropped centrally.",
             inputs=[
                 io.Image.Input(
@@ -29,7 +28,7 @@ class Encode(io.ComfyNode):  # type: ignore[misc]
             outputs=[
                 io.Latent.Output(tooltip="The latent; its first channels are the base VAE's own.")
             ],
-            **compat.supported(io.Schema, search),
+            aliases=["encode", "image to latent", "da-vae", "vae encode"],
         )
 
     @classmethod

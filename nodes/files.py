@@ -1,11 +1,13 @@
 """Which files the nodes offer, and where they lie."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..davae_core import mini
 from ..davae_core.files import CheckpointError
 from ..davae_core.latents import LatentLayout
-from ..davae_core.presets import PRESETS
+from ..davae_core.presets import SD3
 from ..davae_core.transformer.description import read_file_description
 from . import compat
 
@@ -15,63 +17,51 @@ BUNDLED = "miniature (bundled)"
 NO_ADAPTER = "none (warm start)"
 """The choice of no adapter: the widened model as it is before any training."""
 
-BASE_FOLDERS = ("diffusion_models", "checkpoints")
 INSPECTED_FOLDERS = ("vae", "loras", "diffusion_models", "checkpoints", "text_encoders")
 
 
-def vae_names() -> list[str]:
-    """The bundled miniature, then the names in models/vae."""
-    return [BUNDLED, *compat.file_names("vae")]
+@dataclass(frozen=True)
+class Choice:
+    """What a node offers: the bundled miniature's file, then those in some of ComfyUI's model folders."""
+
+    bundled: Callable[[], Path]
+    folders: tuple[str, ...]
+
+    def names(self) -> list[str]:
+        """BUNDLED, then the names in the folders, each once."""
+        found = dict.fromkeys(name for folder in self.folders for name in compat.file_names(folder))
+        return [BUNDLED, *found]
+
+    def path(self, name: str) -> Path:
+        """The file behind one of `names`, in the first folder that has it. Raises CheckpointError when it is gone."""
+        if name == BUNDLED:
+            return self.bundled()
+        holding = (folder for folder in self.folders if name in compat.file_names(folder))
+        return compat.file_path(next(holding, self.folders[0]), name)
 
 
-def vae_path(name: str) -> Path:
-    """The file behind one of `vae_names`. Raises CheckpointError when it is gone."""
-    return mini.davae_path() if name == BUNDLED else compat.file_path("vae", name)
-
-
-def base_names() -> list[str]:
-    """The bundled miniature, names in models/diffusion_models, then those in models/checkpoints not there too."""
-    found = dict.fromkeys(name for folder in BASE_FOLDERS for name in compat.file_names(folder))
-    return [BUNDLED, *found]
-
-
-def base_path(name: str) -> Path:
-    """The file behind one of `base_names`. Raises CheckpointError when it is gone."""
-    if name == BUNDLED:
-        return mini.transformer_path()
-    folder = next(
-        (folder for folder in BASE_FOLDERS if name in compat.file_names(folder)), BASE_FOLDERS[0]
-    )
-    return compat.file_path(folder, name)
+VAES = Choice(mini.davae_path, ("vae",))
+BASES = Choice(mini.transformer_path, ("diffusion_models", "checkpoints"))
+ADAPTERS = Choice(mini.adapter_path, ("loras",))
+TEXT_ENCODERS = Choice(mini.clip_path, ("text_encoders",))
 
 
 def base_layout(name: str) -> LatentLayout:
-    """The latent that one of `base_names` is widened for without an adapter, which would say it itself."""
+    """The latent that a base is widened for without an adapter, which would say it itself."""
     if name == BUNDLED:
         return read_file_description(mini.adapter_path()).layout
-    return PRESETS["sd3"].layout
+    return SD3.layout
 
 
 def adapter_names() -> list[str]:
     """The bundled miniature's, no adapter, then the names in models/loras."""
-    return [BUNDLED, NO_ADAPTER, *compat.file_names("loras")]
+    bundled, *others = ADAPTERS.names()
+    return [bundled, NO_ADAPTER, *others]
 
 
 def adapter_path(name: str) -> Path | None:
     """The file behind one of `adapter_names`, None for none. Raises CheckpointError when it is gone."""
-    if name == NO_ADAPTER:
-        return None
-    return mini.adapter_path() if name == BUNDLED else compat.file_path("loras", name)
-
-
-def text_encoder_names() -> list[str]:
-    """The bundled miniature, then the names in models/text_encoders."""
-    return [BUNDLED, *compat.file_names("text_encoders")]
-
-
-def text_encoder_path(name: str) -> Path:
-    """The file behind one of `text_encoder_names`. Raises CheckpointError when it is gone."""
-    return mini.clip_path() if name == BUNDLED else compat.file_path("text_encoders", name)
+    return None if name == NO_ADAPTER else ADAPTERS.path(name)
 
 
 def inspected_names() -> list[str]:

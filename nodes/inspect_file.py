@@ -4,6 +4,7 @@ from comfy_api.latest import io, ui
 
 from ..davae_core.inspection import inspect_file
 from . import compat, files
+from .schema import schema
 
 
 class InspectFile(io.ComfyNode):  # type: ignore[misc]
@@ -11,12 +12,10 @@ class InspectFile(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {"search_aliases": ["inspect", "metadata", "file info", "da-vae"]}
-        return io.Schema(
-            node_id="DAVAE_Inspect",
-            display_name="DA-VAE File Info",
-            category="DA-VAE",
-            description="Says what a file is, what it holds and what it needs, without loading its weights.",
+        return schema(
+            "DAVAE_Inspect",
+            "DA-VAE File Info",
+            "Says what a file is, what it holds and what it needs, without loading its weights.",
             inputs=[
                 io.Combo.Input(
                     "file",
@@ -31,7 +30,7 @@ class InspectFile(io.ComfyNode):  # type: ignore[misc]
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
-            **compat.supported(io.Schema, search),
+            aliases=["inspect", "metadata", "file info", "da-vae"],
         )
 
     @classmethod

@@ -5,10 +5,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..davae_core.latents import join
-from ..davae_core.presets import PRESETS
-from . import compat
-
-LAYOUT = PRESETS["sd3"].layout
+from . import pairing
+from .schema import schema
 
 
 class JoinLatent(io.ComfyNode):  # type: ignore[misc]
@@ -16,12 +14,10 @@ class JoinLatent(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {"search_aliases": ["join", "merge", "base channels", "detail channels", "da-vae"]}
-        return io.Schema(
-            node_id="DAVAE_JoinLatent",
-            display_name="Join DA-VAE Latent",
-            category="DA-VAE",
-            description="Puts a base and a detail latent of the same size together to a DA-VAE latent.",
+        return schema(
+            "DAVAE_JoinLatent",
+            "Join DA-VAE Latent",
+            "Puts a base and a detail latent of the same size together to a DA-VAE latent.",
             inputs=[
                 io.Latent.Input(
                     "base", tooltip="An ordinary latent: the first channels of the DA-VAE latent."
@@ -32,10 +28,11 @@ class JoinLatent(io.ComfyNode):  # type: ignore[misc]
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="The DA-VAE latent.")],
-            **compat.supported(io.Schema, search),
+            aliases=["join", "merge", "base channels", "detail channels", "da-vae"],
         )
 
     @classmethod
     def execute(cls, base: dict[str, Any], detail: dict[str, Any]) -> io.NodeOutput:
-        joined = join(base["samples"], detail["samples"].to(base["samples"]), LAYOUT)
+        layout = pairing.layout_of(detail)
+        joined = join(base["samples"], detail["samples"].to(base["samples"]), layout)
         return io.NodeOutput({**detail, "samples": joined})

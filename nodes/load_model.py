@@ -4,6 +4,9 @@ from comfy_api.latest import io, ui
 
 from ..davae_core.transformer.description import Advice
 from . import compat, files
+from .schema import advanced, check_choice, schema
+
+NAME = "Load DA-VAE SD3.5 Model"
 
 
 class LoadModel(io.ComfyNode):  # type: ignore[misc]
@@ -11,27 +14,16 @@ class LoadModel(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {
-            "search_aliases": [
-                "da-vae",
-                "sd3.5",
-                "sd3.5 2k",
-                "load diffusion model",
-                "fewer tokens",
-            ]
-        }
-        advanced = compat.supported(io.Combo.Input, {"advanced": True})
-        return io.Schema(
-            node_id="DAVAE_LoadModel",
-            display_name="Load DA-VAE SD3.5 Model",
-            category="DA-VAE",
-            description="Loads Stable Diffusion 3.5 Medium so that it draws DA-VAE latents: 1024 x 1024 pixels from "
+        return schema(
+            "DAVAE_LoadModel",
+            NAME,
+            "Loads Stable Diffusion 3.5 Medium so that it draws DA-VAE latents: 1024 x 1024 pixels from "
             "32 x 32 tokens. An ordinary MODEL: the stock samplers, LoRA loaders and model patches work on it.",
             inputs=[
                 io.Combo.Input(
                     "base_name",
                     display_name="base",
-                    options=files.base_names(),
+                    options=files.BASES.names(),
                     default=files.BUNDLED,
                     tooltip="The pretrained model, in models/diffusion_models or models/checkpoints: a single file, a "
                     "full checkpoint, or a diffusers file. A merged DA-VAE model needs no adapter. The bundled "
@@ -51,31 +43,26 @@ class LoadModel(io.ComfyNode):  # type: ignore[misc]
                     default="default",
                     tooltip="How the weights are kept. float8 takes half the memory of bfloat16 and is "
                     "coarser.",
-                    **advanced,
+                    **advanced(io.Combo.Input),
                 ),
             ],
             outputs=[
                 io.Model.Output(tooltip="The model, with the adapter's shift in its schedule.")
             ],
             hidden=[io.Hidden.unique_id],
-            **compat.supported(io.Schema, search),
+            aliases=["da-vae", "sd3.5", "sd3.5 2k", "load diffusion model", "fewer tokens"],
         )
 
     @classmethod
     def fingerprint_inputs(cls, base_name: str, adapter_name: str, weight_dtype: str) -> str:
         adapter = files.adapter_path(adapter_name)
-        prints = [files.fingerprint(files.base_path(base_name)), weight_dtype]
+        prints = [files.fingerprint(files.BASES.path(base_name)), weight_dtype]
         return " ".join(prints if adapter is None else [*prints, files.fingerprint(adapter)])
 
     @classmethod
     def execute(cls, base_name: str, adapter_name: str, weight_dtype: str) -> io.NodeOutput:
-        # ComfyUI 0.3 does not check the choices of a V3 combo that comes through its API.
-        if weight_dtype not in compat.WEIGHT_TYPES:
-            raise ValueError(
-                f"Load DA-VAE SD3.5 Model has no weight type {weight_dtype!r}: "
-                f"pick one of {', '.join(compat.WEIGHT_TYPES)}."
-            )
-        base, adapter = files.base_path(base_name), files.adapter_path(adapter_name)
+        check_choice(NAME, "weight type", weight_dtype, compat.WEIGHT_TYPES)
+        base, adapter = files.BASES.path(base_name), files.adapter_path(adapter_name)
         model = compat.load_model(base, adapter, weight_dtype, files.base_layout(base_name))
         description = compat.description_of(model)
         assert description is not None

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from . import compat, files
+from .schema import schema
 
 
 class LoadTextEncoder(io.ComfyNode):  # type: ignore[misc]
@@ -10,18 +11,16 @@ class LoadTextEncoder(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {"search_aliases": ["clip", "text encoder", "da-vae", "miniature", "load clip"]}
-        return io.Schema(
-            node_id="DAVAE_LoadMiniCLIP",
-            display_name="Load Miniature CLIP",
-            category="DA-VAE",
-            description="Loads the text encoder of the miniature stack, for CLIP Text Encode and the miniature model. "
+        return schema(
+            "DAVAE_LoadMiniCLIP",
+            "Load Miniature CLIP",
+            "Loads the text encoder of the miniature stack, for CLIP Text Encode and the miniature model. "
             "Stable Diffusion 3.5 needs its own text encoders.",
             inputs=[
                 io.Combo.Input(
                     "clip_name",
                     display_name="file",
-                    options=files.text_encoder_names(),
+                    options=files.TEXT_ENCODERS.names(),
                     default=files.BUNDLED,
                     tooltip="The bundled miniature, or a file of its kind in models/text_encoders. It knows the words "
                     "of the pictures this project draws. Ordinary text encoders belong in CLIPLoader or "
@@ -29,13 +28,13 @@ class LoadTextEncoder(io.ComfyNode):  # type: ignore[misc]
                 ),
             ],
             outputs=[io.Clip.Output(tooltip="The text encoder, for CLIP Text Encode.")],
-            **compat.supported(io.Schema, search),
+            aliases=["clip", "text encoder", "da-vae", "miniature", "load clip"],
         )
 
     @classmethod
     def fingerprint_inputs(cls, clip_name: str) -> str:
-        return files.fingerprint(files.text_encoder_path(clip_name))
+        return files.fingerprint(files.TEXT_ENCODERS.path(clip_name))
 
     @classmethod
     def execute(cls, clip_name: str) -> io.NodeOutput:
-        return io.NodeOutput(compat.load_text_encoder(files.text_encoder_path(clip_name)))
+        return io.NodeOutput(compat.load_text_encoder(files.TEXT_ENCODERS.path(clip_name)))

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from . import compat, files
+from .schema import schema
 
 
 class LoadVAE(io.ComfyNode):  # type: ignore[misc]
@@ -10,33 +11,29 @@ class LoadVAE(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {
-            "search_aliases": ["da-vae", "detail aligned vae", "deep compression", "load vae"]
-        }
-        return io.Schema(
-            node_id="DAVAE_LoadVAE",
-            display_name="Load DA-VAE",
-            category="DA-VAE",
-            description="Loads a DA-VAE, the codec that makes a picture of 16 x 16 pixels per latent cell. "
+        return schema(
+            "DAVAE_LoadVAE",
+            "Load DA-VAE",
+            "Loads a DA-VAE, the codec that makes a picture of 16 x 16 pixels per latent cell. "
             "The stock VAE nodes work with it too.",
             inputs=[
                 io.Combo.Input(
                     "vae_name",
                     display_name="file",
-                    options=files.vae_names(),
+                    options=files.VAES.names(),
                     default=files.BUNDLED,
                     tooltip="A DA-VAE file in models/vae. The bundled miniature needs no download; it shows how things "
                     "work, not Stable Diffusion 3.5's picture quality.",
                 ),
             ],
             outputs=[io.Vae.Output(tooltip="The DA-VAE, for the DA-VAE and the stock VAE nodes.")],
-            **compat.supported(io.Schema, search),
+            aliases=["da-vae", "detail aligned vae", "deep compression", "load vae"],
         )
 
     @classmethod
     def fingerprint_inputs(cls, vae_name: str) -> str:
-        return files.fingerprint(files.vae_path(vae_name))
+        return files.fingerprint(files.VAES.path(vae_name))
 
     @classmethod
     def execute(cls, vae_name: str) -> io.NodeOutput:
-        return io.NodeOutput(compat.DetailAlignedComfyVAE(files.vae_path(vae_name)))
+        return io.NodeOutput(compat.DetailAlignedComfyVAE(files.VAES.path(vae_name)))

@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..davae_core.latents import check_latents
+from ..davae_core.latents import LatentLayout, check_latents
+from ..davae_core.presets import SD3
 from ..davae_core.transformer.description import ModelDescription
 from . import compat
 
@@ -19,6 +20,7 @@ class Origin:
 
     vae_hash: str
     words: str
+    layout: LatentLayout
 
 
 def require_davae(node: str, vae: object, instead: str) -> compat.DetailAlignedComfyVAE:
@@ -33,7 +35,7 @@ def require_davae(node: str, vae: object, instead: str) -> compat.DetailAlignedC
 
 def encoded_by(vae: compat.DetailAlignedComfyVAE) -> Origin:
     """What DA-VAE Encode writes on its latents."""
-    return Origin(vae.encoding_hash, compat.describe_vae(vae))
+    return Origin(vae.encoding_hash, compat.describe_vae(vae), vae.layout)
 
 
 def drawn_by(model: Any, latent: dict[str, Any]) -> dict[str, Origin]:
@@ -42,10 +44,15 @@ def drawn_by(model: Any, latent: dict[str, Any]) -> dict[str, Origin]:
     assert description is not None
     trained_for = description.parents.get("vae")
     if trained_for is not None:
-        return {
-            ORIGIN: Origin(trained_for, f"the DA-VAE that {compat.describe_model(model)} draws for")
-        }
+        words = f"the DA-VAE that {compat.describe_model(model)} draws for"
+        return {ORIGIN: Origin(trained_for, words, description.layout)}
     return {ORIGIN: latent[ORIGIN]} if ORIGIN in latent else {}
+
+
+def layout_of(latent: dict[str, Any]) -> LatentLayout:
+    """The layout of the DA-VAE whose latent this is; Stable Diffusion 3's where the latent does not say."""
+    origin = latent.get(ORIGIN)
+    return SD3.layout if origin is None else origin.layout
 
 
 def check_latent_fits(node: str, latent: dict[str, Any], vae: object) -> None:

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..davae_core.transformer.description import Advice
 from . import compat, pairing
+from .schema import advanced, check_choice, schema
 
 NAME = "DA-VAE Sampler"
 ADVICE = Advice()
@@ -16,13 +17,10 @@ class Sampler(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {"search_aliases": ["ksampler", "sampler", "da-vae", "sd3.5"]}
-        advanced = compat.supported(io.Float.Input, {"advanced": True})
-        return io.Schema(
-            node_id="DAVAE_Sampler",
-            display_name=NAME,
-            category="DA-VAE",
-            description="Draws a DA-VAE latent, set as in the paper: 30 steps, cfg 2.5, the adapter's own shift. It "
+        return schema(
+            "DAVAE_Sampler",
+            NAME,
+            "Draws a DA-VAE latent, set as in the paper: 30 steps, cfg 2.5, the adapter's own shift. It "
             "checks that model and latent belong together. The stock samplers work as well.",
             inputs=[
                 io.Model.Input("model", tooltip="A model from Load DA-VAE SD3.5 Model."),
@@ -59,7 +57,7 @@ class Sampler(io.ComfyNode):  # type: ignore[misc]
                     max=100.0,
                     step=0.01,
                     tooltip="Shift of the schedule towards noise; 0 takes what the model was trained with.",
-                    **advanced,
+                    **advanced(io.Float.Input),
                 ),
                 io.Combo.Input(
                     "sampler_name",
@@ -83,7 +81,7 @@ class Sampler(io.ComfyNode):  # type: ignore[misc]
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="The drawn latent, for DA-VAE Decode.")],
-            **compat.supported(io.Schema, search),
+            aliases=["ksampler", "sampler", "da-vae", "sd3.5"],
         )
 
     @classmethod
@@ -103,16 +101,10 @@ class Sampler(io.ComfyNode):  # type: ignore[misc]
     ) -> io.NodeOutput:
         pairing.check_model_fits(NAME, model, latent_image)
         pairing.check_prompts_fit(NAME, model, positive, negative)
-        check_choice("sampler", sampler_name, compat.sampler_names())
-        check_choice("scheduler", scheduler, compat.scheduler_names())
+        check_choice(NAME, "sampler", sampler_name, compat.sampler_names())
+        check_choice(NAME, "scheduler", scheduler, compat.scheduler_names())
         settings = compat.SamplingSettings(
             seed, steps, cfg, sampler_name, scheduler, denoise, shift=shift or None
         )
         drawn = compat.sample(model, positive, negative, latent_image, settings)
         return io.NodeOutput({**drawn, **pairing.drawn_by(model, latent_image)})
-
-
-def check_choice(what: str, choice: str, choices: list[str]) -> None:
-    """Raise ValueError for a choice that is not offered; ComfyUI 0.3 lets any through to the node."""
-    if choice not in choices:
-        raise ValueError(f"{NAME} has no {what} {choice!r}: pick one of {', '.join(choices)}.")

@@ -5,10 +5,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..davae_core.latents import check_latents, split
-from ..davae_core.presets import PRESETS
-from . import compat
-
-LAYOUT = PRESETS["sd3"].layout
+from . import compat, pairing
+from .schema import schema
 
 
 class SplitLatent(io.ComfyNode):  # type: ignore[misc]
@@ -16,12 +14,10 @@ class SplitLatent(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        search = {"search_aliases": ["split", "base channels", "detail channels", "da-vae"]}
-        return io.Schema(
-            node_id="DAVAE_SplitLatent",
-            display_name="Split DA-VAE Latent",
-            category="DA-VAE",
-            description="Takes a DA-VAE latent apart. The base is an ordinary latent of half the picture's size: the "
+        return schema(
+            "DAVAE_SplitLatent",
+            "Split DA-VAE Latent",
+            "Takes a DA-VAE latent apart. The base is an ordinary latent of half the picture's size: the "
             "stock Stable Diffusion 3.5 VAE and model take it.",
             inputs=[io.Latent.Input("samples", tooltip="A DA-VAE latent.")],
             outputs=[
@@ -31,16 +27,13 @@ class SplitLatent(io.ComfyNode):  # type: ignore[misc]
                 ),
                 io.Latent.Output(display_name="detail", tooltip="The detail channels."),
             ],
-            **compat.supported(io.Schema, search),
+            aliases=["split", "base channels", "detail channels", "da-vae"],
         )
 
     @classmethod
     def execute(cls, samples: dict[str, Any]) -> io.NodeOutput:
-        latents = samples["samples"]
-        check_latents(latents, LAYOUT)
-        base, detail = split(latents, LAYOUT)
-        # An empty latent's pixels per cell are not the base's: ComfyUI >= 0.11 would resize the base by them.
-        kept = {
-            name: value for name, value in samples.items() if not name.startswith("downscale_ratio")
-        }
+        latents, layout = samples["samples"], pairing.layout_of(samples)
+        check_latents(latents, layout)
+        base, detail = split(latents, layout)
+        kept = compat.without_scale(samples)
         return io.NodeOutput({**kept, "samples": base}, {**kept, "samples": detail})

@@ -3,7 +3,7 @@
 from .control import adapt_controlnet
 from .features import log_self_test, problems, supported
 from .folders import file_names, file_path
-from .host import intermediate_device, intermediate_dtype, show_text
+from .host import intermediate_device, intermediate_dtype, show_text, without_scale
 from .model import (
     WEIGHT_TYPES,
     describe_model,
@@ -44,4 +44,5 @@ __all__ = [
     "show_text",
     "supported",
     "text_widths",
+    "without_scale",
 ]

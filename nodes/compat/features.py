@@ -2,73 +2,64 @@
 
 import inspect
 import logging
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from operator import attrgetter
 from typing import Any
-
-import comfy.cldm.mmdit
-import comfy.controlnet
-import comfy.latent_formats
-import comfy.model_base
-import comfy.model_management
-import comfy.model_patcher
-import comfy.ops
-import comfy.sample
-import comfy.samplers
-import comfy.sd
-import comfy.supported_models
-import folder_paths
 
 LOG = logging.getLogger(__name__)
 
+BUILT_ON = {
+    "comfy.cldm.mmdit": "ControlNet",
+    "comfy.controlnet": "ControlNet.copy ControlNet.get_control ControlNet.pre_run ControlNet.set_cond_hint "
+    "ControlNetSD35.pre_run",
+    "comfy.latent_formats": "LatentFormat.process_in LatentFormat.process_out SD3",
+    "comfy.model_base": "SD3",
+    "comfy.model_management": "dtype_size get_torch_device intermediate_device load_models_gpu should_use_bf16 "
+    "throw_exception_if_processing_interrupted vae_offload_device",
+    "comfy.model_patcher": "ModelPatcher",
+    "comfy.model_sampling": "CONST ModelSamplingDiscreteFlow",
+    "comfy.ops": "disable_weight_init",
+    "comfy.sample": "prepare_noise sample",
+    "comfy.samplers": "KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS KSampler.SAMPLERS KSampler.SCHEDULERS",
+    "comfy.sd": "CLIP VAE.decode_tiled_ VAE.vae_encode_crop_pixels load_diffusion_model_state_dict "
+    "load_lora_for_models",
+    "comfy.supported_models": "SD3.get_model SD3.process_unet_state_dict_for_saving SD3.sampling_settings models",
+    "comfy.text_encoders.sd3_clip": "SD3Tokenizer sd3_clip",
+    "comfy.utils": "PROGRESS_BAR_ENABLED load_torch_file",
+    "folder_paths": "get_filename_list get_folder_paths get_full_path",
+    "latent_preview": "prepare_callback",
+}
+"""The names that nodes/compat uses without looking for them first, and the methods it overrides, by module."""
 
-def supported(target: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `options` that the installed ComfyUI's schema or input class takes."""
-    if is_dataclass(target):
-        known = {field.name for field in fields(target)}
-    else:
-        known = set(inspect.signature(target.__init__).parameters)  # type: ignore[misc]
+VAE_PARAMETERS = ("sd", "device", "dtype")
+
+
+def supported(target: Callable[..., object], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `options` that a class or function of the installed ComfyUI takes."""
+    known = inspect.signature(target).parameters
     return {name: value for name, value in options.items() if name in known}
 
 
 def problems() -> list[str]:
     """Which of ComfyUI's names and parameters we build on are missing; empty when all is well."""
-    wanted: tuple[tuple[object, str], ...] = (
-        (comfy.cldm.mmdit, "ControlNet"),
-        (comfy.controlnet, "ControlNet"),
-        (comfy.controlnet, "ControlNetSD35"),
-        (comfy.latent_formats, "LatentFormat"),
-        (comfy.model_base, "SD3"),
-        (comfy.sample, "prepare_noise"),
-        (comfy.samplers, "KSampler"),
-        (comfy.sd, "CLIP"),
-        (comfy.sd, "VAE"),
-        (comfy.sd, "load_diffusion_model_state_dict"),
-        (comfy.sd, "load_lora_for_models"),
-        (comfy.supported_models, "SD3"),
-        (comfy.supported_models, "models"),
-        (comfy.ops, "disable_weight_init"),
-        (comfy.model_management, "intermediate_device"),
-        (comfy.model_management, "get_torch_device"),
-        (comfy.model_management, "load_models_gpu"),
-        (comfy.model_management, "should_use_bf16"),
-        (comfy.model_management, "throw_exception_if_processing_interrupted"),
-        (comfy.model_management, "vae_offload_device"),
-        (comfy.model_patcher, "ModelPatcher"),
-        (comfy.sd.VAE, "decode_tiled_"),
-        (comfy.sd.VAE, "vae_encode_crop_pixels"),
-        (folder_paths, "get_full_path"),
-    )
     missing = [
-        f"{getattr(owner, '__name__', owner)}.{name}"
-        for owner, name in wanted
-        if not hasattr(owner, name)
+        f"{module}.{name}"
+        for module, names in BUILT_ON.items()
+        for name in names.split()
+        if _find(module, name) is None
     ]
-    parameters = inspect.signature(comfy.sd.VAE.__init__).parameters
-    missing += [
-        f"comfy.sd.VAE({name}=)" for name in ("sd", "device", "dtype") if name not in parameters
-    ]
-    return missing
+    vae = _find("comfy.sd", "VAE")
+    known = {} if vae is None else inspect.signature(vae).parameters
+    return missing + [f"comfy.sd.VAE({name}=)" for name in VAE_PARAMETERS if name not in known]
+
+
+def _find(module: str, name: str) -> Any:
+    """What stands under that dotted name in a module, None when this ComfyUI lacks it."""
+    try:
+        return attrgetter(name)(import_module(module))
+    except (ImportError, AttributeError):
+        return None
 
 
 def log_self_test() -> None:

@@ -1,6 +1,7 @@
 """The server the nodes run in, and where it keeps what passes between nodes."""
 
 import sys
+from typing import Any
 
 import comfy.model_management
 import torch
@@ -24,3 +25,8 @@ def intermediate_dtype() -> torch.dtype:
     """In what type ComfyUI keeps pictures and latents between nodes (float32 before 0.18)."""
     asked = getattr(comfy.model_management, "intermediate_dtype", None)
     return torch.float32 if asked is None else asked()
+
+
+def without_scale(latent: dict[str, Any]) -> dict[str, Any]:
+    """A LATENT without an empty one's pixels per cell, by which ComfyUI >= 0.11 would resize what was made of it."""
+    return {name: value for name, value in latent.items() if not name.startswith("downscale_ratio")}

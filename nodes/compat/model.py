@@ -3,7 +3,6 @@
 Once `register` was called, ComfyUI's stock loaders read merged files too.
 """
 
-import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from ...davae_core.transformer.files import PREFIXES, transformer_part
 from ...davae_core.transformer.fingerprint import require_same_base
 from ...davae_core.transformer.merging import plan_merge
 from ...davae_core.transformer.widened_model import is_widened, widen_model
+from .features import supported
 
 PREVIEW_DECODER = "davae_taesd3_decoder"
 """What the padded preview decoder's file in models/vae_approx is called (`davae preview-decoder` writes it)."""
@@ -179,13 +179,13 @@ def _loader_options(base: Path, weight_type: str, disable_dynamic: bool) -> dict
         "disable_dynamic": disable_dynamic,
         "metadata": _quantisation(base),
     }
-    known = inspect.signature(comfy.sd.load_diffusion_model_state_dict).parameters
+    known = supported(comfy.sd.load_diffusion_model_state_dict, options)
     if options["metadata"] and "metadata" not in known:
         raise CheckpointError(
             f"{base} is quantised in a way that this ComfyUI does not know: update ComfyUI, or give Stable Diffusion "
             "3.5 Medium in float16, bfloat16 or plain float8."
         )
-    return {name: value for name, value in options.items() if name in known}
+    return known
 
 
 def _quantisation(path: Path) -> dict[str, str]:

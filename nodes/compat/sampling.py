@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...davae_core.flow import shifted_sigmas
+from .host import without_scale
 
 PUBLISHED = "da-vae"
 """The schedule of the published code, which no stock scheduler matches: even steps, then the shift."""
@@ -69,8 +70,7 @@ def sample(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=settings.seed,
     )
-    kept = {name: value for name, value in latent.items() if not name.startswith("downscale_ratio")}
-    return {**kept, "samples": drawn}
+    return {**without_scale(latent), "samples": drawn}
 
 
 def with_shift(model: Any, shift: float) -> Any:

@@ -19,11 +19,10 @@ def load_text_encoder(path: Path, disable_dynamic: bool = False) -> Any:
     Raises CheckpointError when the file is not a miniature text encoder.
     """
     found = read_text_encoder_file(path)
-    sd3 = comfy.text_encoders.sd3_clip
     target = SimpleNamespace(
         params={},
-        clip=sd3.sd3_clip(clip_l=True, clip_g=False, t5=False),
-        tokenizer=sd3.SD3Tokenizer,
+        clip=comfy.text_encoders.sd3_clip.sd3_clip(clip_l=True, clip_g=False, t5=False),
+        tokenizer=comfy.text_encoders.sd3_clip.SD3Tokenizer,
     )
     # ComfyUI >= 0.12 takes the weights together with the rest, older ones afterwards.
     loading = {"state_dict": [found.tensors], "disable_dynamic": disable_dynamic}

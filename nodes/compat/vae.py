@@ -117,9 +117,8 @@ class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
 
     def _patcher(self, codec: nn.Module, disable_dynamic: bool) -> Any:
         """ComfyUI >= 0.12 has a patcher of its own for what it loads itself."""
-        patchers = comfy.model_patcher
-        plain = patchers.ModelPatcher
-        kind = plain if disable_dynamic else getattr(patchers, "CoreModelPatcher", plain)
+        plain = comfy.model_patcher.ModelPatcher
+        kind = plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
         offload = comfy.model_management.vae_offload_device()
         return kind(codec, load_device=self.device, offload_device=offload)
 

@@ -1,6 +1,7 @@
 """The folder a test server works in: the pack, models good and bad, and nothing else."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ SD1 = "sd1_vae_named_sd3.safetensors"
 BASE = "davae_base.safetensors"
 RANDOM = "davae_random.safetensors"
 COMPACT = "davae_compact.safetensors"
+OTHER_LAYOUT = "davae_other_layout.safetensors"
 
 
 def make_base_directory(base: Path) -> None:
@@ -48,7 +50,7 @@ def make_base_directory(base: Path) -> None:
 
 
 def write_codecs(folder: Path) -> None:
-    """A codec with random weights and statistics, whole and compact, and a plain base VAE."""
+    """A codec with random weights and statistics, whole and compact, one of 4 + 12 channels, and a plain base VAE."""
     torch.manual_seed(0)
     codec = DetailAlignedVAE(PRESETS["mini"])
     codec.set_detail_statistics(torch.linspace(-1, 1, 16), torch.linspace(0.5, 2, 16))
@@ -56,6 +58,8 @@ def write_codecs(folder: Path) -> None:
     save_codec(folder / COMPACT, codec, compact=True)
     base = KLAutoencoder(PRESETS["mini"].backbone, PRESETS["mini"].layout.base_channels)
     save_base_vae(folder / BASE, base, shift=0.1, scale=1.2)
+    layout = replace(PRESETS["mini"].layout, base_channels=4, detail_channels=12)
+    save_codec(folder / OTHER_LAYOUT, DetailAlignedVAE(replace(PRESETS["mini"], layout=layout)))
 
 
 def write_bad_files(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Split and Join DA-VAE Latent on a real server."""
 
+import pytest
 import torch
 from PIL import Image
 
@@ -8,25 +9,28 @@ from tests.comfyui import tiny_models
 from tests.comfyui.graphs import empty_latent, ksampler, load, node, prompts
 
 
-def encoded(server):
+def encoded(server, vae=files.RANDOM):
     colours = Image.radial_gradient("L").resize((64, 96)).convert("RGB")
     return {
-        "vae": load(files.RANDOM),
+        "vae": load(vae),
         "picture": node("LoadImage", image=server.upload(colours, "split.png")),
         "latent": node("DAVAE_Encode", image=["picture", 0], vae=["vae", 0]),
         "parts": node("DAVAE_SplitLatent", samples=["latent", 0]),
     }
 
 
-def test_joining_what_was_split_is_the_latent_again(server):
+@pytest.mark.parametrize(
+    ("vae", "channels"), [(files.RANDOM, [16, 16]), (files.OTHER_LAYOUT, [4, 12])]
+)
+def test_joining_what_was_split_is_the_latent_again(server, vae, channels):
     graph = {
-        **encoded(server),
+        **encoded(server, vae),
         "detail": node("LatentMultiply", samples=["parts", 1], multiplier=1.0),
         "joined": node("DAVAE_JoinLatent", base=["parts", 0], detail=["parts", 1]),
     }
     whole, base, detail, joined = server.draw(graph, "latent", "parts", "detail", "joined")
-    assert base.shape == detail.shape == (1, 16, 6, 4)
-    assert torch.equal(base, whole[:, :16]) and torch.equal(detail, whole[:, 16:])
+    assert whole.shape[2:] == (6, 4) and [base.shape[1], detail.shape[1]] == channels
+    assert torch.equal(torch.cat([base, detail], dim=1), whole)
     assert torch.equal(joined, whole)
 
 
