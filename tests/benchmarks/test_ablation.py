@@ -229,12 +229,12 @@ def test_the_committed_table_is_that_of_the_committed_results():
         assert len(results.arms[arm.name]) >= 3, arm.name
 
 
-def test_the_page_on_the_ablation_shows_the_committed_table():
+def test_the_committed_table_stands_on_the_page_on_the_ablation():
     page = (ROOT / "docs" / "ablation.md").read_text(encoding="utf-8")
     assert results_table(read_results(COMMITTED / "results.json")) in page
 
 
-def test_a_miniature_trained_from_nothing_repeats_the_committed_differences():
+def test_the_committed_second_run_contradicts_the_first_nowhere_beyond_the_limit():
     committed, again = (
         read_results(COMMITTED / f"{name}.json") for name in ("results", "retrained")
     )

@@ -141,7 +141,7 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def test_estimates_are_those_that_the_benchmark_wrote():
+def test_the_committed_estimates_are_those_of_the_guide():
     written = (ROOT / "benchmarks" / "training_cost.md").read_text(encoding="utf-8").splitlines()
     rows = r"\| (stage \d,|cache,|\d+ \| [\d,]+ \| .* GB)| {4}(Trainable|Tokens|Steps|Memory) "
     said = [line for line in TEXT.splitlines() if re.match(rows, line)]
