@@ -1,8 +1,9 @@
-"""Whether another run gives the committed table: ``python -m benchmarks.ablation.compare OUT/results.json``.
+"""Whether another run contradicts the committed table: ``python -m benchmarks.ablation.compare OUT/results.json``.
 
 What the table claims is how far each arm is from the full method on the same seeds. These differences are compared, in
-units of their common standard error; the exit code is 1 when one is farther off than LIMIT. Levels are shown beside
-them and not judged: another base model moves all arms together.
+units of their common standard error; the exit code is 1 when one is farther off than LIMIT. That finds blunders: it is
+too wide to call an effect repeated. Levels are shown beside them and not judged: another base model moves all arms
+together.
 """
 
 from __future__ import annotations

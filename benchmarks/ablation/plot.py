@@ -1,4 +1,4 @@
-"""The results as one picture: what every arm ended with, seed by seed, and how its held-out error fell."""
+"""The results as one picture: what every arm ended with, seed by seed, and how its errors fell in training."""
 
 from __future__ import annotations
 

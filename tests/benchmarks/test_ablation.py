@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
 import pytest
 import torch
@@ -229,12 +230,33 @@ def test_the_committed_table_is_that_of_the_committed_results():
         assert len(results.arms[arm.name]) >= 3, arm.name
 
 
-def test_the_page_on_the_ablation_shows_the_committed_table():
+def test_the_committed_table_stands_on_the_page_on_the_ablation():
     page = (ROOT / "docs" / "ablation.md").read_text(encoding="utf-8")
     assert results_table(read_results(COMMITTED / "results.json")) in page
 
 
-def test_a_miniature_trained_from_nothing_repeats_the_committed_differences():
+def error_in_training(arm, part, step):
+    """The mean over the seeds of the committed errors of the 20 steps up to `step`, as the page gives it."""
+    curves = read_results(COMMITTED / "results.json").curves[arm]
+    at = curves[0].step.index(step)
+    return f"{mean(getattr(curve, part)[at] for curve in curves):.3f}"
+
+
+@pytest.mark.parametrize(
+    ("said", "other", "part", "step"),
+    [
+        ("is {} with it and {} without", "no_zero_init", "base", 20),
+        ("is gone ({} and {})", "no_zero_init", "base", 100),
+        ("is {} with it and {} without", "no_schedule", "base", 100),
+        ("pays with time: {} against {}", "no_schedule", "detail", 100),
+    ],
+)
+def test_the_committed_curves_give_the_errors_on_the_page(said, other, part, step):
+    page = " ".join((ROOT / "docs" / "ablation.md").read_text(encoding="utf-8").split())
+    assert said.format(*(error_in_training(arm, part, step) for arm in (FULL, other))) in page
+
+
+def test_the_committed_second_run_contradicts_the_first_nowhere_beyond_the_limit():
     committed, again = (
         read_results(COMMITTED / f"{name}.json") for name in ("results", "retrained")
     )

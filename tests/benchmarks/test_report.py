@@ -1,7 +1,9 @@
 """The miniature's report, on networks with random weights and on made-up scores."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,7 +24,14 @@ from benchmarks.miniature.measures import (
 )
 from benchmarks.miniature.report import main, measure, rebuild_bundled
 from benchmarks.miniature.sheet import draw_sheet
-from benchmarks.miniature.tables import as_data, as_markdown
+from benchmarks.miniature.tables import (
+    FRESH,
+    HELD_OUT,
+    ArmResult,
+    Report,
+    as_data,
+    as_markdown,
+)
 from benchmarks.miniature.thresholds import (
     ALIGNED,
     CODEC,
@@ -37,6 +46,7 @@ from benchmarks.miniature.thresholds import (
 from davae_core import PRESETS, DetailAlignedVAE, KLAutoencoder, KLConfig
 from davae_core.codec.files import save_base_vae, save_codec
 
+COMMITTED = Path(__file__).parents[2] / "benchmarks" / "miniature"
 TINY = replace(PRESETS["mini"], backbone=KLConfig((8, 8, 8, 8), 1, 4))
 
 
@@ -103,6 +113,62 @@ def good_scores():
 
 
 GOOD_CORRELATIONS = {ALIGNED: Correlation((0.7, 0.5)), UNALIGNED: Correlation((0.1, -0.1))}
+
+
+def report_of(found):
+    """A report again of the data it was kept as."""
+
+    def by_picture(measure, row):
+        return {name: value for name, value in found[measure][row].items() if name != "mean"}
+
+    def spread(kept):
+        return None if kept is None else Correlation(tuple(kept["channels"]))
+
+    scores = {
+        row: Fidelity(by_picture("psnr", row), by_picture("ssim", row)) for row in found["psnr"]
+    }
+    correlations = {row: spread(kept) for row, kept in found["correlation"].items()}
+    arms = [
+        ArmResult(
+            arm["name"], arm["trunk"], arm["weight"], arm["detail"], arm["steps"], arm["choosing_psnr"],
+            arm["psnr"], arm["gain_over_base"], spread(arm["correlation"]),
+        )
+        for arm in found["arms"]
+    ]  # fmt: skip
+    sizes = {name: tuple(size) for name, size in found["pictures"].items()}
+    return Report(sizes, scores, correlations, tuple(arms), tuple(thresholds(scores, correlations)))
+
+
+NUMBER = re.compile(r"-?\d+\.\d+")
+
+
+@pytest.mark.parametrize(("name", "source"), [("results", HELD_OUT), ("fresh", FRESH)])
+def test_the_committed_table_is_that_of_the_committed_numbers(name, source):
+    page = (COMMITTED / f"{name}.md").read_text(encoding="utf-8")
+    again = as_markdown(report_of(json.loads((COMMITTED / f"{name}.json").read_text())), source)
+    assert NUMBER.sub("#", page) == NUMBER.sub("#", again)
+    for said, found in zip(NUMBER.findall(page), NUMBER.findall(again), strict=True):
+        # The page rounds what was measured; the file keeps four decimals of it, so its last digit may differ by one.
+        last_digit = 10.0 ** -len(said.partition(".")[2])
+        assert float(said) == pytest.approx(float(found), abs=1.01 * last_digit)
+
+
+@pytest.mark.parametrize("name", ["results", "fresh"])
+def test_the_committed_numbers_meet_every_requirement(name):
+    found = json.loads((COMMITTED / f"{name}.json").read_text())
+    assert len(found["thresholds"]) >= 4
+    assert all(threshold["holds"] for threshold in found["thresholds"])
+    # Judged again from the kept scores, to the four decimals they are kept with.
+    again = {threshold.what: threshold.value for threshold in report_of(found).thresholds}
+    kept = {threshold["what"]: threshold["value"] for threshold in found["thresholds"]}
+    assert again == pytest.approx(kept, abs=2e-4)
+
+
+@pytest.mark.parametrize(("linear", "said"), [(27.4, "0.40 dB nearer"), (26.5, "0.50 dB farther")])
+def test_a_report_says_how_far_a_linear_code_of_as_many_numbers_is(linear, said):
+    scores = {**good_scores(), LINEAR_F16: score(linear)}
+    text = as_markdown(Report({"one": (64, 48), "two": (64, 48)}, scores, {}, (), ()))
+    assert said in text
 
 
 def test_all_requirements_hold_on_good_scores():

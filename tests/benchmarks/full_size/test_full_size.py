@@ -62,23 +62,25 @@ def test_an_adapter_for_the_base_is_written_and_read(transformer, tmp_path):
 @pytest.mark.parametrize("version", RESULTS)
 @pytest.mark.parametrize("measurement", ["ours", "adapted"])
 @pytest.mark.parametrize("memory", [own_memory, resident_memory])
-def test_loading_takes_hardly_more_memory_than_the_stock_loader(version, measurement, memory):
+def test_the_committed_runs_took_hardly_more_memory_to_load_than_the_stock_loader(
+    version, measurement, memory
+):
     assert ratio(memory, RESULTS[version], measurement) <= full_size_table.LIMIT
 
 
 @pytest.mark.parametrize("version", RESULTS)
-def test_the_transformer_saw_a_quarter_of_the_tokens(version):
+def test_the_committed_runs_saw_a_quarter_of_the_tokens(version):
     assert RESULTS[version]["picture_1024"]["tokens"] == [1024]
     assert RESULTS[version]["step_2048"]["tokens"] == [4096]
 
 
 @pytest.mark.parametrize("version", RESULTS)
-def test_the_whole_way_to_a_picture_stayed_finite(version):
+def test_the_committed_runs_stayed_finite_to_the_picture(version):
     found = RESULTS[version]["picture_1024"]
     assert found["picture"] == [1, 1024, 1024, 3]
     assert found["finite"] and found["picture_finite"] and RESULTS[version]["step_2048"]["finite"]
 
 
-def test_the_page_says_what_was_measured():
+def test_the_committed_page_says_what_was_measured():
     page = full_size.TABLE.read_text(encoding="utf-8")
     assert page == full_size_table.as_markdown(RESULTS)
