@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import math
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,14 +51,14 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """PyYAML keeps the last of two equal keys without a word; this loader refuses them."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
+        seen: list[Any] = []  # a key of YAML may be a list, which no set takes
         for key_node, _ in node.value:
             if key_node.value in seen:
                 line = key_node.start_mark.line + 1
                 raise TrainingError(
                     f"the key {key_node.value} stands twice (again in line {line}): remove one."
                 )
-            seen.add(key_node.value)
+            seen.append(key_node.value)
         return super().construct_mapping(node, deep)
 
 
@@ -86,17 +87,18 @@ def _read_mapping(path: Path, heirs: tuple[Path, ...]) -> dict[str, Any]:
     try:
         if any(path.samefile(heir) for heir in heirs):
             circle = ", ".join(map(str, (*heirs, path)))
-            raise TrainingError(f"The bases go in a circle ({circle}): remove one of them.")
+            raise TrainingError(f"the bases go in a circle ({circle}): remove one of them.")
         text = path.read_text(encoding="utf-8")
         # _UniqueKeyLoader is a SafeLoader: it builds plain values only.
-        with _naming(path):
-            mapping = yaml.load(text, Loader=_UniqueKeyLoader)
+        mapping = yaml.load(text, Loader=_UniqueKeyLoader)
+    except TrainingError as error:
+        raise TrainingError(f"{path}: {error}") from error
     except OSError as error:
         file = f"{path}, the base of {heirs[-1]}," if heirs else path
         raise TrainingError(f"{file} cannot be read ({error.strerror}): check the name.") from error
     except UnicodeDecodeError as error:
         raise TrainingError(f"{path} is no text file: a configuration is YAML in UTF-8.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # 2024-02-30 is a ValueError
         problem = " ".join(str(error).split())
         raise TrainingError(f"{path} is not valid YAML: {problem}") from error
     if not isinstance(mapping, dict):
@@ -137,7 +139,7 @@ def _apply_override(mapping: dict[str, Any], override: str) -> None:
         mapping = inner
     try:
         mapping[key] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise TrainingError(f"The value of the override {override!r} is not valid YAML.") from error
 
 
@@ -234,10 +236,10 @@ def _convert_scalar(hint: type, value: Any, name: str) -> Any:
 
 def _number(value: Any) -> float | int | None:
     """A finite number, also where YAML 1.1 leaves a string: it takes 1e-4, without a point, for text."""
-    if isinstance(value, int):
-        return value
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return number if abs(number) < float("inf") else None
+    if not math.isfinite(number):
+        return None
+    return value if isinstance(value, int) else number
