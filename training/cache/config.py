@@ -1,4 +1,4 @@
-"""The configuration of a cache: pictures and captions in, latents and text states out (configs/cache_*.yaml)."""
+"""The configuration of a cache: pictures and captions in, latents and text states out (configs/sd35_cache.yaml)."""
 
 from __future__ import annotations
 

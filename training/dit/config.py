@@ -1,4 +1,4 @@
-"""The stage-2 configuration: one YAML file, a dataclass per section (every key is explained in configs/dit_*.yaml)."""
+"""The stage-2 configuration: one YAML file, a dataclass per section (configs/sd35_paper.yaml explains every key)."""
 
 from __future__ import annotations
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
+import math
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -19,15 +23,16 @@ T = TypeVar("T")
 def read_config(cls: type[T], path: Path, overrides: tuple[str, ...] = ()) -> T:
     """The dataclass `cls` filled from the YAML file `path`, then from `overrides` (`section.key=value`).
 
-    Raises TrainingError, one sentence that names the file and the key.
+    A file may name another one, relative to itself, as `base` and then hold only what differs: sections merge key by
+    key, everything else replaces. Raises TrainingError, one sentence that names the file and the key.
     """
-    mapping = _read_mapping(path)
+    chain = _read_chain(cls, path)
+    mapping = functools.reduce(_merged, reversed(chain.values()))
     for override in overrides:
         _apply_override(mapping, override)
-    try:
-        return _build(cls, mapping, "", cls)
-    except TrainingError as error:
-        raise TrainingError(f"{path}: {error}") from error
+    with _naming(*chain):
+        _check_keys(cls, mapping, "", cls)
+        return _build(cls, mapping, "")
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -46,14 +51,14 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """PyYAML keeps the last of two equal keys without a word; this loader refuses them."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
+        seen: list[Any] = []  # a key of YAML may be a list, which no set takes
         for key_node, _ in node.value:
             if key_node.value in seen:
                 line = key_node.start_mark.line + 1
                 raise TrainingError(
                     f"the key {key_node.value} stands twice (again in line {line}): remove one."
                 )
-            seen.add(key_node.value)
+            seen.append(key_node.value)
         return super().construct_mapping(node, deep)
 
 
@@ -62,25 +67,62 @@ def override(key: str, value: Any) -> str:
     return f"{key}={json.dumps(value, ensure_ascii=False)}"
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def _read_chain(cls: type, path: Path) -> dict[Path, dict[str, Any]]:
+    """The settings that a file, its base, that one's base and so on hold themselves, by file."""
+    chain: dict[Path, dict[str, Any]] = {}
+    file: Path | None = path
+    while file is not None:
+        mapping = _read_mapping(file, tuple(chain))
+        with _naming(file):
+            base = _convert_scalar(str, mapping.pop("base"), "base") if "base" in mapping else None
+            # Here and not after merging, so that the file is named in which the key stands.
+            _check_keys(cls, mapping, "", cls)
+        chain[file] = mapping
+        file = None if base is None else file.parent / base
+    return chain
+
+
+def _read_mapping(path: Path, heirs: tuple[Path, ...]) -> dict[str, Any]:
+    """What a YAML file holds; `heirs` are the files whose bases led to it, the nearest last."""
     try:
+        if any(path.samefile(heir) for heir in heirs):
+            circle = ", ".join(map(str, (*heirs, path)))
+            raise TrainingError(f"the bases go in a circle ({circle}): remove one of them.")
         text = path.read_text(encoding="utf-8")
         # _UniqueKeyLoader is a SafeLoader: it builds plain values only.
         mapping = yaml.load(text, Loader=_UniqueKeyLoader)
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be read ({error.strerror}): check the name.") from error
-    except UnicodeDecodeError as error:
-        raise TrainingError(f"{path} is no text file: a configuration is YAML in UTF-8.") from error
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise TrainingError(f"{path} is not valid YAML: {problem}") from error
     except TrainingError as error:
         raise TrainingError(f"{path}: {error}") from error
+    except OSError as error:
+        file = f"{path}, the base of {heirs[-1]}," if heirs else path
+        raise TrainingError(f"{file} cannot be read ({error.strerror}): check the name.") from error
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{path} is no text file: a configuration is YAML in UTF-8.") from error
+    except (yaml.YAMLError, ValueError) as error:  # 2024-02-30 is a ValueError
+        problem = " ".join(str(error).split())
+        raise TrainingError(f"{path} is not valid YAML: {problem}") from error
     if not isinstance(mapping, dict):
         raise TrainingError(
             f"{path} holds no settings: a configuration is a YAML mapping of sections and keys."
         )
     return mapping
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        sections = isinstance(below.get(key), dict) and isinstance(value, dict)
+        merged[key] = _merged(below[key], value) if sections else value
+    return merged
+
+
+@contextmanager
+def _naming(*files: Path) -> Iterator[None]:
+    """Put the names of the files before what is wrong in them."""
+    try:
+        yield
+    except TrainingError as error:
+        raise TrainingError(f"{' over '.join(map(str, files))}: {error}") from error
 
 
 def _apply_override(mapping: dict[str, Any], override: str) -> None:
@@ -97,20 +139,26 @@ def _apply_override(mapping: dict[str, Any], override: str) -> None:
         mapping = inner
     try:
         mapping[key] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise TrainingError(f"The value of the override {override!r} is not valid YAML.") from error
 
 
-def _build(cls: type[T], mapping: dict[str, Any], prefix: str, root: type) -> T:
+def _check_keys(cls: type, mapping: dict[str, Any], prefix: str, root: type) -> None:
     hints = get_type_hints(cls)
-    names = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for key in mapping:
-        if key not in names:
+    for key, value in mapping.items():
+        if key not in hints:
             raise TrainingError(_unknown_key(f"{prefix}{key}", root))
+        if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
+            _check_keys(hints[key], value, f"{prefix}{key}.", root)
+
+
+def _build(cls: type[T], mapping: dict[str, Any], prefix: str) -> T:
+    hints = get_type_hints(cls)
     values: dict[str, Any] = {}
-    for name, item in names.items():
+    for item in dataclasses.fields(cls):  # type: ignore[arg-type]
+        name = item.name
         if name in mapping:
-            values[name] = _convert(hints[name], mapping[name], prefix + name, root)
+            values[name] = _convert(hints[name], mapping[name], prefix + name)
         elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
             raise TrainingError(f"{prefix}{name} is missing: add it.")
     return cls(**values)
@@ -139,23 +187,23 @@ def _dotted_names(cls: type, prefix: str) -> list[str]:
     return names
 
 
-def _convert(hint: Any, value: Any, name: str, root: type) -> Any:
+def _convert(hint: Any, value: Any, name: str) -> Any:
     origin = get_origin(hint)
     if dataclasses.is_dataclass(hint):
         if value == "none" and _can_be_none(hint):
             value = {"kind": "none"}
         if not isinstance(value, dict):
             raise TrainingError(f"{name} is a section with keys of its own, not {value!r}.")
-        return _build(hint, value, name + ".", root)  # type: ignore[arg-type]
+        return _build(hint, value, name + ".")  # type: ignore[arg-type]
     if origin in (Union, types.UnionType):
         inner = next(part for part in get_args(hint) if part is not type(None))
-        return None if value is None else _convert(inner, value, name, root)
+        return None if value is None else _convert(inner, value, name)
     if origin is Literal:
         return _convert_choice(get_args(hint), value, name)
     if origin is tuple:
         if not isinstance(value, list):
             value = [] if value is None else [value]
-        return tuple(_convert(get_args(hint)[0], part, name, root) for part in value)
+        return tuple(_convert(get_args(hint)[0], part, name) for part in value)
     return _convert_scalar(hint, value, name)
 
 
@@ -188,10 +236,10 @@ def _convert_scalar(hint: type, value: Any, name: str) -> Any:
 
 def _number(value: Any) -> float | int | None:
     """A finite number, also where YAML 1.1 leaves a string: it takes 1e-4, without a point, for text."""
-    if isinstance(value, int):
-        return value
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return number if abs(number) < float("inf") else None
+    if not math.isfinite(number):
+        return None
+    return value if isinstance(value, int) else number

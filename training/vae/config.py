@@ -1,4 +1,4 @@
-"""The stage-1 configuration: one YAML file, one dataclass per section (every key is explained in configs/*.yaml)."""
+"""The stage-1 configuration: one YAML file, one dataclass per section (configs/paper.yaml explains every key)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
+import hypothesis
 import pytest
+import yaml
+from hypothesis import strategies as st
 
 from training.errors import TrainingError
 from training.settings.yaml_config import flatten, read_config
@@ -81,6 +85,9 @@ def test_a_key_in_the_wrong_section_is_refused_with_its_right_place(tmp_path: Pa
         ("- a", "holds no settings"),
         ("", "holds no settings"),
         ("title: [a", "is not valid YAML"),
+        ("title: 2024-02-30", "is not valid YAML"),
+        ("title: a\n? [b]\n: c", "is not valid YAML"),
+        (f"title: a\ninner: {{rate: 1{'0' * 400}}}", "but it must be a number."),
         ("title: a\ninner: {rate: }", "inner.rate is None, but it must be a number."),
     ],
 )
@@ -114,6 +121,7 @@ def test_overrides_are_checked_like_the_file(tmp_path: Path) -> None:
     assert "unknown key inner.step" in message(tmp_path, "title: a", "inner.step=9")
     assert "not of the form" in message(tmp_path, "title: a", "inner.steps")
     assert "a value and no section" in message(tmp_path, "title: a", "title.x=1")
+    assert "not valid YAML" in message(tmp_path, "title: a", "title=2024-02-30")
 
 
 def test_a_missing_or_binary_file_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -122,6 +130,144 @@ def test_a_missing_or_binary_file_is_refused_in_one_sentence(tmp_path: Path) -> 
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(TrainingError, match="no text file"):
         read_config(Outer, tmp_path / "binary.yaml")
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_sections_merge_with_the_base_key_by_key_and_the_rest_replaces(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", "title: a\ninner: {steps: 7, sizes: [4, 5], name: x}")
+    text = "base: base.yaml\ninner: {sizes: [6], name: , rate: 2}"
+    assert read(tmp_path, text) == Outer("a", Inner(rate=2.0, steps=7, sizes=(6,)))
+
+
+def test_a_section_and_the_word_none_replace_each_other(tmp_path: Path) -> None:
+    write(tmp_path / "some.yaml", "title: a\ninner: {steps: 7}")
+    write(tmp_path / "none.yaml", "title: a\ninner: none")
+    assert read(tmp_path, "base: some.yaml\ninner: none") == Outer("a", Inner(kind="none"))
+    assert read(tmp_path, "base: none.yaml\ninner: {steps: 7}") == Outer("a", Inner(steps=7))
+
+
+def test_a_base_may_have_a_base_and_each_is_found_from_the_file_that_names_it(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "far" / "root.yaml", "title: root\ninner: {steps: 1, rate: 1}")
+    write(tmp_path / "far" / "middle.yaml", "base: root.yaml\ntitle: middle\ninner: {rate: 2}")
+    found = read(tmp_path, "base: far/middle.yaml\ninner: {name: tip}")
+    assert found == Outer("middle", Inner(steps=1, rate=2.0, name="tip"))
+
+
+def test_a_base_may_be_an_absolute_path(tmp_path: Path) -> None:
+    path = write(tmp_path / "far" / "base.yaml", "title: a")
+    assert read(tmp_path, yaml.safe_dump({"base": str(path.absolute())})) == Outer("a")
+
+
+def test_overrides_come_after_every_base(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", "title: a\ninner: {steps: 7, rate: 1}")
+    found = read(tmp_path, "base: base.yaml\ninner: {steps: 8}", "inner.steps=9")
+    assert found == Outer("a", Inner(steps=9, rate=1.0))
+    assert "unknown key base" in message(tmp_path, "title: a", "base=base.yaml")
+
+
+def test_bases_in_a_circle_are_refused_with_all_their_files(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", "base: far/b.yaml")
+    write(tmp_path / "far" / "b.yaml", "base: ../config.yaml")
+    found = message(tmp_path, "base: a.yaml")
+    assert "in a circle" in found
+    assert all(name in found for name in ("config.yaml", "a.yaml", "b.yaml"))
+    assert "in a circle" in message(tmp_path, "base: config.yaml")
+
+
+def test_a_base_that_cannot_be_read_is_refused_with_the_file_that_names_it(tmp_path: Path) -> None:
+    missing, config = tmp_path / "none.yaml", tmp_path / "config.yaml"
+    found = message(tmp_path, "base: none.yaml")
+    assert found.startswith(f"{missing}, the base of {config}, cannot be read")
+    assert "cannot be read" in message(tmp_path, "base: .")
+
+
+@pytest.mark.parametrize("value", ["3", "[base.yaml]", "{title: a}", ""])
+def test_a_base_that_is_no_text_is_refused(tmp_path: Path, value: str) -> None:
+    found = message(tmp_path, f"base: {value}\ntitle: a")
+    assert "config.yaml: base is " in found and "must be text" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("title: a\ntitle: b", "the key title stands twice"),
+        ("title: a\ninner: {stpes: 3}", "unknown key inner.stpes; the nearest valid key is "),
+        ("title: a\ninner: {base: b.yaml}", "unknown key inner.base"),
+        ("- a", "holds no settings"),
+    ],
+)
+def test_what_is_wrong_in_a_base_is_refused_with_the_name_of_the_base(
+    tmp_path: Path, text: str, wanted: str
+) -> None:
+    base = write(tmp_path / "base.yaml", text)
+    # What stands above would hide the mistake, if it were looked for after merging.
+    found = message(tmp_path, "base: base.yaml\ntitle: c\ninner: none")
+    assert found.startswith(str(base)) and wanted in found
+    assert "config.yaml" not in found
+
+
+def test_a_wrong_value_of_merged_files_is_refused_with_the_names_of_all(tmp_path: Path) -> None:
+    base = write(tmp_path / "base.yaml", "title: a\ninner: {steps: few}")
+    found = message(tmp_path, "base: base.yaml\ninner: {rate: 1}")
+    assert found.startswith(f"{tmp_path / 'config.yaml'} over {base}: inner.steps is 'few'")
+
+
+def test_a_key_left_empty_in_a_base_may_be_filled_above_it(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", "title:")
+    assert read(tmp_path, "base: base.yaml", "title=a") == Outer("a")
+    assert read(tmp_path, "base: base.yaml\ntitle: b") == Outer("b")
+
+
+WHOLE = st.integers(-(2**63), 2**63 - 1)
+SECTION = st.fixed_dictionaries(
+    {},
+    optional={
+        "rate": st.floats(allow_nan=False, allow_infinity=False),
+        "steps": WHOLE,
+        "shown": st.booleans(),
+        "kind": st.sampled_from(["none", "some"]),
+        "sizes": st.lists(WHOLE),
+        "name": st.none() | st.text(),
+    },
+)
+SETTINGS = st.fixed_dictionaries({"title": st.text()}, optional={"inner": SECTION})
+repeated = hypothesis.settings(deadline=None, database=None, derandomize=True)
+
+
+def leaves(settings: dict[str, Any]) -> dict[str, Any]:
+    """What flatten makes of settings: those that are written, and the defaults of the rest."""
+    inner = {f"inner.{key}": value for key, value in settings.get("inner", {}).items()}
+    return {**flatten(Outer("")), "title": settings["title"], **inner}
+
+
+@repeated
+@hypothesis.given(SETTINGS)
+def test_settings_come_back_from_yaml_as_they_were_written(settings: dict[str, Any]) -> None:
+    with TemporaryDirectory() as folder:
+        path = write(Path(folder) / "config.yaml", yaml.safe_dump(settings))
+        assert flatten(read_config(Outer, path)) == leaves(settings)
+
+
+@repeated
+@hypothesis.given(SETTINGS, SETTINGS)
+def test_a_file_over_a_base_reads_as_the_base_with_the_files_keys_set(
+    below: dict[str, Any], above: dict[str, Any]
+) -> None:
+    merged = {
+        "title": above["title"],
+        "inner": {**below.get("inner", {}), **above.get("inner", {})},
+    }
+    with TemporaryDirectory() as folder:
+        write(Path(folder) / "base.yaml", yaml.safe_dump(below))
+        path = write(Path(folder) / "a.yaml", yaml.safe_dump({"base": "base.yaml", **above}))
+        assert flatten(read_config(Outer, path)) == leaves(merged)
 
 
 def test_flatten_names_every_leaf() -> None:
