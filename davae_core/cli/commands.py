@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(
             f"{error.filename or 'A file'} cannot be used ({error.strerror}): check the path."
         )
-    except ValueError as error:
+    except (ImportError, ValueError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         _note("interrupted")

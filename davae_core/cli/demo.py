@@ -40,6 +40,8 @@ def run(folder: Path, progress: Callable[[Sequence[tuple[str, Tensor]]], Picture
     `progress` wraps the photographs while they are worked on. Raises MissingPhotographs, CheckpointError when a file
     cannot be read or written, or ImportError without diffusers or transformers.
     """
+    # First, because it needs the packages that are most often missing.
+    drawn = draw_prompts(folder / GRID)
     codec = load_codec(mini.davae_path(), dtype=torch.float32)
     base = load_base_vae(mini.base_vae_path()).vae.float()
     comparisons = [
@@ -50,7 +52,7 @@ def run(folder: Path, progress: Callable[[Sequence[tuple[str, Tensor]]], Picture
     files = {"davae": mini.davae_path().name, "base_vae": mini.base_vae_path().name}
     write_contact_sheet(folder / SHEET, comparisons, TITLE, _subtitle(scores[0]))
     found = report(scores, files)
-    found["from_prompts"] = draw_prompts(folder / GRID)
+    found["from_prompts"] = drawn
     write_report(folder / REPORT, found)
     return table(scores)
 

@@ -173,7 +173,9 @@ class TextTraining(Run[torch.Tensor]):
         """Add the gradients of the contrastive loss."""
         towers, tokens = self.towers, self.tokens[batch]
         images = towers.pictures(self.data.images(batch))
-        loss = contrastive_loss(towers.text(tokens).text_embeds, images, towers.scale, _same(tokens))
+        loss = contrastive_loss(
+            towers.text(tokens).text_embeds, images, towers.scale, _same(tokens)
+        )
         self.accelerator.backward(loss)
         return {"loss": loss.detach()}
 

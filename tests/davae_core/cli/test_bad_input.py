@@ -430,6 +430,17 @@ def test_a_full_disk_leaves_what_was_there(
     assert list(folder.iterdir()) == [existing]
 
 
+@pytest.mark.parametrize("package", ["diffusers", "transformers"])
+def test_a_package_that_the_demo_lacks_is_named_at_once(package, monkeypatch, tmp_path, capsys):
+    # None in sys.modules is how Python marks a package that cannot be imported.
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["demo", "-o", str(tmp_path / "demo")]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    assert package in printed.err and "pip install" in printed.err
+    assert not list((tmp_path / "demo").iterdir())
+
+
 def test_a_device_that_is_not_there_is_named(vae, photo, tmp_path):
     command = ["encode", photo, "-o", tmp_path / "x.safetensors", "--vae", vae, "--device", "cuda"]
     done = subprocess.run(
