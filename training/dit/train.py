@@ -14,7 +14,7 @@ from davae_core.transformer.adapter import write_adapter
 from davae_core.transformer.description import Advice
 from davae_core.transformer.fingerprint import base_fingerprint
 
-from ..cache.encoding import latent_space
+from ..cache.encoding import latents_of
 from ..cache.latent_cache import LatentCache
 from ..engine.checkpointing import CheckpointFolder, Contents, RunState, Trained, collect
 from ..engine.ema import WeightAverage
@@ -63,8 +63,9 @@ class DitTraining:
             _check_spread(config)
         torch.manual_seed(config.train.seed)
         caches = open_caches(config.data.caches, config.data.in_memory)
-        self.space = caches[0].head.space
-        self._check_vae()
+        head = caches[0].head
+        self.layout, self.vae_hash = head.layout, head.vae_hash
+        self._check_vae(head.vae)
         self.held_out = self._held_out(caches[0])
         self.prompts, self.empty = caches[0].prompts(), caches[0].empty_text()
         self.share = BatchShare(
@@ -77,10 +78,8 @@ class DitTraining:
             caches, self.share.whole, config.train.seed, config.data.caption_dropout
         )
         self._warn_of_small_buckets()
-        self.layout = self.space.layout
-        base_channels = self.space.channels if self.layout is None else self.layout.base_channels
-        self.base = read_base(config.model, base_channels)
-        self.denoiser = self._build_denoiser(base_channels)
+        self.base = read_base(config.model, self.layout.base_channels)
+        self.denoiser = self._build_denoiser()
         self.parts = {"model": self._trained(zero)}
         self.checkpoints = CheckpointFolder(self.folder / "checkpoints", config.output.keep)
         self.average = WeightAverage(self.denoiser, config.optimizer.ema)
@@ -94,7 +93,7 @@ class DitTraining:
         )
         objective = FlowObjective(config.loss, self.layout)
         self.stepper = DitStepper(self.accelerator, config, objective, self.parts["model"])
-        self.decoder = PictureDecoder(config.model.vae, self.space, self.accelerator.device)
+        self.decoder = PictureDecoder(config.model.vae, self.layout, self.accelerator.device)
         self._batches: Iterator[LatentBatch] = iter(())
 
     def run(self, stop_at: int) -> Path | None:
@@ -177,7 +176,7 @@ class DitTraining:
                 self.denoiser,
                 [text for _, text in self.prompts],
                 self.empty,
-                self.space.channels,
+                self.layout.channels,
                 plan,
                 self.accelerator.device,
             )
@@ -238,9 +237,9 @@ class DitTraining:
         if config.model.train == "full":
             write_safetensors(target, whole_transformer(weights, dtype), {})
             return
-        assert self.base is not None and self.layout is not None
+        assert self.base is not None
         lora = config.model.lora
-        parents = {"base": base_fingerprint(self.base), "vae": self.space.vae_hash}
+        parents = {"base": base_fingerprint(self.base), "vae": self.vae_hash}
         adapter = adapter_of(
             weights,
             self.base,
@@ -254,7 +253,7 @@ class DitTraining:
 
     def _advice(self) -> Advice:
         validation = self.config.validation
-        sides = sorted({max(size) * self.space.factor for size in self.batches.buckets})
+        sides = sorted({max(size) * self.layout.factor for size in self.batches.buckets})
         return Advice(
             shift=self.config.loss.shift,
             guidance=validation.guidance,
@@ -262,15 +261,16 @@ class DitTraining:
             sizes=tuple(sides),
         )
 
-    def _build_denoiser(self, base_channels: int) -> Denoiser:
-        config = self.config
-        detail_channels = 0 if self.layout is None else self.layout.detail_channels
-        if config.model.train == "adapter" and not detail_channels:
+    def _build_denoiser(self) -> Denoiser:
+        config, layout = self.config, self.layout
+        if config.model.train == "adapter" and not layout.detail_channels:
             raise TrainingError(
                 f"model.vae {config.model.vae} has no detail channels, so there is nothing to adapt to: name a DA-VAE, "
                 "or set model.train to full."
             )
-        transformer = build_transformer(config.model, self.base, base_channels, detail_channels)
+        transformer = build_transformer(
+            config.model, self.base, layout.base_channels, layout.detail_channels
+        )
         if config.train.gradient_checkpointing:
             checkpoint_transformer(transformer)
         if config.train.precision == "bf16":
@@ -312,11 +312,11 @@ class DitTraining:
                 "cache with the text encoders that belong to model.base, or set model.sizes.pooled_width."
             )
 
-    def _check_vae(self) -> None:
-        found = latent_space(self.config.model.vae, self.space.layout is not None)
-        if found.vae_hash != self.space.vae_hash:
+    def _check_vae(self, cached: str) -> None:
+        vae, detail = self.config.model.vae, self.layout.detail_channels > 0
+        if latents_of(vae, detail, "model.vae")[1] != self.vae_hash:
             raise TrainingError(
-                f"data.caches were made with another VAE ({self.space.vae}) than model.vae {self.config.model.vae}: "
+                f"data.caches were made with another VAE ({cached}) than model.vae {vae}: "
                 "name that one, or make the caches again."
             )
 
@@ -333,7 +333,7 @@ class DitTraining:
     def _warn_of_small_buckets(self) -> None:
         for (height, width), rows in self.batches.buckets.items():
             if len(rows) < self.share.whole:
-                factor = self.space.factor
+                factor = self.layout.factor
                 _LOG.warning(
                     "the bucket %dx%d holds %d of %d pictures that a batch takes: they are repeated in it",
                     width * factor,
