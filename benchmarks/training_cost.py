@@ -27,7 +27,6 @@ from davae_core.presets import SD3
 from training.cache.latent_cache import (
     CachedPicture,
     CacheHead,
-    LatentSpace,
     shard_path,
     write_head,
     write_shard,
@@ -122,9 +121,8 @@ def write_empty_base(path: Path) -> None:
 def write_empty_cache(folder: Path, t5_tokens: int, pictures: int) -> None:
     """The index of a cache of square pictures of 1024 px, without their tensors."""
     layout = SD3.layout
-    space = LatentSpace(layout.channels, layout.factor, 0.0, 1.0, "", "", layout)
     folder.mkdir()
-    write_head(folder, CacheHead(space, {}, (), 1, ""))
+    write_head(folder, CacheHead(layout, "", "", {}, (), 1, ""))
     write_texts(folder, _no_text(t5_tokens), [])
     cells = 1024 // layout.factor
     entries = tuple(CachedPicture(str(n), "", cells, cells, 1) for n in range(pictures))

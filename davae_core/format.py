@@ -80,8 +80,8 @@ def damaged(path: str | Path, error: Exception) -> CheckpointError:
 
 
 def layout_from(values: Mapping[str, Any]) -> LatentLayout:
-    """The layout in our JSON. Raises TypeError or ValueError when it is damaged."""
-    return dataclass_from(LatentLayout, values)
+    """A DA-VAE's layout in our JSON. Raises TypeError or ValueError when it is damaged."""
+    return dataclass_from(LatentLayout, values).require_detail()
 
 
 def dataclass_from(kind: type[Config], values: Mapping[str, Any]) -> Config:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from .format import (
     what_is,
 )
 from .latents import LatentLayout, token_count
-from .presets import SD3
+from .mini.text_encoder import CLIP_G_WIDTH
+from .presets import PATCH, SD3
 from .transformer.adapter import DOWN
 from .transformer.description import (
     DESCRIPTION,
@@ -124,7 +125,7 @@ def _text_encoder_lines(path: str | Path, described: Mapping[str, Any]) -> list[
         width, layers = int(sizes["hidden_size"]), int(sizes["num_hidden_layers"])
         return [
             f"Text: {layers} layers of width {width} over CLIP's own vocabulary; as the only text encoder it gives a "
-            f"context of 77 tokens and {width + 1280} pooled channels. Load Miniature CLIP reads it."
+            f"context of 77 tokens and {width + CLIP_G_WIDTH} pooled channels. Load Miniature CLIP reads it."
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
@@ -135,12 +136,11 @@ def _codec_lines(
 ) -> list[str]:
     layout = config.layout
     size = 64 * layout.factor
-    plain = (size // layout.base_factor // 2) ** 2
+    plain = replace(layout, detail_channels=0, ratio=1)
     return [
-        f"Latent: {layout.base_channels} base + {layout.detail_channels} detail channels, "
-        f"{layout.factor} pixels per cell ({size}x{size} pixels: [{layout.channels}, 64, 64], "
-        f"{token_count(size, size, layout)} tokens where the plain "
-        f"VAE needs {plain}).",
+        f"{_channels(layout)} ({size}x{size} pixels: [{layout.channels}, 64, 64], "
+        f"{token_count(size, size, layout, PATCH)} tokens where the plain "
+        f"VAE needs {token_count(size, size, plain, PATCH)}).",
         "Drafts: "
         + (
             "yes, the base decoder is inside."
@@ -166,8 +166,8 @@ def _latent_lines(path: str | Path, shapes: Shapes, described: Mapping[str, Any]
     made_by = described.get("parents", {}).get("vae")
     return [
         f"Latent: {batch} of {width * layout.factor}x{height * layout.factor} pixels, {channels} channels of "
-        f"{height}x{width} cells, in VAE space; {token_count(width * layout.factor, height * layout.factor, layout)} "
-        "tokens at patch size 2.",
+        f"{height}x{width} cells, in VAE space; "
+        f"{token_count(width * layout.factor, height * layout.factor, layout, PATCH)} tokens at patch size {PATCH}.",
         f"Needs: the DA-VAE that made it{'' if made_by is None else f' ({made_by[:12]})'}: "
         "`davae decode` makes the picture.",
     ]

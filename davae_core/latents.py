@@ -19,20 +19,22 @@ class LatentLayout:
     """Channel counts and sizes of a detail-aligned latent [B, base + detail, H / factor, W / factor].
 
     `base_factor` is the pretrained VAE's downscale (f), `ratio` how many times larger the picture becomes on the
-    same token grid (s). `base_shift` and `base_scale` belong to the pretrained VAE. Base channels come first.
+    same token grid (s). `base_shift` and `base_scale` belong to the pretrained VAE. Base channels come first. A plain
+    VAE's latent is one without detail: 0 detail channels at ratio 1.
     """
 
-    base_channels: int = 16
-    detail_channels: int = 16
-    base_factor: int = 8
-    ratio: int = 2
-    base_shift: float = 0.0609
-    base_scale: float = 1.5305
+    base_channels: int
+    detail_channels: int
+    base_factor: int
+    ratio: int
+    base_shift: float
+    base_scale: float
 
     def __post_init__(self) -> None:
         for name in ("base_channels", "detail_channels", "base_factor", "ratio"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+            least = 0 if name == "detail_channels" else 1
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
         if self.base_scale == 0:
             raise ValueError(
                 "base_scale must not be 0: model space could not be turned back into VAE space."
@@ -47,6 +49,12 @@ class LatentLayout:
     def factor(self) -> int:
         """Picture pixels per latent cell along one side, f * s."""
         return self.base_factor * self.ratio
+
+    def require_detail(self) -> "LatentLayout":
+        """Itself; raises ValueError for a plain VAE's layout, where only a DA-VAE's has a meaning."""
+        if not self.detail_channels:
+            raise ValueError("detail_channels must be at least 1, not 0.")
+        return self
 
 
 def check_latents(latents: Tensor, layout: LatentLayout) -> None:
@@ -98,7 +106,7 @@ def base_to_model_space(base: Tensor, layout: LatentLayout) -> Tensor:
     return (base - layout.base_shift) * layout.base_scale
 
 
-def token_count(width: int, height: int, layout: LatentLayout, patch: int = 2) -> int:
+def token_count(width: int, height: int, layout: LatentLayout, patch: int) -> int:
     """Tokens a transformer of patch size `patch` sees for a picture of width x height pixels.
 
     Odd latent sides count as padded to the next patch, as SD3's transformer does.

@@ -151,7 +151,7 @@ def _widened(base: Path, adapter: Path | None) -> tuple[dict[str, Tensor], Model
     pretrained = load_transformer(base)
     try:
         if adapter is None:
-            return widen_model(pretrained, SD3.layout), ModelDescription(advice=UNTRAINED)
+            return widen_model(pretrained, SD3.layout), ModelDescription(SD3.layout, UNTRAINED)
         found = read_adapter(adapter)
         require_same_base(found.parents, adapter, pretrained, base)
         description = ModelDescription(found.layout, found.advice, found.parents)

@@ -48,4 +48,7 @@ MINI = CodecConfig(
 )
 """The miniature's sizes; shift and scale are measured when its base VAE is trained and stand in its file."""
 
+PATCH = 2
+"""Latent cells along one side of a token, in every transformer of Stable Diffusion 3."""
+
 PRESETS: dict[str, CodecConfig] = {"sd3": SD3, "imagenet": IMAGENET, "mini": MINI}

@@ -13,6 +13,8 @@ from shutil import copytree, ignore_patterns
 
 import pytest
 
+from davae_core.presets import SD3
+
 ROOT = Path(__file__).parents[1]
 COMFYUI = Path(os.environ.get("COMFYUI_PATH", ROOT / ".comfyui"))
 COMFYUI_PYTHON = os.environ.get("COMFYUI_PYTHON", sys.executable)
@@ -140,6 +142,16 @@ def test_no_room_imports_from_beside_or_above(package):
         inside = path.relative_to(ROOT / package).with_suffix("").parts
         for used in rooms_used(path, package) - {inside[0]}:
             assert floor_of[used] < floor_of[inside[0]], f"{path} imports from {used}"
+
+
+def test_only_the_presets_know_a_models_shift_and_scale():
+    numbers = {SD3.layout.base_shift, SD3.layout.base_scale}
+    for path in (
+        path for package in ("davae_core", "nodes", "training") for path in python_files(package)
+    ):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        found = {node.value for node in nodes if isinstance(node, ast.Constant)}
+        assert (path.name == "presets.py") == bool(found & numbers), path
 
 
 def test_every_room_says_in_one_line_what_it_is():

@@ -17,7 +17,7 @@ from davae_core.transformer.merging import merge
 from davae_core.transformer.names import stability_to_diffusers
 from davae_core.transformer.sizes import transformer_sizes
 from training.cache.config import TextConfig
-from training.cache.encoding import latent_space, load_caption_encoder
+from training.cache.encoding import latents_of, load_caption_encoder
 from training.cache.text_states import TextStates
 from training.dit.denoiser import Denoiser
 from training.dit.sampling import PictureDecoder, SamplingPlan, draw_latents
@@ -49,7 +49,7 @@ class Drawer:
                     self.denoiser,
                     [text.row(row) for row in range(len(text.pooled))],
                     empty,
-                    self.decoder.space.channels,
+                    self.decoder.layout.channels,
                     self.plan,
                     _DEVICE,
                     seed,
@@ -99,8 +99,8 @@ def _drawer(
 ) -> Drawer:
     model = diffusers_transformer(transformer_sizes(tensors))
     model.load_state_dict(stability_to_diffusers(tensors, model.state_dict()))
-    space = latent_space(str(vae), detail)
-    cells = side // space.factor
+    layout, _ = latents_of(str(vae), detail, "vae")
+    cells = side // layout.factor
     plan = SamplingPlan(sampling.shift, sampling.steps, sampling.guidance, cells, cells)
     denoiser = Denoiser(model.eval().requires_grad_(False))
-    return Drawer(denoiser, encode_text, PictureDecoder(str(vae), space, _DEVICE), plan)
+    return Drawer(denoiser, encode_text, PictureDecoder(str(vae), layout, _DEVICE), plan)

@@ -25,7 +25,7 @@ from ..files import read_safetensors, write_safetensors
 from ..images import ImageError, read_image, write_image
 from ..inspection import inspect_file
 from ..latents import crop_to_multiple, token_count
-from ..presets import SD3
+from ..presets import PATCH, SD3
 from ..published.adapter import convert_adapter, holds_stage_two
 from ..published.codec import convert_codec, statistics_file
 from ..transformer.adapter import write_adapter
@@ -106,7 +106,7 @@ def run_encode(options: argparse.Namespace) -> None:
     height, width = picture.shape[-2:]
     _write(
         f"{options.output}: latent {list(latents.shape[1:])} of {width}x{height} pixels, "
-        f"{token_count(width, height, codec.layout)} tokens at patch size 2.\n"
+        f"{token_count(width, height, codec.layout, PATCH)} tokens at patch size {PATCH}.\n"
     )
 
 
@@ -171,8 +171,9 @@ def _convert_codec(options: argparse.Namespace) -> None:
     stats = statistics_file(options.source, options.stats)
     read = [options.source, stats, options.base and weights_file(options.base)]
     _refuse_overwriting(options.output, *(path for path in read if path is not None))
-    channels = SD3.layout.base_channels
-    base = load_base_vae(options.base, channels) if options.base is not None else None
+    base = None
+    if options.base is not None:
+        base = load_base_vae(options.base, SD3.layout.base_channels, SD3.layout)
     converted = convert_codec(options.source, stats, base, options.compact)
     write_codec_file(options.output, converted.config, converted.tensors, options.compact)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..codec.autoencoder import DetailAlignedVAE, KLAutoencoder
 from ..latents import token_count
 from ..metrics import psnr, ssim
+from ..presets import PATCH
 
 BASE_FULL, BASE_HALF, DAVAE = "base_full_size", "base_half_size", "davae"
 """Ways to rebuild a picture: the pretrained VAE on the picture itself (s * s times the tokens); the pretrained VAE at
@@ -59,12 +60,12 @@ def compare(
     height, width = original.shape[-2:]
     layout = codec.layout
     latents = codec.encode_tiled(original) if tiled else codec.encode(original)
-    shape, tokens = latents.shape[1:], token_count(width, height, layout)
+    shape, tokens = latents.shape[1:], token_count(width, height, layout, PATCH)
     rebuilt, latent = {}, {}
     if base is not None:
         mean = base.encode_moments(original).mean
         rebuilt[BASE_FULL] = base.decode(mean).clamp(-1, 1)
-        plain_tokens = token_count(width * layout.ratio, height * layout.ratio, layout)
+        plain_tokens = token_count(width * layout.ratio, height * layout.ratio, layout, PATCH)
         latent[BASE_FULL] = (tuple(mean.shape[1:]), plain_tokens)
     if codec.decoder is not None:
         draft = codec.decode_base(latents)

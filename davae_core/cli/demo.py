@@ -11,6 +11,7 @@ from ..codec.files import load_base_vae, load_codec
 from ..latents import crop_to_multiple, token_count
 from ..mini.text_encoder_files import load_text_encoder
 from ..pipeline import load_pipeline
+from ..presets import PATCH
 from .comparison import BASE_FULL, DAVAE, PictureScores, compare
 from .comparison_report import report, table, write_report
 from .contact_sheet import write_contact_sheet
@@ -73,7 +74,7 @@ def draw_prompts(path: Path) -> dict[str, object]:
     return {
         "prompts": list(PROMPTS),
         "side": SIDE,
-        "tokens": token_count(SIDE, SIDE, pipeline.codec.layout),
+        "tokens": token_count(SIDE, SIDE, pipeline.codec.layout, PATCH),
         "steps": pipeline.description.advice.steps,
         "guidance": pipeline.description.advice.guidance,
     }

@@ -31,6 +31,7 @@ class CodecConfig:
     shared_trunk: bool = True
 
     def __post_init__(self) -> None:
+        self.layout.require_detail()
         if self.layout.base_factor != self.backbone.factor:
             raise ValueError(
                 f"The layout says {self.layout.base_factor} pixels per base latent cell, but "

@@ -17,16 +17,16 @@ Ops = Any
 
 @dataclass(frozen=True)
 class KLConfig:
-    """Sizes of a KL autoencoder. Defaults are Stable Diffusion 3's.
+    """Sizes of a KL autoencoder.
 
     `widths` holds a channel count per resolution level, full resolution first; `attention_levels` the levels whose
     residual blocks are followed by attention (the middle always has one); `quant_conv` tells whether 1x1 convolutions
     stand between the encoder and the moments and between the latent and the decoder.
     """
 
-    widths: tuple[int, ...] = (128, 256, 512, 512)
-    res_blocks: int = 2
-    norm_groups: int = 32
+    widths: tuple[int, ...]
+    res_blocks: int
+    norm_groups: int
     attention_levels: tuple[int, ...] = ()
     quant_conv: bool = False
 

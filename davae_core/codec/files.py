@@ -23,6 +23,7 @@ from ..format import (
     what_is,
     write_described,
 )
+from ..latents import LatentLayout
 from .autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
 from .blocks import KLConfig
 from .stock_vae import diffusers_vae_to_ldm, kl_config_of, looks_like_diffusers_vae
@@ -30,17 +31,15 @@ from .stock_vae import diffusers_vae_to_ldm, kl_config_of, looks_like_diffusers_
 STATISTICS = ("detail.mean", "detail.std")
 """The detail's channel statistics, which a codec file keeps in float32 whatever its weights are in."""
 
-SD3_SHIFT, SD3_SCALE = 0.0609, 1.5305
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class BaseVae:
-    """A pretrained VAE and what turns its latent into model space: (x - shift) * scale."""
+    """A pretrained VAE and the layout of its latent, which has no detail."""
 
     vae: KLAutoencoder
-    shift: float
-    scale: float
+    layout: LatentLayout
 
 
 def read_codec_file(path: str | Path) -> tuple[CodecConfig, dict[str, Tensor]]:
@@ -140,7 +139,7 @@ def _check_keys(
 
 
 def encoding_part(tensors: Mapping[str, T]) -> dict[str, T]:
-    """Those tensors of a codec that decide what its latents mean."""
+    """Those tensors of a codec, or of a pretrained VAE, that decide what its latents mean."""
     parts = ("encoder.", "quant_conv.", "detail.")
     return {name: tensor for name, tensor in tensors.items() if name.startswith(parts)}
 
@@ -164,11 +163,7 @@ def write_codec_file(
         name: tensor if name in STATISTICS else tensor.to(dtype or tensor.dtype)
         for name, tensor in tensors.items()
     }
-    base = {
-        name: tensor
-        for name, tensor in kept.items()
-        if name.startswith(("encoder.", "quant_conv."))
-    }
+    base = {n: t for n, t in encoding_part(kept).items() if not n.startswith("detail.")}
     if compact:
         kept = {
             name: t
@@ -212,11 +207,13 @@ def save_base_vae(
     write_described(path, {k: v.to(dtype or v.dtype) for k, v in weights.items()}, described)
 
 
-def load_base_vae(path: str | Path, channels: int | None = None) -> BaseVae:
+def load_base_vae(
+    path: str | Path, channels: int | None = None, like: LatentLayout | None = None
+) -> BaseVae:
     """A pretrained VAE from our own base file, a stock VAE file, a full checkpoint, or a diffusers file or folder.
 
-    `channels`: how many latent channels it must have (16 for SD3), if that matters. Shift and scale come from our
-    metadata or the folder's config.json, else they are SD3's. Raises CheckpointError.
+    `channels`: how many latent channels it must have, if that matters. Shift and scale come from our metadata or the
+    folder's config.json, else they are those of `like`, or 0 and 1 without it. Raises CheckpointError.
     """
     path = Path(path)
     file = weights_file(path)
@@ -232,16 +229,21 @@ def load_base_vae(path: str | Path, channels: int | None = None) -> BaseVae:
     if channels is not None and found != channels:
         raise CheckpointError(
             f"{file} is a VAE with {found} latent channels, but {channels} are needed: "
-            f"pick {'the SD3 VAE' if channels == 16 else 'the VAE this DA-VAE starts from'}, not an SD1 or SDXL one."
+            "pick the VAE this DA-VAE starts from, such as SD3's, not an SD1 or SDXL one."
         )
     backbone = _backbone_of(file, stock, described, settings)
     with torch.device("meta"):
         vae = KLAutoencoder(backbone, found)
     _check_keys(file, shapes_of(stock), shapes_of(vae.state_dict()))
     vae.load_state_dict(stock, assign=True)
-    shift = described.get("shift", settings.get("shift_factor", SD3_SHIFT))
-    scale = described.get("scale", settings.get("scaling_factor", SD3_SCALE))
-    return BaseVae(vae.eval(), float(shift or 0.0), float(scale))
+    unsaid = (0.0, 1.0) if like is None else (like.base_shift, like.base_scale)
+    shift = described.get("shift", settings.get("shift_factor", unsaid[0]))
+    scale = described.get("scale", settings.get("scaling_factor", unsaid[1]))
+    try:
+        layout = LatentLayout(found, 0, backbone.factor, 1, float(shift or 0.0), float(scale))
+    except (TypeError, ValueError) as error:
+        raise damaged(file, error) from error
+    return BaseVae(vae.eval(), layout)
 
 
 def _backbone_of(
@@ -250,11 +252,11 @@ def _backbone_of(
     described: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> KLConfig:
-    if "backbone" in described:
-        return dataclass_from(KLConfig, described["backbone"])
     try:
+        if "backbone" in described:
+            return dataclass_from(KLConfig, described["backbone"])
         return kl_config_of(stock, norm_groups=settings.get("norm_num_groups", 32))
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{file} is not a VAE this project knows ({error}): pick the stock SD3 VAE."
         ) from error

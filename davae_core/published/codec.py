@@ -6,7 +6,7 @@ resolution blocks (`dc_down.*`, `dc_up.*`). It is read with weights_only, so not
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 from pathlib import Path
 
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ..codec.autoencoder import CodecConfig
-from ..codec.files import SD3_SCALE, SD3_SHIFT, BaseVae, check_codec_shapes
+from ..codec.files import BaseVae, check_codec_shapes
 from ..codec.stock_vae import diffusers_vae_to_ldm, kl_config_of
 from ..files import CheckpointError, read_safetensors
-from ..latents import LatentLayout
+from ..presets import SD3
 from .pickles import read_plain_weights
 
 STATS_NAME = "latent_norm_stats.json"
@@ -134,13 +134,12 @@ def _config(
             f"{source} does not fit together (detail {posterior} + base {channels} channels, but a stem of "
             f"{up.shape[1]}): get the checkpoint again."
         )
-    layout = LatentLayout(
+    layout = replace(
+        SD3.layout if base is None else base.layout,
         base_channels=channels,
         detail_channels=posterior,
         base_factor=backbone.factor,
         ratio=ratio,
-        base_shift=SD3_SHIFT if base is None else base.shift,
-        base_scale=SD3_SCALE if base is None else base.scale,
     )
     return CodecConfig(
         layout, backbone, stem_order="detail_first", shared_trunk=_same_trunk(own, base_tensors)

@@ -18,7 +18,6 @@ from torch import Tensor
 from ..files import CheckpointError, read_shapes
 from ..format import FORMAT_VERSION, KIND_ADAPTER, KIND_MERGED, layout_from, read_metadata, what_is
 from ..latents import LatentLayout
-from ..presets import SD3
 
 DESCRIPTION = "davae.description"
 """Name of the tensor beside the transformer's own, uint8 [bytes]."""
@@ -50,7 +49,7 @@ class ModelDescription:
     `vae` (hash of the DA-VAE), and in a merged model `adapter` (its hash).
     """
 
-    layout: LatentLayout = SD3.layout
+    layout: LatentLayout
     advice: Advice = field(default_factory=Advice)
     parents: dict[str, str] = field(default_factory=dict)
     kind: str = KIND_MERGED

@@ -92,7 +92,7 @@ class DetailAlignedSD3(comfy.supported_models.SD3):  # type: ignore[misc]
         "pos_embed_scaling_factor": None,
     }
     latent_format = DetailAlignedLatent
-    description = ModelDescription()
+    description = ModelDescription(SD3.layout)
     source = "a merged file"
 
     def __init__(self, unet_config: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from davae_core import PRESETS, DetailAlignedVAE, KLAutoencoder, KLConfig
+from davae_core import PRESETS, DetailAlignedVAE, KLAutoencoder
 from davae_core.codec.files import save_base_vae, save_codec
 
 from .server import PACK, ROOT
@@ -74,7 +74,8 @@ def write_bad_files(folder: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, folder / PICKLE)
     shutil.copy(folder / PICKLE, folder / DISGUISED_PICKLE)
     with torch.device("meta"):
-        sd1 = KLAutoencoder(KLConfig(quant_conv=True), latent_channels=4).state_dict()
+        backbone = replace(PRESETS["sd3"].backbone, quant_conv=True)
+        sd1 = KLAutoencoder(backbone, latent_channels=4).state_dict()
     zeros = {name: torch.zeros(tensor.shape, dtype=torch.float16) for name, tensor in sd1.items()}
     save_file(zeros, folder / SD1)
 

@@ -62,7 +62,7 @@ def agreement_with_the_core() -> dict[str, Any]:
 def agreement_with_comfyui() -> dict[str, Any]:
     """Our base encoder and decoder beside ComfyUI's own, on the same random weights of a stock SD3 VAE's shape."""
     torch.manual_seed(2)
-    ours = core.KLAutoencoder(core.KLConfig(), latent_channels=16).eval()
+    ours = core.KLAutoencoder(core.PRESETS["sd3"].backbone, latent_channels=16).eval()
     theirs = comfy.sd.VAE(sd=ours.state_dict(), dtype=torch.float32)
     picture = torch.rand(1, 64, 96, 3)
     latents = ours.encode_moments(picture.movedim(-1, 1) * 2 - 1).mean

@@ -18,7 +18,7 @@ PUBLISHED_30 = (
     1, .9912, .9819, .9721, .9617, .9507, .9390, .9266, .9134, .8993, .8842, .8680, .8507, .8319, .8117, .7898, .7659,
     .7399, .7113, .6799, .6451, .6064, .5630, .5142, .4588, .3954, .3220, .2362, .1344, .0119, 0,
 )  # fmt: skip
-LAYOUT = LatentLayout(base_channels=3, detail_channels=5)
+LAYOUT = LatentLayout(3, 5, 8, 2, 0.0, 1.0)
 
 
 def test_thirty_steps_at_shift_4_are_the_published_ones():

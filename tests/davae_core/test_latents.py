@@ -1,8 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from davae_core.latents import (
-    LatentLayout,
     check_latents,
     crop_to_multiple,
     downscale_image,
@@ -12,8 +13,10 @@ from davae_core.latents import (
     to_vae_space,
     token_count,
 )
+from davae_core.presets import PATCH, PRESETS
 
-SD3 = LatentLayout()
+SD3 = PRESETS["sd3"].layout
+PLAIN = replace(SD3, detail_channels=0, ratio=1)
 
 
 def test_base_comes_first_and_join_undoes_split():
@@ -36,7 +39,8 @@ def test_model_space_scales_the_base_and_leaves_the_detail():
     ("side", "tokens"), [(512, 256), (1024, 1024), (2048, 4096), (1040, 33 * 33)]
 )
 def test_token_count_is_a_quarter_of_the_plain_vaes(side, tokens):
-    assert token_count(side, side, SD3) == tokens
+    assert token_count(side, side, SD3, PATCH) == tokens
+    assert token_count(side // 2, side // 2, PLAIN, PATCH) == tokens
 
 
 def test_downscaling_is_the_published_four_tap_filter():
@@ -87,8 +91,38 @@ def test_join_refuses_parts_of_another_layout():
 
 
 @pytest.mark.parametrize(
-    "field", ["base_channels", "detail_channels", "base_factor", "ratio", "base_scale"]
+    ("field", "value"),
+    [
+        ("base_channels", 0),
+        ("detail_channels", -1),
+        ("base_factor", 0),
+        ("ratio", 0),
+        ("base_scale", 0),
+    ],
 )
-def test_a_layout_without_meaning_is_refused(field):
+def test_a_layout_without_meaning_is_refused(field, value):
     with pytest.raises(ValueError, match=field):
-        LatentLayout(**{field: 0})
+        replace(SD3, **{field: value})
+
+
+def test_a_plain_vaes_latent_is_one_without_detail():
+    assert (PLAIN.channels, PLAIN.factor) == (16, 8)
+    latents, image = torch.randn(2, 16, 4, 6), torch.rand(1, 3, 16, 24) * 2 - 1
+    check_latents(latents, PLAIN)
+    base, detail = split(latents, PLAIN)
+    assert torch.equal(base, latents) and detail.shape == (2, 0, 4, 6)
+    assert torch.equal(join(base, detail, PLAIN), latents)
+    model = to_model_space(latents, PLAIN)
+    torch.testing.assert_close(model, (latents - 0.0609) * 1.5305)
+    torch.testing.assert_close(to_vae_space(model, PLAIN), latents)
+    torch.testing.assert_close(downscale_image(image, PLAIN.ratio), image)
+    with pytest.raises(ValueError, match="needs \\[batch, 16, "):
+        check_latents(torch.zeros(1, 32, 4, 4), PLAIN)
+
+
+def test_what_needs_detail_refuses_a_layout_without_it():
+    assert SD3.require_detail() is SD3
+    with pytest.raises(ValueError, match="detail_channels must be at least 1, not 0"):
+        PLAIN.require_detail()
+    with pytest.raises(ValueError, match="detail_channels must be at least 1, not 0"):
+        replace(PRESETS["sd3"], layout=PLAIN)

@@ -15,7 +15,7 @@ from davae_core.codec.files import save_base_vae, save_codec
 from davae_core.files import write_safetensors
 from davae_core.latents import LatentLayout
 from davae_core.transformer.names import diffusers_to_stability
-from training.cache.encoding import latent_space
+from training.cache.encoding import latents_of
 from training.cache.latent_cache import (
     CachedPicture,
     CacheHead,
@@ -52,10 +52,11 @@ def write_cache(
 ) -> Path:
     """A cache of two shards with one picture per latent size given."""
     folder.mkdir(parents=True)
-    space = latent_space(str(vae), detail)
+    layout, vae_hash = latents_of(str(vae), detail, "vae")
     half = -(-len(sizes) // 2)
     settings = {"text.kind": "mini", "text.source": "clip", "text.t5_tokens": t5_tokens}
-    write_head(folder, CacheHead(space, settings, ("a circle", "a square"), 2, f"digest {seed}"))
+    made_with = (layout, vae.name, vae_hash, settings, ("a circle", "a square"))
+    write_head(folder, CacheHead(*made_with, shards=2, pictures=f"digest {seed}"))
     empty, *prompts = (text(number, t5_tokens) for number in (1000, 1001, 1002))
     write_texts(folder, empty, prompts)
     random = torch.Generator().manual_seed(seed)
@@ -65,7 +66,7 @@ def write_cache(
             for i, (h, w) in enumerate(part)
         ]
         latents = [
-            torch.randn(variants, space.channels, h, w, generator=random).half() for h, w in part
+            torch.randn(variants, layout.channels, h, w, generator=random).half() for h, w in part
         ]
         texts = [text(seed * 100 + number * 10 + i, t5_tokens) for i in range(len(part))]
         write_shard(shard_path(folder, number), pictures, latents, texts, {})

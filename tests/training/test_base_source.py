@@ -3,25 +3,33 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from davae_core.latents import LatentLayout
+from tests.training.dit_fixtures import write_cache
 from training.base_source import load_base_source
+from training.cache.config import read_cache_config
+from training.cache.make import make_cache
+from training.dit.train import DitTraining
 from training.errors import TrainingError
+from training.vae.trainees import build_trainee
 
 ROOT = Path(__file__).parents[2]
 DIFFUSERS_VAE = ROOT / "tests" / "data" / "golden" / "base_vae"
 
 
 def test_a_file_of_ours_brings_its_shift_and_scale(base_file: Path) -> None:
-    base = load_base_source(str(base_file), channels=4)
-    assert (base.shift, base.scale) == (0.25, 2.0)
+    base = load_base_source(str(base_file), "model.base_vae", channels=4)
+    assert base.layout == LatentLayout(4, 0, 2, 1, 0.25, 2.0)
 
 
 def test_a_diffusers_folder_is_read(tmp_path: Path) -> None:
     settings = json.loads((DIFFUSERS_VAE / "config.json").read_text())
-    base = load_base_source(str(DIFFUSERS_VAE), channels=settings["latent_channels"])
-    assert base.scale == pytest.approx(settings["scaling_factor"])
+    base = load_base_source(str(DIFFUSERS_VAE), "vae.file", settings["latent_channels"])
+    assert base.layout.base_scale == pytest.approx(settings["scaling_factor"])
 
 
 @pytest.mark.parametrize(
@@ -29,7 +37,27 @@ def test_a_diffusers_folder_is_read(tmp_path: Path) -> None:
 )
 def test_a_path_that_does_not_exist_is_named(source: str) -> None:
     with pytest.raises(TrainingError, match="which does not exist: give a VAE file"):
-        load_base_source(source, channels=16)
+        load_base_source(source, "vae.file")
+
+
+def test_stage_1_the_cache_and_stage_2_each_name_their_own_setting(
+    make_config: Any, cache_config: Any, dit_config: Any, base_vae: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=r"^model\.base_vae names /gone, which does not exist"):
+        build_trainee(make_config(model__base_vae="/gone").model, False)
+    with pytest.raises(TrainingError, match=r"^model\.base_vae names /gone, which does not exist"):
+        build_trainee(make_config(model__kind="base_vae", model__base_vae="/gone").model, False)
+    caching = read_cache_config(cache_config(vae__kind="base_vae", vae__file="/gone"))
+    with pytest.raises(TrainingError, match=r"^vae\.file names /gone, which does not exist"):
+        make_cache(caching)
+    cache = str(write_cache(tmp_path / "plain", base_vae, False, [(4, 4)] * 2))
+    changes = {"model__train": "full", "data__caches": [cache], "validation__cache": None}
+    training = DitTraining(dit_config(model__vae=str(base_vae), **changes))
+    base_vae.unlink()
+    with pytest.raises(TrainingError, match=r"^model\.vae names .*, which does not exist"):
+        training.decoder.full(torch.zeros(1, 16, 4, 4))
+    with pytest.raises(TrainingError, match=r"^model\.vae names .*, which does not exist"):
+        DitTraining(training.config)
 
 
 def offline(code: str, cache: Path) -> str:
@@ -59,12 +87,12 @@ def test_a_hugging_face_id_is_found_in_the_cache_or_refused_in_a_sentence(tmp_pa
         "from training.base_source import load_base_source\n"
         "from training.errors import TrainingError\n"
         f"for source in ('someone/model', 'someone/model:vae'):\n"
-        f"    print(load_base_source(source, {channels}).vae.latent_channels)\n"
+        f"    print(load_base_source(source, 'model.vae', {channels}).vae.latent_channels)\n"
         "try:\n"
-        f"    load_base_source('someone/absent', {channels})\n"
+        f"    load_base_source('someone/absent', 'model.vae')\n"
         "except TrainingError as error:\n"
         "    print(error)\n"
     )
     first, second, sentence = offline(code, tmp_path).splitlines()
     assert first == second == str(channels)
-    assert sentence.startswith("model.base_vae someone/absent could not be fetched")
+    assert sentence.startswith("model.vae someone/absent could not be fetched")

@@ -34,30 +34,20 @@ from .text_states import TextStates
 FORMAT_VERSION = 1
 HEAD, TEXTS = "cache.json", "texts.safetensors"
 EMPTY = "empty"
-
-
-@dataclass(frozen=True)
-class LatentSpace:
-    """What the latents of a cache are.
-
-    `layout` describes a DA-VAE's latent; None a plain VAE's, with `channels`, and `shift` and `scale` that lead to
-    model space. `vae` names the file and `vae_hash` its encoding weights.
-    """
-
-    channels: int
-    factor: int
-    shift: float
-    scale: float
-    vae: str
-    vae_hash: str
-    layout: LatentLayout | None = None
+_IN_SPACE = ("layout", "vae", "vae_hash")
 
 
 @dataclass(frozen=True)
 class CacheHead:
-    """What a cache was made with. `settings` are the cache configuration's leaves by dotted name."""
+    """What a cache was made with.
 
-    space: LatentSpace
+    `vae` names the VAE's file, `vae_hash` is of its encoding weights. `settings` are the cache configuration's leaves
+    by dotted name.
+    """
+
+    layout: LatentLayout
+    vae: str
+    vae_hash: str
     settings: dict[str, Any]
     prompts: tuple[str, ...]
     shards: int
@@ -66,7 +56,7 @@ class CacheHead:
 
     def provenance(self) -> dict[str, Any]:
         """What decides the numbers in a cache of given pictures, wherever its files lie."""
-        space = {name: value for name, value in asdict(self.space).items() if name != "vae"}
+        space = {name: value for name, value in _space_of(self).items() if name != "vae"}
         settings = {
             name: value
             for name, value in self.settings.items()
@@ -97,7 +87,29 @@ class ShardIndex:
 
 def write_head(folder: Path, head: CacheHead) -> None:
     """Write `cache.json`. Raises CheckpointError."""
-    write_text(folder / HEAD, json.dumps(asdict(head), indent=1))
+    rest = {name: value for name, value in vars(head).items() if name not in _IN_SPACE}
+    write_text(folder / HEAD, json.dumps({"space": _space_of(head), **rest}, indent=1))
+
+
+def _space_of(head: CacheHead) -> dict[str, Any]:
+    """What `cache.json` says of the latents; a plain VAE's have no layout there, only sizes, shift and scale."""
+    layout = head.layout
+    return {
+        "channels": layout.channels,
+        "factor": layout.factor,
+        "shift": layout.base_shift,
+        "scale": layout.base_scale,
+        "vae": head.vae,
+        "vae_hash": head.vae_hash,
+        "layout": asdict(layout) if layout.detail_channels else None,
+    }
+
+
+def _layout_of(space: dict[str, Any]) -> LatentLayout:
+    """The layout that `_space_of` told."""
+    if space["layout"]:
+        return LatentLayout(**space["layout"])
+    return LatentLayout(space["channels"], 0, space["factor"], 1, space["shift"], space["scale"])
 
 
 def read_head(folder: Path) -> CacheHead | None:
@@ -111,10 +123,10 @@ def read_head(folder: Path) -> CacheHead | None:
             raise TrainingError(
                 f"{path} was written by a newer version of this project: update, or make the cache again."
             )
-        space = values.pop("space")
-        layout = space.pop("layout")
-        found = LatentSpace(**space, layout=LatentLayout(**layout) if layout else None)
-        return CacheHead(space=found, **{**values, "prompts": tuple(values["prompts"])})
+        space, prompts = values.pop("space"), tuple(values.pop("prompts"))
+        return CacheHead(
+            _layout_of(space), space["vae"], space["vae_hash"], prompts=prompts, **values
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, TrainingError):
             raise

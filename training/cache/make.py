@@ -12,6 +12,9 @@ from accelerate import PartialState
 from torch import Tensor
 from tqdm import tqdm
 
+from davae_core.latents import LatentLayout
+from davae_core.presets import PATCH
+
 from ..engine.processes import LONGEST_WAIT
 from ..engine.randomness import Stream, numpy_generator
 from ..errors import TrainingError
@@ -23,7 +26,6 @@ from .encoding import PictureEncoder, load_caption_encoder, load_picture_encoder
 from .latent_cache import (
     CachedPicture,
     CacheHead,
-    LatentSpace,
     is_whole,
     read_head,
     read_index,
@@ -60,36 +62,17 @@ def make_cache(config: CacheConfig) -> CacheReport:
     _check_captions(config, found)
     pictures = load_picture_encoder(config.vae, state.device)
     captions = load_caption_encoder(config.text, state.device)
-    _check_buckets(config.images, pictures.space)
-    if state.is_main_process:
-        _begin(folder, config, found, pictures.space, captions)
-    state.wait_for_everyone()
+    _check_buckets(config, pictures.layout)
     job = _Job(config, folder, found, pictures, captions, state.device)
+    if state.is_main_process:
+        job.begin()
+    state.wait_for_everyone()
     own = range(state.process_index, job.shards, state.num_processes)
     for number in tqdm(own, desc="shards", disable=not state.is_main_process):
         if not is_whole(shard_path(folder, number)):
             job.write(number)
     state.wait_for_everyone()
     return job.report()
-
-
-def _begin(
-    folder: Path,
-    config: CacheConfig,
-    found: CaptionedSet,
-    space: LatentSpace,
-    captions: EncodeCaptions,
-) -> None:
-    """Write the head and the free texts, or check that the cache there was begun alike."""
-    shards = -(-len(found.pictures) // config.output.shard_pictures)
-    head = CacheHead(space, _settings(config), config.prompts, shards, found.digest)
-    before = read_head(folder)
-    if before is None:
-        folder.mkdir(parents=True, exist_ok=True)
-    else:
-        _check_same(folder, before, head)
-    write_texts(folder, captions([""]), [captions([prompt]) for prompt in config.prompts])
-    write_head(folder, head)
 
 
 def _settings(config: CacheConfig) -> dict[str, object]:
@@ -108,9 +91,9 @@ def _check_same(folder: Path, before: CacheHead, now: CacheHead) -> None:
                 f"The cache {folder} was made with {name} = {before.settings.get(name)!r}, not {value!r}: put it back, "
                 "or choose another output.folder."
             )
-    if before.space.vae_hash != now.space.vae_hash:
+    if before.vae_hash != now.vae_hash:
         raise TrainingError(
-            f"The cache {folder} was made with another VAE than {now.space.vae}, whatever its name: choose another "
+            f"The cache {folder} was made with another VAE than {now.vae}, whatever its name: choose another "
             "output.folder."
         )
     if (before.pictures, before.shards) != (now.pictures, now.shards):
@@ -131,12 +114,12 @@ def _check_captions(config: CacheConfig, found: CaptionedSet) -> None:
     _LOG.warning("%s: they are left out", many)
 
 
-def _check_buckets(images: ImagesConfig, space: LatentSpace) -> None:
-    # Twice the factor: the transformer's patches are two latent cells wide.
-    if images.multiple % (2 * space.factor):
+def _check_buckets(config: CacheConfig, layout: LatentLayout) -> None:
+    multiple = PATCH * layout.factor
+    if config.images.multiple % multiple:
         raise TrainingError(
-            f"images.multiple is {images.multiple}, but {space.vae} and a transformer with patches of 2 need a "
-            f"multiple of {2 * space.factor}."
+            f"images.multiple is {config.images.multiple}, but {Path(config.vae.file).name} and a transformer with "
+            f"patches of {PATCH} need a multiple of {multiple}."
         )
 
 
@@ -168,6 +151,26 @@ class _Job:
     def shards(self) -> int:
         """How many shards the whole cache has."""
         return -(-len(self.found.pictures) // self.config.output.shard_pictures)
+
+    def begin(self) -> None:
+        """Write the head and the free texts, or check that the cache there was begun alike."""
+        before, encoder, prompts = read_head(self.folder), self._pictures, self.config.prompts
+        head = CacheHead(
+            layout=encoder.layout,
+            vae=Path(self.config.vae.file).name,
+            vae_hash=encoder.vae_hash,
+            settings=_settings(self.config),
+            prompts=prompts,
+            shards=self.shards,
+            pictures=self.found.digest,
+        )
+        if before is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        else:
+            _check_same(self.folder, before, head)
+        texts = [self._captions([prompt]) for prompt in prompts]
+        write_texts(self.folder, self._captions([""]), texts)
+        write_head(self.folder, head)
 
     def write(self, number: int) -> None:
         """Encode and write one shard."""

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from davae_core.flow import sample_sigmas
-from davae_core.latents import to_model_space, to_vae_space
+from davae_core.latents import to_model_space
 
-from ..cache.latent_cache import LatentCache, LatentSpace
+from ..cache.latent_cache import LatentCache
 from ..cache.text_states import TextStates, stack
 from ..engine.loaders import Once
 from ..engine.randomness import Stream, number_generator, numpy_generator, sample_noise
@@ -42,10 +42,10 @@ def open_caches(folders: Sequence[str], in_memory: bool) -> list[LatentCache]:
 
 def check_alike(first: LatentCache, second: LatentCache) -> None:
     """Raise TrainingError when two caches cannot be used together."""
-    if first.head.space.vae_hash != second.head.space.vae_hash:
+    if first.head.vae_hash != second.head.vae_hash:
         raise TrainingError(
-            f"The caches {first.folder} and {second.folder} were made with different VAEs ({first.head.space.vae}, "
-            f"{second.head.space.vae}): make them with the same one."
+            f"The caches {first.folder} and {second.folder} were made with different VAEs ({first.head.vae}, "
+            f"{second.head.vae}): make them with the same one."
         )
     for name in ("text.kind", "text.source", "text.t5_tokens"):
         ours, other = first.head.settings.get(name), second.head.settings.get(name)
@@ -54,20 +54,6 @@ def check_alike(first: LatentCache, second: LatentCache) -> None:
                 f"The caches {first.folder} and {second.folder} were made with {name} = {ours!r} and {other!r}: make "
                 "them with the same text encoders and length."
             )
-
-
-def model_space(latents: Tensor, space: LatentSpace) -> Tensor:
-    """Cached latents [B, channels, h, w] as the transformer sees them."""
-    if space.layout is not None:
-        return to_model_space(latents, space.layout)
-    return (latents - space.shift) * space.scale
-
-
-def vae_space(latents: Tensor, space: LatentSpace) -> Tensor:
-    """What the transformer sees or makes, back in the numbers of the VAE."""
-    if space.layout is not None:
-        return to_vae_space(latents, space.layout)
-    return latents / space.scale + space.shift
 
 
 class LatentBatches(Dataset[LatentBatch]):
@@ -84,7 +70,7 @@ class LatentBatches(Dataset[LatentBatch]):
         self._pictures = [
             (cache, number) for cache in caches for number in range(len(cache.pictures))
         ]
-        self._space = caches[0].head.space
+        self._layout = caches[0].head.layout
         self._empty = caches[0].empty_text()
         self.buckets = self._sizes()
         self.per_epoch = sum(-(-len(places) // size) for places in self.buckets.values())
@@ -107,7 +93,7 @@ class LatentBatches(Dataset[LatentBatch]):
         first = number * self.size + (part.start or 0)
         numbers = tuple(range(first, first + len(rows)))
         read = [self._sample(int(row), n) for row, n in zip(rows, numbers, strict=True)]
-        latents = model_space(torch.stack([latent for latent, _ in read]), self._space)
+        latents = to_model_space(torch.stack([latent for latent, _ in read]), self._layout)
         return LatentBatch(numbers, latents, stack([text for _, text in read]))
 
     def __getitem__(self, wanted: tuple[int, slice]) -> LatentBatch:

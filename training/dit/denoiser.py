@@ -47,10 +47,10 @@ class Denoiser(nn.Module):
 
 @dataclass(frozen=True)
 class FlowObjective:
-    """The rectified-flow loss of a latent space; `layout` None is a plain VAE's, without detail."""
+    """The rectified-flow loss of latents of a layout."""
 
     config: FlowLossConfig
-    layout: LatentLayout | None
+    layout: LatentLayout
 
     def weight_at(self, step: int) -> float:
         """w(n), the detail's weight in step n (0-based); 1 throughout when the ramp is off."""
@@ -63,11 +63,11 @@ class FlowObjective:
         """`loss`, and where there is detail `base`, `detail` (mean squared errors) and `detail_weight`."""
         target = velocity_target(latents, noise)
         weights = published_sample_weights(sigma) if self.config.weighting == "published" else None
-        if self.layout is None:
-            error = (prediction.float() - target.float()).square().mean(dim=(1, 2, 3))
-            return {"loss": (error if weights is None else error * weights).mean()}
         weight = self.weight_at(step)
         found: VelocityLoss = velocity_loss(prediction, target, self.layout, weight, weights)
+        if not self.layout.detail_channels:
+            # The base is all there is; the detail's error is a mean of nothing, not a number.
+            return {"loss": found.base}
         return {
             "loss": found.loss,
             "base": found.base,

@@ -74,12 +74,13 @@ def split_edges(transformer: nn.Module, detail_channels: int, zero: bool) -> Non
     vars(transformer)["out_channels"] = proj.in_channels + detail_channels
 
 
-def fused_edges(weights: dict[str, Tensor], positions: int) -> dict[str, Tensor]:
+def fused_edges(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Split edge weights under diffusers' names (`pos_embed.proj.base.weight`, ...) -> single layers, base first.
 
     The keys of the result are those of davae_core.transformer.adapter.EDGES.
     """
     get = {name: tensor.detach().float() for name, tensor in weights.items()}
+    positions = get[f"{EMBEDDER}.base.weight"][0, 0].numel()
     return {
         f"{EMBEDDER}.weight": torch.cat(
             [get[f"{EMBEDDER}.base.weight"], get[f"{EMBEDDER}.detail.weight"]], dim=1

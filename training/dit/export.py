@@ -15,11 +15,10 @@ from davae_core.transformer.description import Advice
 from davae_core.transformer.names import diffusers_to_stability
 
 from .edges import fused_edges
-from .transformer import LORA_PARTS, PATCH
+from .transformer import LORA_PARTS
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _PART = "transformer."
-_POSITIONS = PATCH * PATCH
 
 
 def adapter_of(
@@ -37,7 +36,7 @@ def adapter_of(
     into B. The LoRA is stored in `dtype`, the edges' differences in float32.
     """
     own = {name.removeprefix(_PART): tensor.detach().cpu() for name, tensor in weights.items()}
-    fused, wide = fused_edges(own, _POSITIONS), widened_edges(base, layout)
+    fused, wide = fused_edges(own), widened_edges(base, layout)
     lora = {}
     for name, tensor in own.items():
         if name.endswith(LORA_PARTS):
@@ -54,7 +53,7 @@ def whole_transformer(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict
         name.removeprefix(_PART): tensor.detach().cpu().float() for name, tensor in weights.items()
     }
     if any(name.startswith("pos_embed.proj.base.") for name in own):
-        fused = fused_edges(own, _POSITIONS)
+        fused = fused_edges(own)
         edges = ("pos_embed.proj.", "proj_out.")
         own = {name: t for name, t in own.items() if not name.startswith(edges)} | fused
     return {

@@ -11,7 +11,7 @@ from davae_core.transformer.sizes import TransformerSizes, transformer_sizes
 from ..engine.share import Share
 from .batches import LatentBatches, open_caches
 from .config import DitTrainingConfig
-from .transformer import PATCH, build_transformer, new_sizes, read_base
+from .transformer import build_transformer, new_sizes, read_base
 
 GIB = 2**30
 # Bytes a 16-bit block keeps per token and channel for its backward pass, attention itself not stored
@@ -59,25 +59,18 @@ class RunPlan:
 def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
     """The plan of a run over `processes` processes. Raises TrainingError or CheckpointError, as the run would."""
     caches = open_caches(config.data.caches, in_memory=False)
-    space = caches[0].head.space
-    layout = space.layout
-    base_channels = space.channels if layout is None else layout.base_channels
-    base = read_base(config.model, base_channels)
-    sizes = new_sizes(config.model, base_channels) if base is None else transformer_sizes(base)
+    layout = caches[0].head.layout
+    channels, detail = layout.base_channels, layout.detail_channels
+    base = read_base(config.model, channels)
+    sizes = new_sizes(config.model, channels) if base is None else transformer_sizes(base)
     with torch.device("meta"):
-        model = build_transformer(
-            config.model,
-            None,
-            base_channels,
-            0 if layout is None else layout.detail_channels,
-            sizes,
-        )
+        model = build_transformer(config.model, None, channels, detail, sizes)
     counts = {True: 0, False: 0}
     for parameter in model.parameters():
         counts[parameter.requires_grad] += parameter.numel()
     share = Share(config.train.batch_size, config.train.accumulate, 0, processes)
     batches = LatentBatches(caches, share.whole, config.train.seed, config.data.caption_dropout)
-    tokens = max(-(-h // PATCH) * -(-w // PATCH) for h, w in batches.buckets)
+    tokens = max(-(-h // sizes.patch) * -(-w // sizes.patch) for h, w in batches.buckets)
     empty = caches[0].empty_text()
     text = empty.clip.shape[1] + (0 if empty.t5 is None else empty.t5.shape[1])
     return RunPlan(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -12,12 +13,11 @@ from torch import Tensor
 from davae_core.codec.files import load_codec
 from davae_core.flow import sample_euler, shifted_sigmas
 from davae_core.images import write_image
+from davae_core.latents import LatentLayout, to_vae_space
 
 from ..base_source import load_base_source
-from ..cache.latent_cache import LatentSpace
 from ..cache.text_states import TextStates, stack
 from ..engine.randomness import Stream, sample_noise
-from .batches import vae_space
 from .denoiser import Denoiser
 
 _COLUMNS = 4
@@ -67,9 +67,8 @@ def draw_latents(
 class PictureDecoder:
     """Turns drawn latents into pictures with the VAE that the cache was made with; loaded when first used."""
 
-    def __init__(self, vae: str, space: LatentSpace, device: torch.device) -> None:
-        self._vae, self.space, self._device = vae, space, device
-        self._decode: dict[str, Callable[[Tensor], Tensor]] = {}
+    def __init__(self, vae: str, layout: LatentLayout, device: torch.device) -> None:
+        self._vae, self.layout, self._device = vae, layout, device
 
     @torch.no_grad()
     def pictures(self, latents: Tensor) -> dict[str, Tensor]:
@@ -77,22 +76,18 @@ class PictureDecoder:
 
         Latents in model space -> [B, 3, H, W] in [-1, 1] on the CPU.
         """
-        latents = vae_space(latents, self.space)
-        return {name: _one_by_one(decode, latents) for name, decode in self._decoders().items()}
+        latents = to_vae_space(latents, self.layout)
+        return {name: _one_by_one(decode, latents) for name, decode in self._decoders.items()}
 
     @torch.no_grad()
     def full(self, latents: Tensor) -> Tensor:
         """The full pictures alone: latents [B, channels, h, w] in model space -> [B, 3, H, W] in [-1, 1] on the CPU."""
-        return _one_by_one(self._decoders()["full"], vae_space(latents, self.space))
+        return _one_by_one(self._decoders["full"], to_vae_space(latents, self.layout))
 
+    @cached_property
     def _decoders(self) -> dict[str, Callable[[Tensor], Tensor]]:
-        if not self._decode:
-            self._decode = self._load()
-        return self._decode
-
-    def _load(self) -> dict[str, Callable[[Tensor], Tensor]]:
-        if self.space.layout is None:
-            vae = load_base_source(self._vae, self.space.channels).vae.float().to(self._device)
+        if not self.layout.detail_channels:
+            vae = load_base_source(self._vae, "model.vae").vae.float().to(self._device)
             return {"full": lambda latents: vae.decode(latents).clamp(-1, 1)}
         codec = load_codec(self._vae, self._device, torch.float32)
         decoders: dict[str, Callable[[Tensor], Tensor]] = {"full": codec.decode}

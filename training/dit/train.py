@@ -15,7 +15,7 @@ from davae_core.transformer.adapter import write_adapter
 from davae_core.transformer.description import Advice
 from davae_core.transformer.fingerprint import base_fingerprint
 
-from ..cache.encoding import latent_space
+from ..cache.encoding import latents_of
 from ..cache.latent_cache import LatentCache
 from ..engine.checkpointing import MODEL, Contents, RunState, Trained
 from ..engine.loop import run_to
@@ -58,19 +58,18 @@ class DitTraining(Run[LatentBatch]):
             _check_sharded(config)
         torch.manual_seed(config.train.seed)
         caches = open_caches(config.data.caches, config.data.in_memory)
-        self.space = caches[0].head.space
-        self._check_vae()
+        head = caches[0].head
+        self.layout, self.vae_hash = head.layout, head.vae_hash
+        self._check_vae(head.vae)
         self.held_out = self._held_out(caches[0])
         self.prompts, self.empty = caches[0].prompts(), caches[0].empty_text()
         self.data = LatentBatches(
             caches, self.share.whole, config.train.seed, config.data.caption_dropout
         )
         self._warn_of_small_buckets()
-        self.layout = self.space.layout
-        base_channels = self.space.channels if self.layout is None else self.layout.base_channels
-        self.base = read_base(config.model, base_channels)
-        self.denoiser = self._build_denoiser(base_channels)
-        self.decoder = PictureDecoder(config.model.vae, self.space, self.accelerator.device)
+        self.base = read_base(config.model, self.layout.base_channels)
+        self.denoiser = self._build_denoiser()
+        self.decoder = PictureDecoder(config.model.vae, self.layout, self.accelerator.device)
         parts = {MODEL: Trained(self.denoiser, build_optimizer(self.denoiser, config.optimizer))}
         self.start(parts, self._fresh_state(caches), "model.base", "data.caches")
         objective = FlowObjective(config.loss, self.layout)
@@ -116,7 +115,7 @@ class DitTraining(Run[LatentBatch]):
                 self.denoiser,
                 [text for _, text in self.prompts],
                 self.empty,
-                self.space.channels,
+                self.layout.channels,
                 plan,
                 self.accelerator.device,
             )
@@ -156,9 +155,9 @@ class DitTraining(Run[LatentBatch]):
         if config.model.train == "full":
             write_safetensors(target, whole_transformer(weights, dtype), {})
             return
-        assert self.base is not None and self.layout is not None
+        assert self.base is not None
         lora = config.model.lora
-        parents = {"base": base_fingerprint(self.base), "vae": self.space.vae_hash}
+        parents = {"base": base_fingerprint(self.base), "vae": self.vae_hash}
         adapter = adapter_of(
             weights,
             self.base,
@@ -172,7 +171,7 @@ class DitTraining(Run[LatentBatch]):
 
     def _advice(self) -> Advice:
         validation = self.config.validation
-        sides = sorted({max(size) * self.space.factor for size in self.data.buckets})
+        sides = sorted({max(size) * self.layout.factor for size in self.data.buckets})
         return Advice(
             shift=self.config.loss.shift,
             guidance=validation.guidance,
@@ -180,15 +179,16 @@ class DitTraining(Run[LatentBatch]):
             sizes=tuple(sides),
         )
 
-    def _build_denoiser(self, base_channels: int) -> Denoiser:
-        config = self.config
-        detail_channels = 0 if self.layout is None else self.layout.detail_channels
-        if config.model.train == "adapter" and not detail_channels:
+    def _build_denoiser(self) -> Denoiser:
+        config, layout = self.config, self.layout
+        if config.model.train == "adapter" and not layout.detail_channels:
             raise TrainingError(
                 f"model.vae {config.model.vae} has no detail channels, so there is nothing to adapt to: name a DA-VAE, "
                 "or set model.train to full."
             )
-        transformer = build_transformer(config.model, self.base, base_channels, detail_channels)
+        transformer = build_transformer(
+            config.model, self.base, layout.base_channels, layout.detail_channels
+        )
         if config.train.gradient_checkpointing:
             checkpoint_transformer(transformer)
         if config.train.precision == "bf16":
@@ -215,11 +215,11 @@ class DitTraining(Run[LatentBatch]):
                 "cache with the text encoders that belong to model.base, or set model.sizes.pooled_width."
             )
 
-    def _check_vae(self) -> None:
-        found = latent_space(self.config.model.vae, self.space.layout is not None)
-        if found.vae_hash != self.space.vae_hash:
+    def _check_vae(self, cached: str) -> None:
+        vae, detail = self.config.model.vae, self.layout.detail_channels > 0
+        if latents_of(vae, detail, "model.vae")[1] != self.vae_hash:
             raise TrainingError(
-                f"data.caches were made with another VAE ({self.space.vae}) than model.vae {self.config.model.vae}: "
+                f"data.caches were made with another VAE ({cached}) than model.vae {vae}: "
                 "name that one, or make the caches again."
             )
 
@@ -236,7 +236,7 @@ class DitTraining(Run[LatentBatch]):
     def _warn_of_small_buckets(self) -> None:
         for (height, width), rows in self.data.buckets.items():
             if len(rows) < self.share.whole:
-                factor = self.space.factor
+                factor = self.layout.factor
                 _LOG.warning(
                     "the bucket %dx%d holds %d of %d pictures that a batch takes: they are repeated in it",
                     width * factor,

@@ -12,6 +12,7 @@ from peft import inject_adapter_in_model
 from torch import Tensor, nn
 
 from davae_core.files import CheckpointError
+from davae_core.presets import PATCH
 from davae_core.transformer.diffusers_model import diffusers_transformer
 from davae_core.transformer.files import load_transformer
 from davae_core.transformer.names import stability_to_diffusers
@@ -30,7 +31,6 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 """LoRA targets by name: the published ones touch the picture's stream only, the wide ones every large layer."""
-PATCH = 2
 LORA_PARTS = (".lora_A.default.weight", ".lora_B.default.weight")
 
 

@@ -10,13 +10,12 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from davae_core.flow import add_noise, shift_sigma, velocity_target
-from davae_core.latents import LatentLayout, split
+from davae_core.latents import LatentLayout, split, to_model_space
 
 from ..cache.latent_cache import LatentCache
 from ..cache.text_states import TextStates, stack
 from ..engine.randomness import sample_noise
 from ..errors import TrainingError
-from .batches import model_space
 from .denoiser import Denoiser
 
 _LOG = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ class ValidationPlan:
 
 @torch.no_grad()
 def measure_velocity(
-    denoiser: Denoiser, plan: ValidationPlan, layout: LatentLayout | None, accelerator: Accelerator
+    denoiser: Denoiser, plan: ValidationPlan, layout: LatentLayout, accelerator: Accelerator
 ) -> dict[str, float]:
     """Mean squared velocity errors without guidance: `velocity`, and of `base` and `detail` where there is detail.
 
@@ -52,9 +51,8 @@ def measure_velocity(
         count += len(read)
         if not read:
             continue
-        latents = model_space(
-            torch.stack([latent for latent, _ in read.values()]), plan.cache.head.space
-        ).to(accelerator.device)
+        held = torch.stack([latent for latent, _ in read.values()])
+        latents = to_model_space(held, layout).to(accelerator.device)
         noise = sample_noise(_SEED, tuple(read), tuple(latents.shape[1:])).to(latents)
         text = denoiser.under(stack([text for _, text in read.values()]).to(latents.device))
         for level in LEVELS:
@@ -63,7 +61,7 @@ def measure_velocity(
                 velocity = denoiser(add_noise(latents, noise, sigma), sigma, *text)
             error = (velocity.float() - velocity_target(latents, noise)).square()
             found = {"velocity": error}
-            if layout is not None:
+            if layout.detail_channels:
                 found["base"], found["detail"] = split(error, layout)
             for name, part in found.items():
                 sums[name] = sums.get(name, 0.0) + float(part.mean(dim=(1, 2, 3)).sum())

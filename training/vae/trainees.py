@@ -219,11 +219,11 @@ def _build(config: ModelConfig, base_target: bool) -> Trainee:
     assert config.base_vae is not None
     # Asks once, before anything is loaded, whether the alignment can be computed at all.
     project(torch.zeros(1, sizes.layout.detail_channels, 1, 1), sizes.layout.base_channels)
-    base = load_base_source(config.base_vae, sizes.layout.base_channels)
+    base = load_base_source(config.base_vae, "model.base_vae", sizes.layout.base_channels)
     layout = replace(
         sizes.layout,
-        base_shift=base.shift if config.base_shift is None else config.base_shift,
-        base_scale=base.scale if config.base_scale is None else config.base_scale,
+        base_shift=base.layout.base_shift if config.base_shift is None else config.base_shift,
+        base_scale=base.layout.base_scale if config.base_scale is None else config.base_scale,
     )
     codec = DetailAlignedVAE.from_base(base.vae.float(), replace(sizes, layout=layout))
     if config.init == "good":
@@ -235,9 +235,10 @@ def _build(config: ModelConfig, base_target: bool) -> Trainee:
 
 def _plain_vae(config: ModelConfig, sizes: CodecConfig) -> KLAutoencoder:
     """The VAE to train on, with the sizes of its file, or a fresh one with the configured sizes."""
+    channels = sizes.layout.base_channels
     if config.base_vae is not None:
-        return load_base_source(config.base_vae, sizes.layout.base_channels).vae.float()
-    vae = KLAutoencoder(sizes.backbone, sizes.layout.base_channels)
+        return load_base_source(config.base_vae, "model.base_vae", channels).vae.float()
+    vae = KLAutoencoder(sizes.backbone, channels)
     if config.init == "good":
         initialise_base_vae(vae)
     return vae

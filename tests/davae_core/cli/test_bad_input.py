@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from davae_core.cli.commands import main
 from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
 from davae_core.codec.blocks import KLConfig
 from davae_core.codec.files import load_codec, save_base_vae, save_codec
-from davae_core.latents import LatentLayout
+from davae_core.presets import SD3
 
 TINY = KLConfig(widths=(8, 16, 16), res_blocks=1, norm_groups=4)
+LAYOUT = replace(SD3.layout, base_factor=4)
 OLD = b"what stood here before"
 
 
@@ -40,7 +42,7 @@ class Explosive:
 def vae(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "davae_tiny.safetensors"
-    save_codec(path, DetailAlignedVAE(CodecConfig(LatentLayout(base_factor=4), TINY)))
+    save_codec(path, DetailAlignedVAE(CodecConfig(LAYOUT, TINY)))
     return path
 
 
@@ -206,7 +208,7 @@ def test_a_latent_of_16_channels_is_refused(options, vae, latent, fails):
 def test_a_latent_of_another_davae_is_refused(vae, latent, tmp_path, fails):
     torch.manual_seed(1)
     other = tmp_path / "davae_other.safetensors"
-    save_codec(other, DetailAlignedVAE(CodecConfig(LatentLayout(base_factor=4), TINY)))
+    save_codec(other, DetailAlignedVAE(CodecConfig(LAYOUT, TINY)))
     sentence = fails("decode", latent, "out.png", "--vae", other)
     assert "latent.safetensors was encoded with another DA-VAE" in sentence
     assert "davae_other.safetensors" in sentence

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,13 +16,14 @@ from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE
 from davae_core.codec.blocks import KLConfig
 from davae_core.codec.files import load_codec, save_codec
 from davae_core.images import read_image
-from davae_core.latents import LatentLayout, crop_to_multiple
+from davae_core.latents import crop_to_multiple
+from davae_core.presets import SD3
 
 
 @pytest.fixture
 def codec_file(tmp_path):
     torch.manual_seed(0)
-    layout = LatentLayout(base_factor=4)
+    layout = replace(SD3.layout, base_factor=4)
     config = CodecConfig(layout, KLConfig(widths=(8, 16, 16), res_blocks=1, norm_groups=4))
     path = tmp_path / "davae_tiny.safetensors"
     save_codec(path, DetailAlignedVAE(config))

@@ -13,11 +13,11 @@ SMALL = KLConfig(widths=(8, 16, 16), res_blocks=1, norm_groups=4)
 @pytest.mark.parametrize(
     ("layout", "backbone", "order", "shared"),
     [
-        (LatentLayout(4, 4, 4, 2), SMALL, "detail_first", True),
-        (LatentLayout(4, 12, 4, 2), SMALL, "base_first", False),
-        (LatentLayout(8, 24, 4, 4), SMALL, "detail_first", False),
+        (LatentLayout(4, 4, 4, 2, 0.25, 2.0), SMALL, "detail_first", True),
+        (LatentLayout(4, 12, 4, 2, 0.25, 2.0), SMALL, "base_first", False),
+        (LatentLayout(8, 24, 4, 4, 0.25, 2.0), SMALL, "detail_first", False),
         (
-            LatentLayout(4, 4, 4, 2),
+            LatentLayout(4, 4, 4, 2, 0.25, 2.0),
             KLConfig((8, 16, 16), 1, 4, (2,), quant_conv=True),
             "base_first",
             False,

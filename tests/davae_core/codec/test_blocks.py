@@ -78,7 +78,7 @@ def test_impossible_channel_counts_are_refused_with_the_reason():
     with pytest.raises(ValueError, match="evenly"):
         DCUp(inputs=24, outputs=8, ratio=2)
     with pytest.raises(ValueError, match="normalisation groups"):
-        KLConfig(widths=(30,), norm_groups=32)
+        KLConfig(widths=(30,), res_blocks=1, norm_groups=32)
 
 
 def test_ratio_four_takes_sixteen_pixels_a_side_into_one_cell():
@@ -134,4 +134,4 @@ def test_attention_never_holds_all_pairs_of_positions():
 
 def test_layout_and_backbone_must_agree_on_the_factor():
     with pytest.raises(ValueError, match="resolution levels"):
-        CodecConfig(PRESETS["sd3"].layout, KLConfig(widths=(32, 64), norm_groups=8))
+        CodecConfig(PRESETS["sd3"].layout, KLConfig(widths=(32, 64), res_blocks=1, norm_groups=8))

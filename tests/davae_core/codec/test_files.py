@@ -15,8 +15,12 @@ from davae_core.codec.files import (
     save_codec,
 )
 from davae_core.inspection import inspect_file
+from davae_core.latents import LatentLayout
+from davae_core.presets import PRESETS
 
 TINY = KLConfig(widths=(8, 16, 16), res_blocks=1, norm_groups=4)
+SD1 = KLConfig(widths=(32, 64, 64), res_blocks=1, norm_groups=32)
+PLAIN_SD3 = LatentLayout(16, 0, 8, 1, base_shift=0.0609, base_scale=1.5305)
 
 
 @pytest.fixture
@@ -81,6 +85,11 @@ def test_inspect_tells_layout_tokens_and_drafts(codec_file):
         (lambda d: d.update(kind="merged"), "a merged DA-VAE model, not a DA-VAE: pick"),
         (lambda d: d.pop("layout"), "damaged DA-VAE metadata"),
         (lambda d: d["layout"].update(base_factor=16), "damaged DA-VAE metadata"),
+        (lambda d: d["layout"].pop("base_scale"), r"damaged DA-VAE metadata \(.*base_scale"),
+        (
+            lambda d: d["layout"].update(detail_channels=0),
+            r"damaged DA-VAE metadata \(detail_channels must be at least 1, not 0\)",
+        ),
         (lambda d: d["backbone"].update(widths=[16, 32, 32]), "where its metadata means"),
         (lambda d: d.pop("kind"), "damaged DA-VAE metadata"),
         (lambda d: d.update(shared_trunk=False), "lacks detail.trunk"),
@@ -141,7 +150,7 @@ def test_our_base_file_keeps_shift_and_scale(tmp_path):
     vae = KLAutoencoder(TINY, 4)
     save_base_vae(tmp_path / "base.safetensors", vae, shift=-0.25, scale=2.0)
     again = load_base_vae(tmp_path / "base.safetensors")
-    assert (again.shift, again.scale) == (-0.25, 2.0)
+    assert again.layout == LatentLayout(4, 0, 4, 1, base_shift=-0.25, base_scale=2.0)
     assert again.vae.backbone == TINY
     assert all(
         torch.equal(tensor, again.vae.state_dict()[name])
@@ -154,7 +163,7 @@ def test_our_base_file_keeps_shift_and_scale(tmp_path):
 
 def test_every_stock_layout_gives_the_same_vae(golden, tmp_path):
     reference = load_base_vae(golden / "base_vae")
-    assert (reference.shift, reference.scale) == (0.0609, 1.5305)
+    assert reference.layout == PLAIN_SD3
     ldm = {name: tensor.clone() for name, tensor in reference.vae.state_dict().items()}
     save_file(ldm, tmp_path / "sd3_vae.safetensors")
     full = {f"first_stage_model.{name}": tensor for name, tensor in ldm.items()}
@@ -164,8 +173,8 @@ def test_every_stock_layout_gives_the_same_vae(golden, tmp_path):
     diffusers = load_file(golden / "base_vae" / "diffusion_pytorch_model.safetensors")
     save_file(diffusers, tmp_path / "diffusers.safetensors")
     for name in ("sd3_vae.safetensors", "checkpoint.safetensors", "diffusers.safetensors"):
-        found = load_base_vae(tmp_path / name, channels=16)
-        assert (found.shift, found.scale) == (0.0609, 1.5305)
+        found = load_base_vae(tmp_path / name, channels=16, like=PRESETS["sd3"].layout)
+        assert found.layout == PLAIN_SD3
         assert found.vae.state_dict().keys() == reference.vae.state_dict().keys()
         assert all(
             torch.equal(t, found.vae.state_dict()[n]) for n, t in reference.vae.state_dict().items()
@@ -179,12 +188,36 @@ def test_a_diffusers_folders_own_settings_count(golden, tmp_path):
     weights = (golden / "base_vae" / "diffusion_pytorch_model.safetensors").read_bytes()
     (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(weights)
     found = load_base_vae(tmp_path)
-    assert (found.shift, found.scale, found.vae.backbone.norm_groups) == (0.0, 0.5, 8)
+    assert (found.layout.base_shift, found.layout.base_scale) == (0.0, 0.5)
+    assert found.vae.backbone.norm_groups == 8
+
+
+def test_a_file_that_says_no_shift_and_scale_and_is_like_none_is_left_as_it_is(tmp_path):
+    save_file(KLAutoencoder(SD1, 32).state_dict(), tmp_path / "stock.safetensors")
+    found = load_base_vae(tmp_path / "stock.safetensors")
+    assert found.layout == LatentLayout(32, 0, 4, 1, base_shift=0.0, base_scale=1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.update(scale=0.0), "base_scale must not be 0"),
+        (lambda d: d.update(shift="x"), "could not convert"),
+        (lambda d: d["backbone"].pop("widths"), "widths"),
+    ],
+)
+def test_a_base_file_whose_numbers_mean_nothing_is_refused(tmp_path, change, words):
+    path = tmp_path / "base.safetensors"
+    save_base_vae(path, KLAutoencoder(TINY, 4), shift=0.5, scale=2.0)
+    rewrite(path, change_metadata=change)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_base_vae(path)
+    assert str(path) in str(caught.value)
 
 
 def test_an_sd1_vae_given_as_sd3_is_refused(tmp_path):
     save_file(
-        KLAutoencoder(KLConfig(norm_groups=4, widths=(8, 16, 16)), 4).state_dict(),
+        KLAutoencoder(TINY, 4).state_dict(),
         tmp_path / "sd1.safetensors",
     )
     with pytest.raises(CheckpointError, match=r"4 latent channels, but 16 are needed.*not an SD1"):
@@ -255,4 +288,4 @@ def test_a_pipeline_folder_uses_its_own_vaes_settings(golden, tmp_path):
     weights = (golden / "base_vae" / "diffusion_pytorch_model.safetensors").read_bytes()
     (tmp_path / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(weights)
     found = load_base_vae(tmp_path)
-    assert (found.shift, found.scale) == (0.1159, 0.3611)
+    assert (found.layout.base_shift, found.layout.base_scale) == (0.1159, 0.3611)

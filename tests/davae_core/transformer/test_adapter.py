@@ -257,6 +257,7 @@ def test_the_header_alone_gives_layout_advice_and_parents(live, tmp_path):
         (lambda d: d["advice"].update(sizes=None), "DA-VAE adapter"),
         (lambda d: d.update(advice=[]), "DA-VAE adapter"),
         (lambda d: d["layout"].update(base_channels=0), "base_channels must be at least 1"),
+        (lambda d: d["layout"].update(detail_channels=0), "detail_channels must be at least 1"),
         (lambda d: d["layout"].update(base_channels="x"), "DA-VAE adapter"),
         (lambda d: d.pop("parents"), "'parents' is missing"),
         (lambda d: d.update(kind="latent"), "a stored latent, not a DA-VAE adapter"),

@@ -9,18 +9,24 @@ from PIL import Image
 from torch import distributed
 
 from davae_core import mini
-from davae_core.codec.files import load_codec, save_codec
+from davae_core.codec.autoencoder import KLAutoencoder
+from davae_core.codec.files import load_codec, save_base_vae, save_codec
+from davae_core.latents import LatentLayout
 from davae_core.mini.clip_tokenizer import ClipTokenizer
 from davae_core.mini.text_encoder_files import (
     load_text_encoder,
     read_text_encoder,
     write_text_encoder,
 )
+from davae_core.transformer.files import load_transformer
+from davae_core.transformer.sizes import transformer_sizes
+from tests.training.dit_fixtures import BACKBONE
 from tests.training.two_processes import on_two_processes
 from training.__main__ import main
 from training.cache.config import read_cache_config
 from training.cache.latent_cache import LatentCache, is_whole, shard_path
 from training.cache.make import make_cache
+from training.engine.tracking import read_log
 from training.errors import TrainingError
 
 
@@ -44,6 +50,34 @@ def test_a_cache_holds_what_the_encoders_give(cache_config, davae, tmp_path):
     torch.testing.assert_close(text.pooled, pooled, atol=5e-3, rtol=2e-3)
     assert {(part.height, part.width) for part in cache.pictures} == {(4, 4), (2, 6)}
     assert [prompt for prompt, _ in cache.prompts()] == ["a circle"]
+
+
+def test_a_plain_vae_of_any_number_of_channels_can_be_cached_and_trained_on(
+    cache_config, write_dit_config, tmp_path
+):
+    torch.manual_seed(0)
+    vae, path = KLAutoencoder(BACKBONE, 32), tmp_path / "wide.safetensors"
+    save_base_vae(path, vae, shift=0.5, scale=0.25)
+    caching = cache_config(vae__kind="base_vae", vae__file=str(path))
+    assert main(["cache", str(caching)]) == 0
+    cache = LatentCache(tmp_path / "out", in_memory=False)
+    assert cache.head.layout == LatentLayout(32, 0, 2, 1, base_shift=0.5, base_scale=0.25)
+    assert cache.head.vae == "wide.safetensors"
+    place = next(i for i, part in enumerate(cache.pictures) if part.name == "0/0.png")
+    pixels = torch.from_numpy(np.asarray(Image.open(tmp_path / "captioned" / "0.png")).copy())
+    with torch.no_grad():
+        moments = vae.encode_moments(pixels.permute(2, 0, 1)[None].float() / 127.5 - 1)
+    torch.testing.assert_close(cache.read(place)[0], moments.mean, atol=2e-3, rtol=2e-3)
+    pooled = cache.empty_text().pooled.shape[-1]
+    training = write_dit_config(
+        model__base=None, model__train="full", model__vae=str(path), train__steps=1,
+        model__sizes={"blocks": 1, "pooled_width": pooled}, data__caches=[str(tmp_path / "out")],
+        validation__cache=str(tmp_path / "out"), output__checkpoint_every=1,
+    )  # fmt: skip
+    assert main(["dit", str(training)]) == 0
+    written = transformer_sizes(load_transformer(tmp_path / "run" / "result.safetensors"))
+    assert (written.in_channels, written.out_channels) == (32, 32)
+    assert set(read_log(tmp_path / "run", "validation")[0]) >= {"velocity"}
 
 
 def test_memory_and_files_give_the_same(cache_config, tmp_path):

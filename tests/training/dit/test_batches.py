@@ -2,10 +2,10 @@
 
 import torch
 
+from davae_core.latents import to_model_space
 from tests.training.dit_fixtures import CONTEXT, WORDS, write_cache
 from training.dit.batches import (
     LatentBatches,
-    model_space,
     noise_and_levels,
     open_caches,
 )
@@ -82,7 +82,7 @@ def test_every_variant_of_a_picture_is_drawn_anew_and_as_often_as_the_others(dav
         found = data.batch(number)
         for latent, pooled in zip(found.latents, found.text.pooled, strict=True):
             picture = known[pooled.numpy().tobytes()]
-            variants = model_space(cache.read(picture)[0], cache.head.space)
+            variants = to_model_space(cache.read(picture)[0], cache.head.layout)
             (which,) = (i for i, variant in enumerate(variants) if torch.equal(variant, latent))
             drawn[picture, which] += 1
     assert (drawn.sum(1) == 50).all()

@@ -19,7 +19,7 @@ def layers():
 def fused(embedder, head):
     weights = {f"pos_embed.proj.{k}": v for k, v in embedder.state_dict().items()}
     weights |= {f"proj_out.{k}": v for k, v in head.state_dict().items()}
-    return fused_edges(weights, PATCH * PATCH)
+    return fused_edges(weights)
 
 
 def test_the_fused_embedder_does_what_the_split_one_does():

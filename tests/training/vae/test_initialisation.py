@@ -52,7 +52,7 @@ def test_features_keep_their_scale_on_the_way_down(vae: KLAutoencoder) -> None:
 
 def test_a_fresh_detail_starts_with_little_noise() -> None:
     torch.manual_seed(0)
-    layout = LatentLayout(base_channels=8, detail_channels=8, base_factor=4)
+    layout = LatentLayout(8, 8, 4, 2, 0.0, 1.0)
     codec = DetailAlignedVAE(CodecConfig(layout=layout, backbone=BACKBONE))
     initialise_detail(codec)
     moments = codec.encode_moments(torch.rand(1, 3, 32, 32) * 2 - 1).detail

@@ -92,8 +92,9 @@ def test_a_base_vae_is_trained_and_written_with_its_own_shift_and_scale(
     assert path is not None
     base = load_base_vae(path)
     (measured,) = read_log(Path(config.output.folder), "export")
-    assert (base.shift, base.scale) == (measured["shift"], measured["scale"])
-    assert (base.shift, base.scale) != (0.0609, 1.5305)
+    layout = base.layout
+    assert (layout.base_shift, layout.base_scale) == (measured["shift"], measured["scale"])
+    assert (layout.base_shift, layout.base_scale) != (0.0609, 1.5305)
 
 
 def test_a_codec_grows_from_a_base_vae_of_the_same_trainer(
@@ -102,7 +103,7 @@ def test_a_codec_grows_from_a_base_vae_of_the_same_trainer(
     base = run(make_config("base", **base_vae_changes, train__steps=1))
     codec = run(make_config("codec", model__base_vae=str(base), train__steps=1))
     assert codec is not None
-    assert load_codec(codec).layout.base_scale == load_base_vae(str(base)).scale
+    assert load_codec(codec).layout.base_scale == load_base_vae(str(base)).layout.base_scale
 
 
 def test_the_loss_falls(make_config: Any, base_vae_changes: dict[str, Any]) -> None:
@@ -171,7 +172,7 @@ def test_another_base_vae_is_refused_on_resuming(make_config: Any, base_file: Pa
     run(config, stop_at=2)
     kept = base_file.read_bytes()
     base = load_base_vae(base_file)
-    save_base_vae(base_file, base.vae, base.shift + 0.1, base.scale)
+    save_base_vae(base_file, base.vae, base.layout.base_shift + 0.1, base.layout.base_scale)
     with pytest.raises(TrainingError, match="holds other weights than the checkpoint of step 2"):
         run(config)
     base_file.write_bytes(kept)
