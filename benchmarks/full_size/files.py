@@ -17,9 +17,9 @@ from davae_core.codec.autoencoder import DetailAlignedVAE
 from davae_core.codec.files import save_codec
 from davae_core.files import stream_safetensors
 from davae_core.presets import SD3
-from davae_core.transformer.adapter import EDGES, Adapter, widened_edges, write_adapter
+from davae_core.transformer.adapter import Adapter, widened_edges, write_adapter
 from davae_core.transformer.fingerprint import base_fingerprint
-from davae_core.transformer.names import diffusers_to_stability
+from davae_core.transformer.names import EDGES, diffusers_to_stability
 
 BASE, ADAPTER, CODEC = "base.safetensors", "adapter.safetensors", "codec.safetensors"
 PREFIX = "model.diffusion_model."
@@ -84,7 +84,7 @@ def lora_layers(transformer: nn.Module) -> dict[str, nn.Linear]:
 def random_adapter(transformer: nn.Module, base: Path) -> Adapter:
     """An adapter of the published size for the file `base`; its LoRA is bfloat16 as the published one is."""
     with safe_open(base, framework="pt") as file:
-        edges = {name: file.get_tensor(PREFIX + name) for _, name in EDGES.values()}
+        edges = {name: file.get_tensor(PREFIX + name) for name in EDGES.values()}
     lora = {}
     for name, layer in lora_layers(transformer).items():
         down, up = (RANK, layer.in_features), (layer.out_features, RANK)

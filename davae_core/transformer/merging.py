@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ..files import METADATA_KEY, CheckpointError, stream_safetensors, value_hash
-from .adapter import DOWN, EDGES, UP, Adapter, read_adapter, widened_edges
+from .adapter import DOWN, UP, Adapter, read_adapter, widened_edges
 from .description import DESCRIPTION, ModelDescription, description_tensor
 from .files import load_transformer
 from .fingerprint import require_same_base
-from .names import Place, count_blocks, place_of, swap_halves
+from .names import EDGES, Place, count_blocks, place_of, swap_halves
 from .widened_model import is_widened
 
 FP8 = torch.float8_e4m3fn
@@ -45,7 +45,7 @@ def plan_merge(base: Mapping[str, Tensor], adapter: Adapter) -> Merge:
                 f"the adapter's {name} has shape {list(adapter.edges[name].shape)}, "
                 f"the widened base's {list(wide.shape)}"
             )
-        edges[EDGES[name][1]] = wide + adapter.edges[name].float()
+        edges[EDGES[name]] = wide + adapter.edges[name].float()
     blocks = count_blocks(base)
     layers: dict[str, list[tuple[str, Place]]] = {}
     for name in adapter.lora:

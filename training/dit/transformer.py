@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from davae_core.files import CheckpointError
 from davae_core.transformer.diffusers_model import diffusers_transformer
 from davae_core.transformer.files import load_transformer
-from davae_core.transformer.names import stability_to_diffusers
+from davae_core.transformer.names import EMBEDDER, HEAD, stability_to_diffusers
 from davae_core.transformer.sizes import TransformerSizes, transformer_sizes
 
 from ..errors import TrainingError
 from .config import DitModelConfig, LoraConfig
-from .edges import EMBEDDER, HEAD, split_edges
+from .edges import split_edges
 
 TARGETS: dict[str, tuple[str, ...]] = {
     "published": ("to_q", "to_k", "to_v", "to_out.0", "ff.net.2", "norm1.linear"),
@@ -89,7 +89,7 @@ def start_from_nothing(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if not isinstance(module, nn.Linear):
             continue
-        if name.endswith(("norm1.linear", "norm1_context.linear", "norm_out.linear", "proj_out")):
+        if name.endswith(("norm1.linear", "norm1_context.linear", "norm_out.linear", HEAD)):
             nn.init.zeros_(module.weight)
         else:
             nn.init.xavier_uniform_(module.weight)

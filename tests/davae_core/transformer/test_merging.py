@@ -8,10 +8,11 @@ from safetensors.torch import load_file
 from davae_core.files import CheckpointError
 from davae_core.presets import SD3
 from davae_core.published.adapter import convert_adapter
-from davae_core.transformer.adapter import EDGES, Adapter, widened_edges
+from davae_core.transformer.adapter import Adapter, widened_edges
 from davae_core.transformer.description import DESCRIPTION, read_description, read_file_description
 from davae_core.transformer.files import load_transformer
 from davae_core.transformer.merging import merge, write_merged
+from davae_core.transformer.names import EDGES
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_merging_without_training_is_the_zero_widened_base(base):
         SD3.layout, {}, {name: torch.zeros_like(tensor) for name, tensor in wide.items()}
     )
     merged = merge(base, nothing)
-    for name, (_, target) in EDGES.items():
+    for name, target in EDGES.items():
         assert torch.equal(merged[target], wide[name])
     assert torch.equal(merged["x_embedder.proj.weight"][:, :16], base["x_embedder.proj.weight"])
     head = merged["final_layer.linear.weight"].unflatten(0, (4, 32))
