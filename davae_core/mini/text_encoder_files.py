@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from ..files import CheckpointError, read_safetensors
-from ..format import FORMAT_VERSION, KIND_TEXT_ENCODER, read_metadata, what_is, write_described
+from ..format import (
+    FORMAT_VERSION,
+    KIND_TEXT_ENCODER,
+    read_metadata,
+    shapes_of,
+    what_is,
+    write_described,
+)
 from .clip_tokenizer import ClipTokenizer
 from .text_encoder import ClipTextModel, TextConfig, TextEncoder
 
@@ -54,7 +61,7 @@ def read_text_encoder_file(path: str | Path) -> TextEncoderFile:
     """
     tensors, metadata = read_safetensors(path)
     described = read_metadata(path, metadata)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    shapes = shapes_of(tensors)
     if described.get("kind") != KIND_TEXT_ENCODER:
         raise CheckpointError(
             f"{path} is {what_is(shapes, described)}, not a miniature CLIP: {_instead(shapes)}."
@@ -62,7 +69,7 @@ def read_text_encoder_file(path: str | Path) -> TextEncoderFile:
     config = text_config(path, described)
     with torch.device("meta"):
         wanted = ClipTextModel(config).state_dict()
-    if shapes != {name: tuple(tensor.shape) for name, tensor in wanted.items()}:
+    if shapes != shapes_of(wanted):
         raise CheckpointError(
             f"{path} holds other tensors than its metadata describes: download or write it again."
         )

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..files import CheckpointError, read_safetensors
+from ..files import CheckpointError, read_safetensors, reason_of
 from ..presets import SD3
 from ..transformer.adapter import DOWN, PREFIX, UP, Adapter, check_adapter, widened_edges
 from ..transformer.description import Advice
@@ -83,7 +83,7 @@ def convert_adapter(
     except (ValueError, RuntimeError, AttributeError, TypeError) as error:
         raise CheckpointError(
             f"{source if lora is None else f'{source} with {lora}'} does not fit this base "
-            f"({str(error).rstrip('.')}): give the base it was trained on, in float32, float16 or bfloat16."
+            f"({reason_of(error)}): give the base it was trained on, in float32, float16 or bfloat16."
         ) from error
     return adapter
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files import METADATA_KEY, CheckpointError, stream_safetensors, value_hash
+from ..files import METADATA_KEY, CheckpointError, reason_of, stream_safetensors, value_hash
 from .adapter import DOWN, UP, Adapter, read_adapter, widened_edges
 from .description import DESCRIPTION, ModelDescription, description_tensor
 from .files import load_transformer
@@ -120,23 +120,21 @@ def _stored(plan: Merge, name: str, dtype: torch.dtype | None) -> Tensor:
 
 def write_merged(
     path: str | Path,
-    base: Mapping[str, Tensor],
-    adapter: Adapter,
+    plan: Merge,
     dtype: torch.dtype | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the merged model and its description, tensor by tensor: memory holds base, adapter and one tensor.
 
-    `progress` is told (bytes written, bytes in all). Raises ValueError when the adapter does not fit the base, before
-    anything is written, and CheckpointError when the file cannot be written.
+    `progress` is told (bytes written, bytes in all). Raises CheckpointError when the file cannot be written.
     """
-    plan = plan_merge(base, adapter)
+    adapter = plan.adapter
     kinds = {
         name: (
             tuple(plan.edges.get(name, tensor).shape),
             storage_dtype(name, tensor, dtype),
         )
-        for name, tensor in base.items()
+        for name, tensor in plan.base.items()
     }
     parents = {**adapter.parents, "adapter": value_hash(adapter.lora | adapter.edges)}
     description = ModelDescription(adapter.layout, adapter.advice, parents)
@@ -170,11 +168,10 @@ def merge_files(
         )
     require_same_base(adapter.parents, adapter_path, base, base_path)
     try:
-        write_merged(output, base, adapter, dtype, progress)
-    except CheckpointError:
-        raise
+        plan = plan_merge(base, adapter)
     except ValueError as error:
-        reason = str(error).rstrip(".")
         raise CheckpointError(
-            f"The adapter {adapter_path} does not fit {base_path} ({reason}): pick the model it was trained on."
+            f"The adapter {adapter_path} does not fit {base_path} ({reason_of(error)}): "
+            "pick the model it was trained on."
         ) from error
+    write_merged(output, plan, dtype, progress)

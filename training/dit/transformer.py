@@ -15,21 +15,13 @@ from davae_core.files import CheckpointError
 from davae_core.transformer.diffusers_model import diffusers_transformer
 from davae_core.transformer.files import load_transformer
 from davae_core.transformer.names import EMBEDDER, HEAD, stability_to_diffusers
+from davae_core.transformer.presets import LORA_TARGETS
 from davae_core.transformer.sizes import TransformerSizes, transformer_sizes
 
 from ..errors import TrainingError
 from .config import DitModelConfig, LoraConfig
 from .edges import split_edges
 
-TARGETS: dict[str, tuple[str, ...]] = {
-    "published": ("to_q", "to_k", "to_v", "to_out.0", "ff.net.2", "norm1.linear"),
-    "wide": (
-        "to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "norm1.linear",
-        "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", "ff_context.net.0.proj", "ff_context.net.2",
-        "norm1_context.linear", "context_embedder", "norm_out.linear",
-    ),
-}  # fmt: skip
-"""LoRA targets by name: the published ones touch the picture's stream only, the wide ones every large layer."""
 PATCH = 2
 LORA_PARTS = (".lora_A.default.weight", ".lora_B.default.weight")
 
@@ -121,7 +113,7 @@ def mark_trainable(model: nn.Module, config: DitModelConfig, widened: bool) -> N
 
 def lora_targets(model: nn.Module, config: LoraConfig) -> list[str]:
     """The full names of the layers that get a LoRA. Raises TrainingError for a target that matches no linear layer."""
-    wanted = [part for name in config.targets for part in TARGETS.get(name, (name,))]
+    wanted = [part for name in config.targets for part in LORA_TARGETS.get(name, (name,))]
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     found: set[str] = set()
     for target in wanted:
@@ -129,7 +121,7 @@ def lora_targets(model: nn.Module, config: LoraConfig) -> list[str]:
         if not matches:
             raise TrainingError(
                 f"model.lora.targets names {target}, which matches no linear layer of the transformer: use published, "
-                f"wide, or the end of a layer's name such as {TARGETS['published'][0]}."
+                f"wide, or the end of a layer's name such as {LORA_TARGETS['published'][0]}."
             )
         found.update(matches)
     return sorted(found)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from davae_core.images import from_bytes
+
 from . import prompt_scenes, scenes
 
 Drawn = tuple[NDArray[np.uint8], str]
@@ -26,7 +28,7 @@ class Captioned:
 
     def images(self, chosen: Tensor | slice) -> Tensor:
         """Some of the pictures in [-1, 1]."""
-        return self.pictures[chosen].float() / 127.5 - 1
+        return from_bytes(self.pictures[chosen])
 
 
 def draw(families: Sequence[str], first_seed: int, count: int, size: int) -> Captioned:

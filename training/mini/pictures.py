@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from davae_core.files import CheckpointError, write_atomically
+from davae_core.files import CheckpointError, write_atomically, write_text
 
 from . import photographs, prompt_scenes, scenes, textures
 from .pictures_config import HELD_OUT_SEED, CodecPicturesConfig, PromptScenesConfig
@@ -142,11 +141,7 @@ def _is_captioned(path: Path) -> bool:
 
 def _save_captioned(path: Path, picture: Image.Image, caption: str) -> None:
     save_png(path, picture)
-    write_atomically(path.with_suffix(".txt"), partial(_write_text, caption))
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text + "\n", encoding="utf-8")
+    write_text(path.with_suffix(".txt"), caption + "\n")
 
 
 def _crop(random: np.random.Generator, picture: Image.Image, size: int) -> Image.Image:

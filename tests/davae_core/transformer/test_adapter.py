@@ -13,7 +13,7 @@ from davae_core.transformer.adapter import Adapter, read_adapter, widened_edges,
 from davae_core.transformer.description import Advice, read_file_description
 from davae_core.transformer.files import load_transformer
 from davae_core.transformer.fingerprint import same_base
-from davae_core.transformer.merging import write_merged
+from davae_core.transformer.merging import plan_merge, write_merged
 from davae_core.transformer.names import EDGES
 from davae_core.transformer.widened_model import widen_model
 from tests.davae_core.transformer.in_diffusers import in_diffusers
@@ -87,7 +87,7 @@ def test_the_converted_adapter_gives_the_published_velocity_in_diffusers(
 def test_the_merged_file_gives_the_published_velocity_in_diffusers(
     base, live, published_velocity, tmp_path
 ):
-    write_merged(tmp_path / "merged.safetensors", base, live)
+    write_merged(tmp_path / "merged.safetensors", plan_merge(base, live))
     merged = load_file(tmp_path / "merged.safetensors")
     published_velocity(in_diffusers(merged), "adapted_velocity")
 
