@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ..training.mini.prompt_scenes import (
+from training.mini.prompt_scenes import (
     PLACES,
     SHAPE_COLOURS,
     SHAPES,
@@ -20,7 +20,7 @@ from ..training.mini.prompt_scenes import (
     PromptScene,
     silhouette,
 )
-from ..training.mini.scenes import COLOURS
+from training.mini.scenes import COLOURS
 
 SIDE = 64
 """Pictures are compared at this size, where neither grain nor sharpness matters."""
