@@ -48,13 +48,14 @@ def _scene(seed: int, size: int) -> Drawn:
     return picture, scenes.caption(scene)
 
 
-def _prompt_scene(seed: int, size: int) -> Drawn:
+def draw_prompt_scene(seed: int, size: int) -> Drawn:
+    """The generator's scene of a seed, [size, size, 3], and its caption."""
     scene = prompt_scenes.compose(seed)
     return prompt_scenes.render(scene, size), prompt_scenes.caption(scene)
 
 
 FAMILIES: dict[str, Callable[[int, int], Drawn]] = {
     "scenes": _scene,
-    "prompt_scenes": _prompt_scene,
+    "prompt_scenes": draw_prompt_scene,
 }
 """Every kind of captioned scene, by the name that a configuration gives it."""
