@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ from davae_core.files import CheckpointError
 from davae_core.transformer.diffusers_model import diffusers_transformer
 from davae_core.transformer.files import load_transformer
 from davae_core.transformer.names import EMBEDDER, HEAD, stability_to_diffusers
-from davae_core.transformer.presets import LORA_TARGETS
+from davae_core.transformer.presets import LORA_TARGETS, SD35_MEDIUM
 from davae_core.transformer.sizes import TransformerSizes, transformer_sizes
 
 from ..errors import TrainingError
 from .config import DitModelConfig, LoraConfig
 from .edges import split_edges
 
-PATCH = 2
+PATCH = SD35_MEDIUM.patch
 LORA_PARTS = (".lora_A.default.weight", ".lora_B.default.weight")
 
 
@@ -128,19 +129,18 @@ def lora_targets(model: nn.Module, config: LoraConfig) -> list[str]:
 
 
 def new_sizes(config: DitModelConfig, channels: int) -> TransformerSizes:
-    """The sizes of a transformer that starts from nothing."""
+    """The sizes of a transformer that starts from nothing, in all else built as SD3.5 Medium."""
     new = config.sizes
-    return TransformerSizes(
+    return replace(
+        SD35_MEDIUM,
         in_channels=channels,
         out_channels=channels,
-        patch=PATCH,
         blocks=new.blocks,
         heads=new.blocks,
         dual_blocks=new.dual_blocks,
         context_width=new.context_width,
         pooled_width=new.pooled_width,
         positions=new.positions,
-        normed=True,
     )
 
 
