@@ -10,12 +10,13 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from benchmarks.scene_checker import Claims, check
 from davae_core import mini
-from davae_core.images import to_bytes
+from davae_core.images import image_to_pil
 from davae_core.mini.text_encoder_files import load_text_encoder
 from davae_core.pipeline import TextToImage, load_pipeline
 from training.mini.prompt_scenes import PromptScene, caption, compose
@@ -32,7 +33,7 @@ def judged(pipeline: TextToImage, scenes: Sequence[PromptScene]) -> Iterator[tup
         captions = [caption(scene) for scene in group]
         pictures = pipeline.draw(captions, SIDE, SIDE, seed=number)
         for scene, text, picture in zip(group, captions, pictures, strict=True):
-            yield text, check(to_bytes(picture[None]), scene)
+            yield text, check(np.asarray(image_to_pil(picture)), scene)
 
 
 def bundled_pipeline() -> TextToImage:

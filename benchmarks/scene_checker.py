@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from einops import rearrange, reduce
 from numpy.typing import NDArray
 
 from training.mini.prompt_scenes import (
@@ -103,12 +104,11 @@ def _templates(place: str) -> NDArray[np.float32]:
         for dx in _SHIFTS
         for dy in _SHIFTS
     ]
-    return np.stack(drawn).reshape(len(drawn), -1).astype(np.float32)
+    return rearrange(np.stack(drawn), "n h w -> n (h w)").astype(np.float32)
 
 
 def _shrunk(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
     """[H, W, 3] -> [SIDE, SIDE, 3], box averages; H = W must be a multiple of SIDE."""
     times = picture.shape[0] // SIDE
-    boxes = picture[: SIDE * times, : SIDE * times].reshape(SIDE, times, SIDE, times, 3)
-    shrunk: NDArray[np.float64] = boxes.astype(np.float64).mean(axis=(1, 3))
-    return shrunk
+    whole = picture[: SIDE * times, : SIDE * times].astype(np.float64)
+    return reduce(whole, "(h i) (w j) c -> h w c", "mean", i=times, j=times)

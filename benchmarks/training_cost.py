@@ -24,6 +24,7 @@ from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoen
 from davae_core.files import write_safetensors, write_text
 from davae_core.latents import LatentLayout
 from davae_core.presets import SD3
+from davae_core.transformer.presets import SD35_MEDIUM
 from training.cache.latent_cache import (
     CachedPicture,
     CacheHead,
@@ -43,7 +44,7 @@ from training.vae.trainees import DetailTrainee
 from .full_size.files import base_shapes, transformer_without_weights
 
 CONFIGS = Path("training/configs")
-CLIP_TOKENS, CLIP_WIDTH, T5_WIDTH, POOLED = 77, 2048, 4096, 2048
+CLIP_TOKENS, CLIP_WIDTH = 77, 2048
 T5_ENCODER = 4.76e9
 """Parameters of T5-XXL's encoder; a token costs two operations for each."""
 TERA = 1e12
@@ -92,8 +93,8 @@ def _no_text(t5_tokens: int) -> TextStates:
     def zeros(*shape: int) -> Tensor:
         return torch.zeros(1, *shape, dtype=torch.float16)
 
-    t5 = zeros(t5_tokens, T5_WIDTH) if t5_tokens else None
-    return TextStates(zeros(CLIP_TOKENS, CLIP_WIDTH), t5, zeros(POOLED))
+    t5 = zeros(t5_tokens, SD35_MEDIUM.context_width) if t5_tokens else None
+    return TextStates(zeros(CLIP_TOKENS, CLIP_WIDTH), t5, zeros(SD35_MEDIUM.pooled_width))
 
 
 def dry_run(config: Path, overrides: tuple[str, ...], t5_tokens: int, pictures: int) -> list[str]:

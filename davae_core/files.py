@@ -40,6 +40,11 @@ class CheckpointError(ValueError):
     """A file that is not what it should be; the message is one sentence that names it and says what to do."""
 
 
+def reason_of(error: Exception) -> str:
+    """An error's words without the full stop at their end, to stand inside another sentence."""
+    return str(error).rstrip(".")
+
+
 def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors and the metadata of a safetensors file, on the CPU. Raises CheckpointError."""
     with open_safetensors(path) as file:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import Tensor
 
-from .files import METADATA_KEY, CheckpointError, write_safetensors
+from .files import METADATA_KEY, CheckpointError, reason_of, write_safetensors
 from .latents import LatentLayout
 
 FORMAT_VERSION = 1
@@ -73,9 +73,8 @@ def write_described(
 
 def damaged(path: str | Path, error: Exception) -> CheckpointError:
     """The sentence for a file whose description is damaged in the way `error` says."""
-    reason = str(error).rstrip(".")
     return CheckpointError(
-        f"{path} has damaged DA-VAE metadata ({reason}): download or write it again."
+        f"{path} has damaged DA-VAE metadata ({reason_of(error)}): download or write it again."
     )
 
 

@@ -91,8 +91,18 @@ def _to_rgb(picture: Image.Image) -> NDArray[np.float32]:
     return colours / np.float32(255)
 
 
-def to_bytes(image: Tensor) -> NDArray[np.uint8]:
-    """``[3, H, W]`` or ``[1, 3, H, W]`` in [-1, 1] (clamped) as ``[H, W, 3]`` bytes.
+def to_bytes(values: Tensor) -> Tensor:
+    """Values in [-1, 1] (clamped) as bytes, uint8 of the same shape."""
+    return ((values.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def from_bytes(pixels: Tensor) -> Tensor:
+    """Bytes as float32 in [-1, 1], the inverse of `to_bytes`."""
+    return pixels.float() / 127.5 - 1
+
+
+def image_to_pil(image: Tensor) -> Image.Image:
+    """``[3, H, W]`` or ``[1, 3, H, W]`` in [-1, 1] (clamped) as an RGB picture of 8 bits.
 
     Raises:
         ValueError: for another shape, or when a value is not a number.
@@ -106,9 +116,8 @@ def to_bytes(image: Tensor) -> NDArray[np.uint8]:
         raise ValueError(
             "The picture holds values that are not numbers: look at the latent it was decoded from."
         )
-    values = (single.detach().to("cpu", torch.float32).clamp(-1, 1) + 1) * 127.5
-    rounded: NDArray[np.uint8] = values.round().to(torch.uint8).permute(1, 2, 0).numpy()
-    return rounded
+    pixels = to_bytes(single.detach().to("cpu", torch.float32))
+    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
 
 def write_image(path: str | Path, image: Tensor) -> None:
@@ -120,5 +129,5 @@ def write_image(path: str | Path, image: Tensor) -> None:
         ValueError: for a tensor that is not one picture.
         CheckpointError: when the disk is full or the folder cannot be written.
     """
-    picture = Image.fromarray(to_bytes(image))
+    picture = image_to_pil(image)
     write_atomically(path, lambda beside: picture.save(beside, format="PNG"))

@@ -33,8 +33,8 @@ from .transformer.description import (
     not_whole,
     read_description,
 )
-from .transformer.files import PREFIXES, QUANTISED
-from .transformer.names import count_blocks
+from .transformer.files import PREFIXES
+from .transformer.names import EMBEDDER, EMBEDDER_WEIGHT, QUANTISED, count_blocks
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -222,7 +222,7 @@ def _advice(description: ModelDescription) -> str:
 def _transformer_lines(shapes: Shapes) -> list[str]:
     """What a pretrained transformer, alone or in a full checkpoint, can be used for; nothing for other files."""
     for prefix in PREFIXES:
-        for embedder in ("x_embedder.proj.weight", "pos_embed.proj.weight"):
+        for embedder in (EMBEDDER_WEIGHT, f"{EMBEDDER}.weight"):
             shape = shapes.get(prefix + embedder, ())
             if len(shape) == 4:
                 inner = [name.removeprefix(prefix) for name in shapes if name.startswith(prefix)]

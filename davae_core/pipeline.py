@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from .codec.autoencoder import DetailAlignedVAE
 from .codec.files import load_codec
 from .codec.latent_files import encoding_hash
-from .files import CheckpointError, read_safetensors, read_shapes
+from .files import CheckpointError, read_safetensors, read_shapes, reason_of
 from .flow import Velocity, sample_euler, shifted_sigmas
 from .format import KIND_MERGED, read_metadata
 from .latents import to_vae_space
 from .presets import SD3
-from .transformer.adapter import read_adapter
+from .transformer.adapter import Adapter, read_adapter
 from .transformer.description import DESCRIPTION, Advice, ModelDescription, read_file_description
 from .transformer.diffusers_model import diffusers_transformer, require_diffusers
 from .transformer.files import load_transformer
@@ -149,20 +149,22 @@ def _widened(base: Path, adapter: Path | None) -> tuple[dict[str, Tensor], Model
         tensors.pop(DESCRIPTION, None)
         return tensors, read_file_description(base)
     pretrained = load_transformer(base)
+    found = None if adapter is None else _adapter_for(base, pretrained, adapter)
     try:
-        if adapter is None:
+        if found is None:
             return widen_model(pretrained, SD3.layout), ModelDescription(SD3.layout, UNTRAINED)
-        found = read_adapter(adapter)
-        require_same_base(found.parents, adapter, pretrained, base)
         description = ModelDescription(found.layout, found.advice, found.parents)
         return merge(pretrained, found), description
-    except CheckpointError:
-        raise
     except ValueError as error:
-        reason = str(error).rstrip(".")
         raise CheckpointError(
-            f"{base} cannot be widened for a DA-VAE ({reason}): give the pretrained SD3 it was trained on."
+            f"{base} cannot be widened for a DA-VAE ({reason_of(error)}): give the pretrained SD3 it was trained on."
         ) from error
+
+
+def _adapter_for(base: Path, pretrained: dict[str, Tensor], path: Path) -> Adapter:
+    adapter = read_adapter(path)
+    require_same_base(adapter.parents, path, pretrained, base)
+    return adapter
 
 
 def _diffusers_model(base: Path, tensors: dict[str, Tensor]) -> nn.Module:
@@ -173,9 +175,8 @@ def _diffusers_model(base: Path, tensors: dict[str, Tensor]) -> nn.Module:
         named = stability_to_diffusers(tensors, model.state_dict())
         model.load_state_dict(named, assign=True)
     except (ValueError, RuntimeError) as error:
-        reason = str(error).rstrip(".")
         raise CheckpointError(
-            f"{base} is no whole SD3 transformer ({reason}): get it again."
+            f"{base} is no whole SD3 transformer ({reason_of(error)}): get it again."
         ) from error
     found: nn.Module = model.eval().requires_grad_(False)
     return found

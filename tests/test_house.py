@@ -161,7 +161,7 @@ def test_every_room_says_in_one_line_what_it_is():
             assert text and "\n" not in text, room
 
 
-def test_importing_the_core_needs_torch_only():
+def test_importing_the_core_needs_torch_and_einops_only():
     loaded = json.loads(
         run(
             sys.executable,

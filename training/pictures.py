@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from davae_core.images import read_image
+from davae_core.images import read_image, to_bytes
 
 from .errors import TrainingError
 
@@ -84,4 +85,10 @@ def _decode(path: Path) -> Tensor | Unreadable:
         image = read_image(path)[0]
     except (ValueError, OSError) as error:
         return Unreadable(path, str(error))
-    return ((image + 1.0) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
+    return to_bytes(image)
+
+
+def resize(picture: Tensor, height: int, width: int) -> Tensor:
+    """uint8 [3, H, W] -> uint8 [3, height, width], bicubic with antialiasing."""
+    scaled = F.interpolate(picture[None].float(), (height, width), mode="bicubic", antialias=True)
+    return scaled[0].round_().clamp_(0, 255).to(torch.uint8)

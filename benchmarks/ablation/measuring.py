@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.scene_checker import check
 from davae_core.files import read_safetensors, write_safetensors
-from davae_core.images import to_bytes
+from davae_core.images import from_bytes, image_to_pil
 from training.mini.prompt_scenes import PromptScene, compose, render
 
 from .arms import DRAWN_SEED, SIDE
@@ -50,7 +52,11 @@ def rendered(wanted: Sequence[PromptScene]) -> Iterator[Tensor]:
     """The real pictures of scenes, in batches [B, 3, SIDE, SIDE] in [-1, 1]."""
     for first in range(0, len(wanted), BATCH):
         drawn = np.stack([render(scene, SIDE) for scene in wanted[first : first + BATCH]])
-        yield torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        yield _from_bytes(drawn)
+
+
+def _from_bytes(pixels: NDArray[np.uint8]) -> Tensor:
+    return from_bytes(rearrange(torch.from_numpy(pixels), "b h w c -> b c h w"))
 
 
 def look(batches: Iterable[Tensor], wanted: Sequence[PromptScene], name: str) -> Seen:
@@ -60,11 +66,11 @@ def look(batches: Iterable[Tensor], wanted: Sequence[PromptScene], name: str) ->
     with tqdm(total=len(wanted), desc=name, unit="picture") as bar:
         for batch in batches:
             # What a viewer gets is bytes.
-            as_bytes = [to_bytes(picture[None]) for picture in batch]
-            shown = torch.from_numpy(np.stack(as_bytes)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+            pixels = np.stack([np.asarray(image_to_pil(picture)) for picture in batch])
+            shown = _from_bytes(pixels)
             features.append(extract(shown))
             energy.append(high_frequency_energy(shown))
-            for picture in as_bytes:
+            for picture in pixels:
                 accurate.append(check(picture, wanted[len(accurate)]).accurate)
             bar.update(len(batch))
     return Seen(torch.cat(features), torch.cat(energy), torch.tensor(accurate))

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from davae_core.files import write_atomically
+from davae_core.files import write_text
 
 from .files import ADAPTER, BASE, CODEC, write_files
 from .table import as_markdown
@@ -41,14 +41,10 @@ def main() -> None:
     numbers = measure(folder)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results[numbers["versions"]["comfyui"]] = numbers
-    text, table = json.dumps(results, indent=1) + "\n", as_markdown(results)
-    write_atomically(RESULTS, lambda beside: _write(beside, text))
-    write_atomically(TABLE, lambda beside: _write(beside, table))
+    table = as_markdown(results)
+    write_text(RESULTS, json.dumps(results, indent=1) + "\n")
+    write_text(TABLE, table)
     print(table)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def measure(folder: Path) -> dict[str, Any]:

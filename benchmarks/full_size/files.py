@@ -6,30 +6,26 @@ that making it takes the memory of its largest tensor.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from diffusers import SD3Transformer2DModel
 from safetensors import safe_open
 from torch import Tensor, nn
 
 from davae_core.codec.autoencoder import DetailAlignedVAE
 from davae_core.codec.files import save_codec
 from davae_core.files import stream_safetensors
+from davae_core.format import shapes_of
 from davae_core.presets import SD3
-from davae_core.transformer.adapter import EDGES, Adapter, widened_edges, write_adapter
+from davae_core.transformer.adapter import DOWN, UP, Adapter, widened_edges, write_adapter
+from davae_core.transformer.diffusers_model import diffusers_transformer
 from davae_core.transformer.fingerprint import base_fingerprint
-from davae_core.transformer.names import diffusers_to_stability
+from davae_core.transformer.names import EDGES, diffusers_to_stability
+from davae_core.transformer.presets import LORA_RANK, LORA_TARGETS, SD35_MEDIUM
 
 BASE, ADAPTER, CODEC = "base.safetensors", "adapter.safetensors", "codec.safetensors"
 PREFIX = "model.diffusion_model."
-WIDTH, BLOCKS, DUAL_BLOCKS, POSITIONS = 1536, 24, 13, 384
-RANK = 256
-LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.2", "norm1.linear")
-"""What the published stage 2 trains by LoRA: these layers of the picture's stream, no other's."""
-TRAINABLE = 245_369_984
-"""Numbers the published stage 2 trains. It has two patch embedders, base and detail, each with a bias [WIDTH]; fused
-they have one, so an adapter holds WIDTH numbers less."""
 
 
 def write_files(folder: Path) -> None:
@@ -51,55 +47,39 @@ def write_files(folder: Path) -> None:
 def transformer_without_weights() -> nn.Module:
     """diffusers' SD3.5 Medium without memory, and with one position instead of its computed table of them."""
     with torch.device("meta"):
-        return SD3Transformer2DModel(
-            num_layers=BLOCKS,
-            attention_head_dim=64,
-            num_attention_heads=WIDTH // 64,
-            caption_projection_dim=WIDTH,
-            pooled_projection_dim=2048,
-            joint_attention_dim=4096,
-            pos_embed_max_size=1,
-            dual_attention_layers=tuple(range(DUAL_BLOCKS)),
-            qk_norm="rms_norm",
-        )
+        return diffusers_transformer(replace(SD35_MEDIUM, positions=1))
 
 
 def base_shapes(transformer: nn.Module) -> dict[str, tuple[int, ...]]:
     """Every tensor of the file under Stability's names, the table of positions at its real size."""
-    tensors = diffusers_to_stability(transformer.state_dict())
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    shapes["pos_embed"] = (1, POSITIONS**2, WIDTH)
+    shapes = shapes_of(diffusers_to_stability(transformer.state_dict()))
+    shapes["pos_embed"] = (1, SD35_MEDIUM.positions**2, SD35_MEDIUM.width)
     return {PREFIX + name: shape for name, shape in shapes.items()}
 
 
 def lora_layers(transformer: nn.Module) -> dict[str, nn.Linear]:
     """The layers that the published stage 2 trains by LoRA, under diffusers' names."""
+    ends = tuple(f".{target}" for target in LORA_TARGETS["published"])
     return {
         name: layer
         for name, layer in transformer.named_modules()
-        if isinstance(layer, nn.Linear) and name.endswith(tuple(f".{end}" for end in LORA_TARGETS))
+        if isinstance(layer, nn.Linear) and name.endswith(ends)
     }
 
 
 def random_adapter(transformer: nn.Module, base: Path) -> Adapter:
     """An adapter of the published size for the file `base`; its LoRA is bfloat16 as the published one is."""
     with safe_open(base, framework="pt") as file:
-        edges = {name: file.get_tensor(PREFIX + name) for _, name in EDGES.values()}
+        edges = {name: file.get_tensor(PREFIX + name) for name in EDGES.values()}
     lora = {}
     for name, layer in lora_layers(transformer).items():
-        down, up = (RANK, layer.in_features), (layer.out_features, RANK)
-        lora[f"{name}.lora_A.weight"] = normal(down, RANK**-0.5)
-        lora[f"{name}.lora_B.weight"] = normal(up, 0.001)
+        lora[name + DOWN] = normal((LORA_RANK, layer.in_features), LORA_RANK**-0.5)
+        lora[name + UP] = normal((layer.out_features, LORA_RANK), 0.001)
     differences = {
         name: normal(tuple(edge.shape), 0.01).float()
         for name, edge in widened_edges(edges, SD3.layout).items()
     }
     return Adapter(SD3.layout, lora, differences, parents={"base": base_fingerprint(edges)})
-
-
-def trainable_numbers(adapter: Adapter) -> int:
-    """How many numbers the adapter holds."""
-    return sum(tensor.numel() for part in (adapter.lora, adapter.edges) for tensor in part.values())
 
 
 def random_tensor(name: str, shape: tuple[int, ...]) -> Tensor:

@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from davae_core.images import image_from_pil
 from training.mini import photographs
+
+_PATCHES = "b c (h i) (w j) -> b h w (c i j)"
+_PICTURE = "b h w (c i j) -> b c (h i) (w j)"
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,10 @@ class LinearCode:
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """``[B, 3, H, W]`` in [-1, 1] through the code and back, clamped; sides are multiples of the factor."""
-        patches = F.pixel_unshuffle(images.double(), self.factor).movedim(1, -1) - self.mean
+        patches = rearrange(images.double(), _PATCHES, i=self.factor, j=self.factor) - self.mean
         rebuilt = (patches @ self.basis) @ self.basis.T + self.mean
-        return F.pixel_shuffle(rebuilt.movedim(-1, 1), self.factor).clamp(-1, 1).to(images.dtype)
+        whole = rearrange(rebuilt, _PICTURE, i=self.factor, j=self.factor)
+        return whole.clamp(-1, 1).to(images.dtype)
 
 
 def fit_linear_code(images: Iterable[Tensor], factor: int, components: int) -> LinearCode:
@@ -45,8 +49,8 @@ def fit_linear_code(images: Iterable[Tensor], factor: int, components: int) -> L
     moment, total, count = torch.zeros(size, size).double(), torch.zeros(size).double(), 0
     for image in images:
         height, width = (side // factor * factor for side in image.shape[-2:])
-        patches = F.pixel_unshuffle(image[..., :height, :width].double(), factor)
-        flat = patches.movedim(1, -1).reshape(-1, size)
+        patches = rearrange(image[..., :height, :width].double(), _PATCHES, i=factor, j=factor)
+        flat = rearrange(patches, "b h w n -> (b h w) n")
         moment += flat.T @ flat
         total += flat.sum(dim=0)
         count += len(flat)

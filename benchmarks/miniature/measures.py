@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from davae_core.codec.alignment import project
@@ -142,7 +143,7 @@ def channel_correlation(first: Sequence[Tensor], second: Sequence[Tensor]) -> Co
 
 
 def _by_channel(latent: Tensor) -> Tensor:
-    return latent.double().transpose(0, 1).flatten(1)
+    return rearrange(latent.double(), "b c h w -> c (b h w)")
 
 
 def _centred(values: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from davae_core import mini
 from davae_core.codec.autoencoder import DetailAlignedVAE, KLAutoencoder
 from davae_core.codec.files import load_base_vae, load_codec
-from davae_core.files import write_atomically
+from davae_core.files import write_text
 
 from .arms import Arm, Arms, read_arms
 from .linear_codes import LinearCode, fit_on_training_photographs
@@ -145,13 +145,6 @@ def _draw(path: Path, pictures: Pictures, rebuilt: dict[str, Pictures], report: 
     write_sheet(path, columns, captions)
 
 
-def _write_text(path: Path, text: str) -> None:
-    def write(beside: Path) -> None:
-        beside.write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns 0, or 1 with one sentence on stderr."""
     parser = argparse.ArgumentParser(
@@ -191,8 +184,8 @@ def main(arguments: list[str] | None = None) -> int:
         if arms or given.photographs:
             name = "results" if arms else "fresh"
             given.out.mkdir(parents=True, exist_ok=True)
-            _write_text(given.out / f"{name}.json", json.dumps(as_data(report), indent=1) + "\n")
-            _write_text(given.out / f"{name}.md", text)
+            write_text(given.out / f"{name}.json", json.dumps(as_data(report), indent=1) + "\n")
+            write_text(given.out / f"{name}.md", text)
         if arms:
             _draw(given.picture, pictures, rebuilt, report)
     except (ValueError, OSError) as error:

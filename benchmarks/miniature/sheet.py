@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from davae_core.files import write_atomically
-from davae_core.images import to_bytes
+from davae_core.images import image_to_pil
 
 #: Centre of the window of each photograph as fractions of width and height: eyes, a rim, roofs, lattice.
 CENTRES: dict[str, tuple[float, float]] = {
@@ -65,7 +65,7 @@ def draw_sheet(
 
 
 def _window(picture: Tensor, centre: tuple[float, float]) -> Image.Image:
-    whole = Image.fromarray(to_bytes(picture))
+    whole = image_to_pil(picture)
     side = min(_WINDOW, *whole.size)
     left = min(max(round(centre[0] * whole.width - side / 2), 0), whole.width - side)
     top = min(max(round(centre[1] * whole.height - side / 2), 0), whole.height - side)

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from davae_core.files import write_text
 from training.vae.config import read_vae_config
 
 CONFIG = Path("training/configs/mini_davae.yaml")
@@ -91,7 +92,7 @@ def write_arms(out: Path, codec: str, unaligned: str) -> None:
         "unaligned": unaligned,
         "arms": arms,
     }
-    (out / "arms.json").write_text(json.dumps(listed, indent=1))
+    write_text(out / "arms.json", json.dumps(listed, indent=1))
 
 
 def choosing_psnr(log: Path) -> float:

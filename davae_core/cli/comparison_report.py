@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..files import write_atomically
+from ..files import write_text
 from .comparison import BASE_FULL, BASE_HALF, DAVAE, PictureScores, Score
 
 TITLES = {
@@ -28,12 +28,7 @@ def report(pictures: Sequence[PictureScores], files: Mapping[str, str]) -> dict[
 
 def write_report(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON atomically; raises CheckpointError when the system refuses."""
-    text = json.dumps(content, indent=2) + "\n"
-    write_atomically(path, lambda beside: _write_text(beside, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def table(pictures: Sequence[PictureScores]) -> str:

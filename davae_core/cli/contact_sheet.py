@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..files import write_atomically
+from ..images import from_bytes, image_to_pil
 from .comparison import BASE_FULL, BASE_HALF, DAVAE, Comparison, PictureScores, Score
 
 PANEL = 512
@@ -79,7 +79,7 @@ def contact_sheet(comparisons: Sequence[Comparison], title: str, subtitle: str) 
 def difference(original: Tensor, picture: Tensor) -> Tensor:
     """Mean absolute difference over the channels, amplified and coloured from black to yellow: [1, 3, H, W]."""
     amount = ((original - picture).abs().mean(dim=1) / 2 * AMPLIFY).clamp(0, 1)
-    heat = torch.tensor(_HEAT, dtype=amount.dtype, device=amount.device) / 127.5 - 1
+    heat = from_bytes(torch.tensor(_HEAT)).to(amount)
     place = amount * (len(_HEAT) - 1)
     lower = place.floor().long().clamp(max=len(_HEAT) - 2)
     colours = torch.lerp(heat[lower], heat[lower + 1], (place - lower)[..., None])
@@ -122,9 +122,7 @@ def _height(picture: Tensor) -> int:
 
 
 def _thumbnail(picture: Tensor, height: int) -> Image.Image:
-    pixels = ((picture[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0)
-    image = Image.fromarray(np.asarray(pixels.cpu()))
-    return image.resize((PANEL, height), Image.Resampling.LANCZOS)
+    return image_to_pil(picture).resize((PANEL, height), Image.Resampling.LANCZOS)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -9,14 +9,14 @@ from torch import Tensor
 from ..images import read_image
 
 HELD_OUT = {
-    "astronaut": ("skimage", "data/astronaut.png"),
-    "coffee": ("skimage", "data/coffee.png"),
-    "chelsea": ("skimage", "data/chelsea.png"),
-    "rocket": ("skimage", "data/rocket.jpg"),
-    "camera": ("skimage", "data/camera.png"),
-    "china": ("sklearn", "datasets/images/china.jpg"),
+    "astronaut": ("skimage", "data/astronaut.png", "public domain (NASA)"),
+    "coffee": ("skimage", "data/coffee.png", "CC0 (Rachel Michetti)"),
+    "chelsea": ("skimage", "data/chelsea.png", "CC0 (Stefan van der Walt)"),
+    "rocket": ("skimage", "data/rocket.jpg", "public domain (SpaceX)"),
+    "camera": ("skimage", "data/camera.png", "CC0 (Lav Varshney)"),
+    "china": ("sklearn", "datasets/images/china.jpg", "CC BY 2.0 (danielbuechele on Flickr)"),
 }
-"""Package and file of the photographs that no training and no choice of a setting may look at."""
+"""Package, file and licence of the photographs that no training and no choice of a setting may look at."""
 
 
 class MissingPhotographs(ValueError):
@@ -28,12 +28,18 @@ def held_out_photographs() -> Iterator[tuple[str, Tensor]]:
 
     Raises MissingPhotographs when scikit-image or scikit-learn is not installed.
     """
-    for name, (package, file) in HELD_OUT.items():
-        # Importing the packages would take seconds and is not needed for a file inside them.
-        spec = find_spec(package)
-        if spec is None or spec.origin is None:
+    for name, (package, file, _) in HELD_OUT.items():
+        path = packaged_file(package, file)
+        if path is None:
             raise MissingPhotographs(
                 "The demo's photographs ship in scikit-image and scikit-learn, which are not installed: "
                 "run `pip install scikit-image scikit-learn`, or `davae reconstruct` on pictures of your own."
             )
-        yield name, read_image(Path(spec.origin).parent / file)
+        yield name, read_image(path)
+
+
+def packaged_file(package: str, file: str) -> Path | None:
+    """Where an installed package keeps a file, whether it is there or not; None without the package."""
+    # Importing the package would take seconds and is not needed for a file inside it.
+    spec = find_spec(package)
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / file

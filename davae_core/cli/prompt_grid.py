@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..files import write_atomically
-from ..images import to_bytes
+from ..images import image_to_pil
 
 COLUMNS = 4
 _GAP, _LABEL, _LETTERS, _SIZE = 12, 48, 44, 12
@@ -31,7 +31,7 @@ def prompt_grid(prompts: Sequence[str], images: Tensor) -> Image.Image:
     for number, (prompt, image) in enumerate(zip(prompts, images, strict=True)):
         row, column = divmod(number, COLUMNS)
         left, top = _GAP + column * (width + _GAP), _GAP + row * (height + _LABEL + _GAP)
-        sheet.paste(Image.fromarray(to_bytes(image[None])), (left, top))
+        sheet.paste(image_to_pil(image), (left, top))
         label = textwrap.fill(prompt, max(8, _LETTERS * width // 256))
         pencil.multiline_text(
             (left, top + height + 4), label, fill="black", font=ImageFont.load_default(_SIZE)

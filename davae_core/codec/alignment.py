@@ -1,6 +1,7 @@
 """Alignment of the detail channels with the base channels (paper Eq. 3-4; docs/method.md, "Alignment")."""
 
 import torch.nn.functional as F
+from einops import reduce
 from torch import Tensor
 
 
@@ -15,8 +16,7 @@ def project(detail: Tensor, base_channels: int) -> Tensor:
             f"{channels} detail channels cannot be averaged into {base_channels} groups: "
             "the detail channels must be a multiple of the base channels."
         )
-    batch, _, height, width = detail.shape
-    return detail.reshape(batch, base_channels, -1, height, width).mean(dim=2)
+    return reduce(detail, "b (c g) h w -> b c h w", "mean", c=base_channels)
 
 
 def alignment_loss(detail: Tensor, base_model_space: Tensor) -> Tensor:

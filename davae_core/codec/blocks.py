@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
 Ops = Any
@@ -89,17 +90,14 @@ class AttnBlock(nn.Module):
         self.proj_out = _conv1(ops, width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
         hidden = self.norm(x)
         # Contiguous, or PyTorch falls back to attention that holds all pairs of positions: 16 GB at 2048 pixels.
         q, k, v = (
-            layer(hidden).flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
+            rearrange(layer(hidden), "b c h w -> b 1 (h w) c").contiguous()
             for layer in (self.q, self.k, self.v)
         )
-        hidden = F.scaled_dot_product_attention(q, k, v).squeeze(1)
-        update: Tensor = self.proj_out(
-            hidden.transpose(1, 2).reshape(-1, x.shape[1], height, width)
-        )
+        hidden = F.scaled_dot_product_attention(q, k, v)
+        update: Tensor = self.proj_out(rearrange(hidden, "b 1 (h w) c -> b c h w", h=x.shape[-2]))
         return x + update
 
 
@@ -257,13 +255,11 @@ class DCDown(nn.Module):
             nn.init.zeros_(self.shortcut_proj.weight)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> Tensor:
-        main: Tensor = F.pixel_unshuffle(self.conv(features), self.ratio)
-        shortcut = F.pixel_unshuffle(features, self.ratio)
+        main, shortcut = (unshuffle(part, self.ratio) for part in (self.conv(features), features))
         if self.shortcut_proj is not None:
             shortcut = self.shortcut_proj(shortcut)
         else:
-            batch, _, height, width = shortcut.shape
-            shortcut = shortcut.reshape(batch, self.outputs, -1, height, width).mean(dim=2)
+            shortcut = reduce(shortcut, "b (c g) h w -> b c h w", "mean", c=self.outputs)
         return main + shortcut
 
 
@@ -284,9 +280,18 @@ class DCUp(nn.Module):
         self.ratio, self.repeats = ratio, outputs * ratio**2 // inputs
         self.conv = _conv3(ops, inputs, outputs * ratio**2)
 
+    def shortcut(self, latents: Tensor) -> Tensor:
+        """Each input channel repeated, beside the convolution: [B, inputs, h, w] -> [B, outputs * s * s, h, w]."""
+        return repeat(latents, "b c h w -> b (c n) h w", n=self.repeats)
+
     def forward(self, latents: Tensor) -> Tensor:
-        repeated = latents.repeat_interleave(self.repeats, dim=1)
-        return F.pixel_shuffle(self.conv(latents) + repeated, self.ratio)
+        cells: Tensor = self.conv(latents) + self.shortcut(latents)
+        return rearrange(cells, "b (c i j) h w -> b c (h i) (w j)", i=self.ratio, j=self.ratio)
+
+
+def unshuffle(x: Tensor, ratio: int) -> Tensor:
+    """[B, c, h * s, w * s] -> [B, c * s * s, h, w]: the pixels of a cell become channels, channel by channel."""
+    return rearrange(x, "b c (h i) (w j) -> b (c i j) h w", i=ratio, j=ratio)
 
 
 def count_parameters(module: nn.Module) -> int:

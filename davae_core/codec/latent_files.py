@@ -14,7 +14,7 @@ from ..files import (
     value_hash,
     write_safetensors,
 )
-from ..format import FORMAT_VERSION, KIND_LATENT, read_metadata, what_is
+from ..format import FORMAT_VERSION, KIND_LATENT, read_metadata, shapes_of, what_is
 from ..latents import LatentLayout, check_latents
 from .autoencoder import DetailAlignedVAE
 from .files import encoding_part
@@ -44,9 +44,8 @@ def load_latents(path: str | Path, codec: DetailAlignedVAE, codec_file: str | Pa
     tensors, metadata = read_safetensors(path)
     described = read_metadata(path, metadata)
     if SAMPLES not in tensors:
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         raise CheckpointError(
-            f"{path} is {what_is(shapes, described)}, not a latent: give a file written by `davae encode`."
+            f"{path} is {what_is(shapes_of(tensors), described)}, not a latent: give a file written by `davae encode`."
         )
     try:
         check_latents(tensors[SAMPLES], codec.layout)

@@ -12,22 +12,24 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..files import CheckpointError, read_safetensors
+from ..files import CheckpointError, read_safetensors, reason_of
 from ..presets import SD3
-from ..transformer.adapter import Adapter, check_adapter, widened_edges
+from ..transformer.adapter import DOWN, PREFIX, UP, Adapter, check_adapter, widened_edges
 from ..transformer.description import Advice
 from ..transformer.fingerprint import base_fingerprint
 from ..transformer.merging import plan_merge
+from ..transformer.names import EMBEDDER, EMBEDDER_WEIGHT, HEAD, HEAD_WEIGHT
+from ..transformer.warm_start import join_head_rows
 from .pickles import read_plain_weights
 
 Weights = Literal["live", "ema"]
 _LIVE_STATE, _EMA_STATE = "model_state_dict", "ema_state_dict"
+_EMA_PREFIX = "transformer.transformer."
 _LIVE = ("tokenizer_patch_embed.proj.", "project_out.")
-_EMA = ("transformer.transformer.pos_embed.proj.", "transformer.transformer.proj_out.")
+_EMA = (f"{_EMA_PREFIX}{EMBEDDER}.", f"{_EMA_PREFIX}{HEAD}.")
 LEAST_LIKENESS = 0.2
 """Cosine of a trained base layer to the one it started from; between different models it is about 0."""
 _LORA_SETTINGS = "lora_adapter_metadata"
-_EMA_LORA = "transformer.transformer."
 
 
 def holds_stage_two(source: Path) -> bool:
@@ -81,28 +83,25 @@ def convert_adapter(
     except (ValueError, RuntimeError, AttributeError, TypeError) as error:
         raise CheckpointError(
             f"{source if lora is None else f'{source} with {lora}'} does not fit this base "
-            f"({str(error).rstrip('.')}): give the base it was trained on, in float32, float16 or bfloat16."
+            f"({reason_of(error)}): give the base it was trained on, in float32, float16 or bfloat16."
         ) from error
     return adapter
 
 
 def _fused_edges(heads: Mapping[str, Tensor], patch: str, head: str) -> dict[str, Tensor]:
-    """Base and detail layers of both edges as one each, base first, float32, under the keys of adapter.EDGES."""
+    """Base and detail layers of both edges as one each, base first, float32, under the keys of names.EDGES."""
     base_conv, extra_conv = heads[f"{patch}base_conv.weight"], heads[f"{patch}extra_conv.weight"]
     biases = heads[f"{patch}base_conv.bias"].float() + heads[f"{patch}extra_conv.bias"].float()
-    channels = base_conv.shape[1]
     rows = {
-        kind: _interleaved(
-            heads[f"{head}base_linear.{kind}"], heads[f"{head}extra_linear.{kind}"], channels
+        f"{HEAD}.{kind}": join_head_rows(
+            heads[f"{head}base_linear.{kind}"].float(),
+            heads[f"{head}extra_linear.{kind}"].float(),
+            len(heads[f"{head}base_linear.{kind}"]) // base_conv.shape[1],
         )
         for kind in ("weight", "bias")
     }
-    return {
-        "pos_embed.proj.weight": torch.cat([base_conv.float(), extra_conv.float()], dim=1),
-        "pos_embed.proj.bias": biases,
-        "proj_out.weight": rows["weight"],
-        "proj_out.bias": rows["bias"],
-    }
+    convs = torch.cat([base_conv.float(), extra_conv.float()], dim=1)
+    return {f"{EMBEDDER}.weight": convs, f"{EMBEDDER}.bias": biases, **rows}
 
 
 def _check_origin(
@@ -110,19 +109,12 @@ def _check_origin(
 ) -> None:
     """Raise ValueError when the trained base layers have nothing of this base in them, as another model's have not."""
     for name, target in (
-        (f"{prefixes[0]}base_conv.weight", "x_embedder.proj.weight"),
-        (f"{prefixes[1]}base_linear.weight", "final_layer.linear.weight"),
+        (f"{prefixes[0]}base_conv.weight", EMBEDDER_WEIGHT),
+        (f"{prefixes[1]}base_linear.weight", HEAD_WEIGHT),
     ):
         trained, start = heads[name].float().flatten(), base[target].float().flatten()
         if torch.cosine_similarity(trained, start, dim=0) < LEAST_LIKENESS:
             raise ValueError(f"{name} has nothing of the base's own {target}")
-
-
-def _interleaved(base: Tensor, detail: Tensor, channels: int) -> Tensor:
-    """Rows of both heads, position by position: [p * p * C, ...] twice -> [p * p * (C + D), ...]."""
-    positions = base.shape[0] // channels
-    parts = [part.float().reshape(positions, -1, *part.shape[1:]) for part in (base, detail)]
-    return torch.cat(parts, dim=1).flatten(0, 1)
 
 
 def _live_lora(source: Path, lora: str | Path | None) -> dict[str, Tensor]:
@@ -131,8 +123,8 @@ def _live_lora(source: Path, lora: str | Path | None) -> dict[str, Tensor]:
             f"The live weights of {source} have their LoRA in a file of its own: name it with --lora."
         )
     tensors, metadata = read_safetensors(lora)
-    found = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
-    if not any(name.endswith(".lora_A.weight") for name in found):
+    found = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+    if not any(name.endswith(DOWN) for name in found):
         raise CheckpointError(
             f"{lora} is not a LoRA: give the pytorch_lora_weights.safetensors beside the heads."
         )
@@ -167,15 +159,12 @@ def _scale(lora: str | Path, metadata: Mapping[str, str]) -> float:
 def _scaled(lora: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
     if scale == 1.0:
         return lora
-    return {
-        name: tensor * scale if name.endswith(".lora_B.weight") else tensor
-        for name, tensor in lora.items()
-    }
+    return {name: tensor * scale if name.endswith(UP) else tensor for name, tensor in lora.items()}
 
 
 def _ema_lora(source: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found = {
-        name.removeprefix(_EMA_LORA).replace(".default.weight", ".weight"): tensor
+        name.removeprefix(_EMA_PREFIX).replace(".default.weight", ".weight"): tensor
         for name, tensor in state.items()
         if ".lora_A." in name or ".lora_B." in name
     }

@@ -17,6 +17,7 @@ from ..codec.autoencoder import CodecConfig
 from ..codec.files import BaseVae, check_codec_shapes
 from ..codec.stock_vae import diffusers_vae_to_ldm, kl_config_of
 from ..files import CheckpointError, read_safetensors
+from ..format import shapes_of
 from ..presets import SD3
 from .pickles import read_plain_weights
 
@@ -55,7 +56,7 @@ def convert_codec(
     config = _config(source, published, own, base_tensors, base)
     tensors = _tensors(published, own, base_tensors, config, _statistics(source, stats))
     # Before anything is written: a damaged source must not cost an existing file.
-    check_codec_shapes(source, config, {name: tuple(part.shape) for name, part in tensors.items()})
+    check_codec_shapes(source, config, shapes_of(tensors))
     return Converted(config, tensors)
 
 

@@ -11,19 +11,17 @@ from pathlib import Path
 from torch import Tensor
 
 from ..files import CheckpointError, read_safetensors
-from ..format import KIND_ADAPTER, write_described
+from ..format import KIND_ADAPTER, shapes_of, write_described
 from ..latents import LatentLayout
 from .description import Advice, ModelDescription, describe_file, not_whole
-from .warm_start import widen_conv_weight, widen_head_rows
+from .names import EDGES
+from .widened_model import widen_model
 
 PREFIX = "transformer."
-EDGES = {
-    "pos_embed.proj.weight": ("pos_embed.proj.diff", "x_embedder.proj.weight"),
-    "pos_embed.proj.bias": ("pos_embed.proj.diff_b", "x_embedder.proj.bias"),
-    "proj_out.weight": ("proj_out.diff", "final_layer.linear.weight"),
-    "proj_out.bias": ("proj_out.diff_b", "final_layer.linear.bias"),
+_DIFFERENCES = {
+    name: PREFIX + name.replace(".weight", ".diff").replace(".bias", ".diff_b") for name in EDGES
 }
-"""Edge tensors under diffusers' names: the adapter's key (behind PREFIX) and Stability's name."""
+"""The adapter's key of each edge tensor, which goes by diffusers' name."""
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
 
@@ -32,7 +30,7 @@ class Adapter:
     """A LoRA and the edge layers' differences.
 
     `lora`: `<diffusers layer>.lora_A.weight` [r, in] and `.lora_B.weight` [out, r] (scale alpha / r already in B).
-    `edges`: the keys of EDGES, each minus the zero-widened base, base channels first.
+    `edges`: the keys of names.EDGES, each minus the zero-widened base, base channels first.
     `parents`: by role, as in description.ModelDescription; `base` and `vae` where known.
     """
 
@@ -44,31 +42,19 @@ class Adapter:
 
 
 def widened_edges(base: Mapping[str, Tensor], layout: LatentLayout) -> dict[str, Tensor]:
-    """The zero-widened edge tensors of a base (Stability names), under the keys of EDGES, float32.
+    """The zero-widened edge tensors of a base (Stability names), under the keys of names.EDGES, float32.
 
     Raises ValueError when the base does not have the layout's base channels.
     """
-    channels, detail = layout.base_channels, layout.detail_channels
-    patch, head = base["x_embedder.proj.weight"], base["final_layer.linear.weight"]
-    bias = base["final_layer.linear.bias"]
-    if head.shape[0] != channels * patch.shape[-1] ** 2:
-        raise ValueError(
-            f"An output head of {head.shape[0]} rows does not make {channels} base channels: "
-            "it is another model's, or widened already."
-        )
-    return {
-        "pos_embed.proj.weight": widen_conv_weight(patch.float(), channels, detail),
-        "pos_embed.proj.bias": base["x_embedder.proj.bias"].float(),
-        "proj_out.weight": widen_head_rows(head.float(), channels, detail),
-        "proj_out.bias": widen_head_rows(bias.float(), channels, detail),
-    }
+    wide = widen_model({name: base[name].float() for name in EDGES.values()}, layout)
+    return {name: wide[target] for name, target in EDGES.items()}
 
 
 def write_adapter(path: str | Path, adapter: Adapter) -> None:
     """Write an adapter file. Raises CheckpointError when it cannot, ValueError when the adapter is not whole."""
     check_adapter(adapter)
     tensors = {PREFIX + name: tensor for name, tensor in adapter.lora.items()}
-    tensors |= {PREFIX + EDGES[name][0]: tensor for name, tensor in adapter.edges.items()}
+    tensors |= {_DIFFERENCES[name]: tensor for name, tensor in adapter.edges.items()}
     described = ModelDescription(adapter.layout, adapter.advice, adapter.parents, KIND_ADAPTER)
     write_described(path, tensors, described.as_json())
 
@@ -76,17 +62,12 @@ def write_adapter(path: str | Path, adapter: Adapter) -> None:
 def read_adapter(path: str | Path) -> Adapter:
     """Read an adapter file. Raises CheckpointError for anything else, saying what it is."""
     tensors, metadata = read_safetensors(path)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    found = describe_file(path, shapes, metadata)
+    found = describe_file(path, shapes_of(tensors), metadata)
     if found.kind != KIND_ADAPTER:
         raise CheckpointError(
             f"{path} is a merged DA-VAE model, which needs no adapter: use it as it is, or pick an adapter."
         )
-    edges = {
-        name: tensors.pop(PREFIX + key)
-        for name, (key, _) in EDGES.items()
-        if PREFIX + key in tensors
-    }
+    edges = {name: tensors.pop(key) for name, key in _DIFFERENCES.items() if key in tensors}
     try:
         lora = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
         adapter = Adapter(found.layout, lora, edges, found.advice, found.parents)

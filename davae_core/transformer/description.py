@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..files import CheckpointError, read_shapes
+from ..files import CheckpointError, read_shapes, reason_of
 from ..format import FORMAT_VERSION, KIND_ADAPTER, KIND_MERGED, layout_from, read_metadata, what_is
 from ..latents import LatentLayout
 
@@ -113,8 +113,9 @@ def describe_file(
 def not_whole(path: str | Path, kind: str, error: Exception) -> CheckpointError:
     """The sentence for an adapter or merged model that is damaged in the way `error` says."""
     what = "DA-VAE adapter" if kind == KIND_ADAPTER else "merged DA-VAE model"
-    reason = str(error).rstrip(".")
-    return CheckpointError(f"{path} is no whole {what} ({reason}): download or write it again.")
+    return CheckpointError(
+        f"{path} is no whole {what} ({reason_of(error)}): download or write it again."
+    )
 
 
 def description_tensor(description: ModelDescription) -> Tensor:

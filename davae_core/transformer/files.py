@@ -8,16 +8,21 @@ import torch
 from torch import Tensor
 
 from ..files import CheckpointError, read_safetensors
-from ..format import read_metadata, what_is
+from ..format import read_metadata, shapes_of, what_is
 from .description import DESCRIPTION
-from .fingerprint import EDGE_TENSORS
-from .names import diffusers_to_stability, looks_like_diffusers_transformer
+from .names import (
+    EDGES,
+    EMBEDDER,
+    EMBEDDER_WEIGHT,
+    QUANTISED,
+    diffusers_to_stability,
+    looks_like_diffusers_transformer,
+)
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
 """Where checkpoints keep the transformer; the empty prefix is a transformer file of its own."""
 INDEX = "diffusion_pytorch_model.safetensors.index.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-QUANTISED = (".scale_weight", ".comfy_quant", ".weight_scale", ".absmax", ".quant_map")
 _PLAIN = (
     torch.float64,
     torch.float32,
@@ -87,10 +92,9 @@ def transformer_part(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Ten
             raise CheckpointError(
                 f"{path} is no SD3 transformer ({error}): give SD3 or SD3.5."
             ) from error
-    if not found.keys() >= set(EDGE_TENSORS):
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if not found.keys() >= set(EDGES.values()):
         raise CheckpointError(
-            f"{path} is {what_is(shapes, {})}, not an SD3 transformer: give SD3 or SD3.5."
+            f"{path} is {what_is(shapes_of(tensors), {})}, not an SD3 transformer: give SD3 or SD3.5."
         )
     return found
 
@@ -108,8 +112,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
 def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for prefix in PREFIXES:
         if any(
-            name.startswith((f"{prefix}x_embedder.", f"{prefix}pos_embed.proj."))
-            for name in tensors
+            prefix + embedder in tensors for embedder in (EMBEDDER_WEIGHT, f"{EMBEDDER}.weight")
         ):
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     return dict(tensors)

@@ -14,31 +14,26 @@ import torch
 from torch import Tensor
 
 from ..files import CheckpointError
+from .names import EDGES, SCALES
 
-EDGE_TENSORS = (
-    "x_embedder.proj.weight",
-    "x_embedder.proj.bias",
-    "final_layer.linear.weight",
-    "final_layer.linear.bias",
-)
-"""The patch embedder and the output head under Stability's names: the only layers a widening replaces."""
+_EDGES = tuple(EDGES.values())
 SAMPLES = 64
 TOLERANCE = 0.05
-_SCALES = (".scale_weight", ".weight_scale")
 
 
 def base_fingerprint(base: Mapping[str, Tensor]) -> str:
     """What a file remembers of its base: SAMPLES values, spread over each edge tensor, as base64 of float32.
 
-    `base`: the transformer, or only its EDGE_TENSORS, under Stability's names and not widened, in float32, float16 or
-    bfloat16. Raises KeyError when one is missing, ValueError for a storage type too coarse to be remembered.
+    `base`: the transformer, or only its edge tensors (names.EDGES), under Stability's names and not widened, in
+    float32, float16 or bfloat16. Raises KeyError when one is missing, ValueError for a storage type too coarse to be
+    remembered.
     """
-    for name in EDGE_TENSORS:
+    for name in _EDGES:
         if base[name].element_size() < 2:
             raise ValueError(
                 f"{name} is stored in {base[name].dtype}, too coarse to know its model by"
             )
-    values = torch.cat([_samples(base[name]) for name in EDGE_TENSORS])
+    values = torch.cat([_samples(base[name]) for name in _EDGES])
     return base64.b64encode(values.numpy().astype("<f4").tobytes()).decode()
 
 
@@ -56,9 +51,9 @@ def same_base(fingerprint: str, base: Mapping[str, Tensor]) -> bool:
         )
     except (binascii.Error, ValueError):
         return False
-    if len(known) != SAMPLES * len(EDGE_TENSORS):
+    if len(known) != SAMPLES * len(_EDGES):
         return False
-    parts = zip(EDGE_TENSORS, known.reshape(-1, SAMPLES), strict=True)
+    parts = zip(_EDGES, known.reshape(-1, SAMPLES), strict=True)
     return all(
         name in base and _agree(part, base[name], _scale(name, base)) for name, part in parts
     )
@@ -66,7 +61,7 @@ def same_base(fingerprint: str, base: Mapping[str, Tensor]) -> bool:
 
 def _scale(name: str, base: Mapping[str, Tensor]) -> float:
     """What a float8 tensor with one scale for the whole of it is multiplied by; 1 for any other."""
-    for ending in _SCALES:
+    for ending in SCALES:
         scale = base.get(name.removesuffix(".weight") + ending)
         if name.endswith(".weight") and scale is not None and scale.numel() == 1:
             return float(scale)

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files import METADATA_KEY, CheckpointError, stream_safetensors, value_hash
-from .adapter import DOWN, EDGES, UP, Adapter, read_adapter, widened_edges
+from ..files import METADATA_KEY, CheckpointError, reason_of, stream_safetensors, value_hash
+from .adapter import DOWN, UP, Adapter, read_adapter, widened_edges
 from .description import DESCRIPTION, ModelDescription, description_tensor
 from .files import load_transformer
 from .fingerprint import require_same_base
-from .names import Place, count_blocks, place_of, swap_halves
+from .names import EDGES, Place, count_blocks, place_of, swap_halves
 from .widened_model import is_widened
 
 FP8 = torch.float8_e4m3fn
@@ -45,7 +45,7 @@ def plan_merge(base: Mapping[str, Tensor], adapter: Adapter) -> Merge:
                 f"the adapter's {name} has shape {list(adapter.edges[name].shape)}, "
                 f"the widened base's {list(wide.shape)}"
             )
-        edges[EDGES[name][1]] = wide + adapter.edges[name].float()
+        edges[EDGES[name]] = wide + adapter.edges[name].float()
     blocks = count_blocks(base)
     layers: dict[str, list[tuple[str, Place]]] = {}
     for name in adapter.lora:
@@ -120,23 +120,21 @@ def _stored(plan: Merge, name: str, dtype: torch.dtype | None) -> Tensor:
 
 def write_merged(
     path: str | Path,
-    base: Mapping[str, Tensor],
-    adapter: Adapter,
+    plan: Merge,
     dtype: torch.dtype | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the merged model and its description, tensor by tensor: memory holds base, adapter and one tensor.
 
-    `progress` is told (bytes written, bytes in all). Raises ValueError when the adapter does not fit the base, before
-    anything is written, and CheckpointError when the file cannot be written.
+    `progress` is told (bytes written, bytes in all). Raises CheckpointError when the file cannot be written.
     """
-    plan = plan_merge(base, adapter)
+    adapter = plan.adapter
     kinds = {
         name: (
             tuple(plan.edges.get(name, tensor).shape),
             storage_dtype(name, tensor, dtype),
         )
-        for name, tensor in base.items()
+        for name, tensor in plan.base.items()
     }
     parents = {**adapter.parents, "adapter": value_hash(adapter.lora | adapter.edges)}
     description = ModelDescription(adapter.layout, adapter.advice, parents)
@@ -170,11 +168,10 @@ def merge_files(
         )
     require_same_base(adapter.parents, adapter_path, base, base_path)
     try:
-        write_merged(output, base, adapter, dtype, progress)
-    except CheckpointError:
-        raise
+        plan = plan_merge(base, adapter)
     except ValueError as error:
-        reason = str(error).rstrip(".")
         raise CheckpointError(
-            f"The adapter {adapter_path} does not fit {base_path} ({reason}): pick the model it was trained on."
+            f"The adapter {adapter_path} does not fit {base_path} ({reason_of(error)}): "
+            "pick the model it was trained on."
         ) from error
+    write_merged(output, plan, dtype, progress)

@@ -11,17 +11,30 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+EMBEDDER, HEAD = "pos_embed.proj", "proj_out"
+"""The edge layers under diffusers' names, the only ones a widening replaces: the patch embedder and the output head."""
 _OUTSIDE = {
     "pos_embed.pos_embed": "pos_embed",
-    "pos_embed.proj": "x_embedder.proj",
+    EMBEDDER: "x_embedder.proj",
     "context_embedder": "context_embedder",
     "time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
     "time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2",
     "time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0",
     "time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2",
     "norm_out.linear": "final_layer.adaLN_modulation.1",
-    "proj_out": "final_layer.linear",
+    HEAD: "final_layer.linear",
 }
+EDGES = {
+    f"{layer}.{kind}": f"{_OUTSIDE[layer]}.{kind}"
+    for layer in (EMBEDDER, HEAD)
+    for kind in ("weight", "bias")
+}
+"""The edge layers' tensors: Stability's name of each under diffusers'."""
+EMBEDDER_WEIGHT, _, HEAD_WEIGHT, HEAD_BIAS = EDGES.values()
+SCALES = (".scale_weight", ".weight_scale", ".weight_scale_2")
+"""Endings, behind the layer's name, of the tensors that hold a quantised layer's scales."""
+QUANTISED = (*SCALES, ".comfy_quant", ".absmax", ".quant_map")
+"""Endings of the names that only quantised storage has."""
 _IN_BLOCK = {
     "norm1.linear": "x_block.adaLN_modulation.1",
     "norm1_context.linear": "context_block.adaLN_modulation.1",

@@ -7,7 +7,7 @@ from math import isqrt
 
 from torch import Tensor
 
-from .names import count_blocks
+from .names import EMBEDDER_WEIGHT, HEAD_WEIGHT, count_blocks
 
 HEAD_WIDTH = 64
 """Of every SD3 model; ComfyUI takes it for granted too, and finds the number of blocks as width / 64."""
@@ -41,7 +41,7 @@ class TransformerSizes:
 def transformer_sizes(tensors: Mapping[str, Tensor]) -> TransformerSizes:
     """The sizes of the transformer that has these weights. Raises ValueError when they are not SD3's."""
     try:
-        embedder, head = tensors["x_embedder.proj.weight"], tensors["final_layer.linear.weight"]
+        embedder, head = tensors[EMBEDDER_WEIGHT], tensors[HEAD_WEIGHT]
         width, patch = embedder.shape[0], embedder.shape[-1]
         if width % HEAD_WIDTH:
             raise ValueError(f"a width of {width} is no multiple of {HEAD_WIDTH}")

@@ -9,21 +9,15 @@ import torch
 from torch import Tensor
 
 from ..latents import LatentLayout
+from .names import EMBEDDER_WEIGHT, HEAD_BIAS, HEAD_WEIGHT, SCALES
 from .warm_start import widen_conv_weight, widen_head_rows
 
 Widen = Callable[[Tensor, int, int], Tensor]
-EMBEDDER, HEAD, HEAD_BIAS = (
-    "x_embedder.proj.weight",
-    "final_layer.linear.weight",
-    "final_layer.linear.bias",
-)
-_SCALES = (".scale_weight", ".weight_scale", ".weight_scale_2")
-_EDGE_LAYERS = ("x_embedder.proj", "final_layer.linear")
 
 
 def is_widened(tensors: Mapping[str, Tensor], layout: LatentLayout) -> bool:
     """Whether the patch embedder reads base and detail channels already."""
-    return tensors[EMBEDDER].shape[1:2] == (layout.channels,)
+    return tensors[EMBEDDER_WEIGHT].shape[1:2] == (layout.channels,)
 
 
 def widen_model(tensors: Mapping[str, Tensor], layout: LatentLayout) -> dict[str, Tensor]:
@@ -34,15 +28,16 @@ def widen_model(tensors: Mapping[str, Tensor], layout: LatentLayout) -> dict[str
     """
     _refuse_block_scales(tensors)
     base, detail = layout.base_channels, layout.detail_channels
-    head = tensors[HEAD]
-    if head.shape[0] != base * tensors[EMBEDDER].shape[-1] ** 2:
+    embedder, head = tensors[EMBEDDER_WEIGHT], tensors[HEAD_WEIGHT]
+    if head.shape[0] != base * embedder.shape[-1] ** 2:
         raise ValueError(
-            f"its output head has {head.shape[0]} rows, which do not make {base} base channels"
+            f"an output head of {head.shape[0]} rows does not make {base} base channels, so it is another model's or "
+            "widened already"
         )
     return {
         **tensors,
-        EMBEDDER: _keeping_type(tensors[EMBEDDER], widen_conv_weight, base, detail),
-        HEAD: _keeping_type(head, widen_head_rows, base, detail),
+        EMBEDDER_WEIGHT: _keeping_type(embedder, widen_conv_weight, base, detail),
+        HEAD_WEIGHT: _keeping_type(head, widen_head_rows, base, detail),
         HEAD_BIAS: _keeping_type(tensors[HEAD_BIAS], widen_head_rows, base, detail),
     }
 
@@ -56,8 +51,8 @@ def _keeping_type(tensor: Tensor, widen: Widen, base: int, detail: int) -> Tenso
 
 def _refuse_block_scales(tensors: Mapping[str, Tensor]) -> None:
     """One scale for a whole tensor fits the wider tensor too; one per block does not."""
-    for layer in _EDGE_LAYERS:
-        for ending in _SCALES:
+    for layer in (name.removesuffix(".weight") for name in (EMBEDDER_WEIGHT, HEAD_WEIGHT)):
+        for ending in SCALES:
             scale = tensors.get(layer + ending)
             if scale is not None and scale.numel() > 1:
                 raise ValueError(f"its layer {layer} is quantised in blocks")

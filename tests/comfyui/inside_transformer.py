@@ -25,7 +25,6 @@ from safetensors.torch import load_file  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 inside_pack.part("nodes.extension").DetailAlignedExtension()
-warm_start_of = inside_pack.part("davae_core.transformer.warm_start")
 widen_model = inside_pack.part("davae_core.transformer.widened_model").widen_model
 load_transformer = inside_pack.part("davae_core.transformer.files").load_transformer
 LAYOUT = inside_pack.part("davae_core.presets").SD3.layout
@@ -78,49 +77,6 @@ def warm_start() -> dict[str, Any]:
     plain, wide = stock(), widened()
     management.load_models_gpu([plain, wide])
     return compared(plain.model.diffusion_model, wide.model.diffusion_model)
-
-
-def warm_start_of_a_network() -> dict[str, Any]:
-    """The network's own layers exchanged for widened ones."""
-    plain, wide = (stock().model.diffusion_model for _ in range(2))
-    base, detail = LAYOUT.base_channels, LAYOUT.detail_channels
-    wide.x_embedder.proj = warm_start_of.widen_patch_embedder(wide.x_embedder.proj, base, detail)
-    wide.final_layer.linear = warm_start_of.widen_head(wide.final_layer.linear, base, detail)
-    wide.out_channels = base + detail
-    return compared(plain, wide)
-
-
-class LinearOnPatches(nn.Module):
-    """A patch embedder that is a Linear on each patch's values, position by position, channels together."""
-
-    def __init__(self, layer: nn.Linear) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, latents: Tensor) -> Tensor:
-        patches = latents.unfold(2, 2, 2).unfold(3, 2, 2)
-        tokens = self.layer(patches.permute(0, 2, 3, 4, 5, 1).flatten(3))
-        return tokens.permute(0, 3, 1, 2)
-
-
-def warm_start_of_a_linear_embedder() -> dict[str, Any]:
-    """The same with an embedder that is a Linear on patches, made of the convolution's weights."""
-    plain, wide = (stock().model.diffusion_model for _ in range(2))
-    base, detail = LAYOUT.base_channels, LAYOUT.detail_channels
-    conv = plain.x_embedder.proj
-    linear = nn.Linear(conv.weight[0].numel(), conv.weight.shape[0])
-    linear.weight.data = conv.weight.permute(0, 2, 3, 1).flatten(1).clone()
-    linear.bias.data = conv.bias.clone()
-    latents = torch.randn(2, base, 4, 6)
-    with_conv = forward(plain, latents)
-    plain.x_embedder.proj = LinearOnPatches(linear)
-    wide.x_embedder.proj = LinearOnPatches(warm_start_of.widen_patch_embedder(linear, base, detail))
-    wide.final_layer.linear = warm_start_of.widen_head(wide.final_layer.linear, base, detail)
-    wide.out_channels = base + detail
-    return {
-        "same_as_conv": largest(forward(plain, latents) - with_conv),
-        "grids": compared(plain, wide),
-    }
 
 
 def adapted(name: str = "adapter.safetensors", without: tuple[str, ...] = ()) -> Any:
@@ -197,8 +153,6 @@ def description() -> dict[str, Any]:
 
 EXPERIMENTS = (
     warm_start,
-    warm_start_of_a_network,
-    warm_start_of_a_linear_embedder,
     velocities,
     wide_targets,
     small_types,

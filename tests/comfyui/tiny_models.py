@@ -15,7 +15,7 @@ from davae_core.presets import SD3
 from davae_core.transformer.adapter import Adapter, widened_edges, write_adapter
 from davae_core.transformer.description import DESCRIPTION, Advice
 from davae_core.transformer.fingerprint import base_fingerprint
-from davae_core.transformer.merging import write_merged
+from davae_core.transformer.merging import plan_merge, write_merged
 from davae_core.transformer.names import diffusers_to_stability
 
 from .server import ROOT
@@ -99,7 +99,7 @@ def write_transformers(models: Path) -> None:
     write_quantised(folder, base)
     adapter = tiny_adapter(base)
     write_adapters(models / "loras", adapter)
-    write_merged(folder / MERGED, base, adapter)
+    write_merged(folder / MERGED, plan_merge(base, adapter))
     damaged = load_file(folder / MERGED) | {DESCRIPTION: torch.tensor([123], dtype=torch.uint8)}
     save_file(damaged, folder / DAMAGED)
     write_loras(models / "loras")

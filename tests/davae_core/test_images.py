@@ -11,7 +11,14 @@ import torch
 from PIL import Image
 
 from davae_core.files import CheckpointError
-from davae_core.images import ImageError, read_image, to_bytes, write_image
+from davae_core.images import (
+    ImageError,
+    from_bytes,
+    image_to_pil,
+    read_image,
+    to_bytes,
+    write_image,
+)
 
 
 def colours(height=12, width=16):
@@ -138,9 +145,16 @@ def test_not_a_number_is_refused_and_the_existing_file_stays(tmp_path):
     assert path.read_bytes() == b"before"
 
 
+def test_every_byte_comes_back_as_it_was():
+    pixels = torch.arange(256).to(torch.uint8)
+    assert from_bytes(pixels).min() == -1 and from_bytes(pixels).max() == 1
+    assert torch.equal(to_bytes(from_bytes(pixels)), pixels)
+    assert to_bytes(torch.tensor([-9.0, 9.0])).tolist() == [0, 255]
+
+
 def test_a_batch_is_refused():
     with pytest.raises(ValueError, match="One picture"):
-        to_bytes(torch.zeros(2, 3, 4, 4))
+        image_to_pil(torch.zeros(2, 3, 4, 4))
 
 
 @contextlib.contextmanager

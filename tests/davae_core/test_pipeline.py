@@ -25,7 +25,7 @@ from davae_core.transformer.adapter import Adapter, widened_edges, write_adapter
 from davae_core.transformer.description import Advice
 from davae_core.transformer.files import load_transformer
 from davae_core.transformer.fingerprint import base_fingerprint
-from davae_core.transformer.merging import write_merged
+from davae_core.transformer.merging import plan_merge, write_merged
 
 STEPS = Advice(shift=3.0, guidance=2.0, steps=3)
 
@@ -87,7 +87,7 @@ def adapter(folder, tmp_path_factory):
     found = Adapter(layout(), lora, edges, STEPS, parents)
     path = tmp_path_factory.mktemp("adapter") / "davae_adapter.safetensors"
     write_adapter(path, found)
-    write_merged(path.with_name("merged.safetensors"), base, found)
+    write_merged(path.with_name("merged.safetensors"), plan_merge(base, found))
     return path
 
 

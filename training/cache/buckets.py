@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from ..pictures import resize
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ def fill_and_crop(picture: Tensor, size: Size, across: float = 0.5, down: float 
     scale = max(size.height / height, size.width / width)
     scaled = (max(size.height, round(height * scale)), max(size.width, round(width * scale)))
     if scaled != (height, width):
-        resized = F.interpolate(picture[None].float(), scaled, mode="bicubic", antialias=True)
-        picture = resized[0].round_().clamp_(0, 255).to(torch.uint8)
+        picture = resize(picture, *scaled)
     top = round((scaled[0] - size.height) * down)
     left = round((scaled[1] - size.width) * across)
     return picture[:, top : top + size.height, left : left + size.width]

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import torch
 from torch import Tensor
 
-from davae_core.images import decode_image, read_image
+from davae_core.images import decode_image, read_image, to_bytes
 
 from ..errors import TrainingError
 from ..pictures import SUFFIXES, scan_folders
@@ -51,7 +50,7 @@ class CaptionedPicture:
         else:
             packed = io.BytesIO(self._bytes(self.picture_at))
             image = decode_image(packed, f"{self.name} in {self.file}")[0]
-        return ((image + 1.0) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
+        return to_bytes(image)
 
     def read_caption(self, key: str) -> str:
         """The caption, whitespace trimmed; `key` is where a .json file has it. Raises TrainingError."""

@@ -12,6 +12,7 @@ from accelerate import PartialState
 from torch import Tensor
 from tqdm import tqdm
 
+from davae_core.images import from_bytes
 from davae_core.latents import LatentLayout
 from davae_core.presets import PATCH
 
@@ -233,7 +234,7 @@ class _Job:
     def _encode(self, variants: Tensor) -> Tensor:
         """uint8 [B, V, 3, H, W] -> float16 [B, V, C, h, w] on the CPU."""
         count = variants.shape[:2]
-        images = variants.flatten(0, 1).to(self.device).float() / 127.5 - 1.0
+        images = from_bytes(variants.flatten(0, 1).to(self.device))
         precision = torch.bfloat16 if self.config.work.precision == "bf16" else torch.float32
         with torch.autocast(self.device.type, precision, enabled=precision is not torch.float32):
             encoded = self._pictures.encode(images)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from davae_core.transformer.presets import LORA_ALPHA, LORA_RANK
+
 from ..errors import TrainingError
 from ..settings.limits import check_least, check_range
 from ..settings.run_config import OptimizerConfig, OutputConfig, TrainConfig
@@ -33,8 +35,8 @@ class NewSizesConfig:
 class LoraConfig:
     """The low-rank part of an adapter."""
 
-    rank: int = 256
-    alpha: int = 256
+    rank: int = LORA_RANK
+    alpha: int = LORA_ALPHA
     targets: tuple[str, ...] = ("published",)
 
     def __post_init__(self) -> None:

@@ -6,10 +6,11 @@ Files hold them fused, base channels first (docs/method.md, "Stage 2"); `fused_e
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
-EMBEDDER, HEAD = "pos_embed.proj", "proj_out"
-"""The edge layers under diffusers' names."""
+from davae_core.transformer.names import EMBEDDER, HEAD
+from davae_core.transformer.warm_start import join_head_rows
 
 
 class SplitPatchEmbedder(nn.Module):
@@ -52,7 +53,11 @@ class SplitHead(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Unfold tokens into the channels of their patches."""
-        return _interleaved(self.base(tokens), self.detail(tokens), self.positions, dim=-1)
+        parts = [
+            rearrange(layer(tokens), "b n (k c) -> b n k c", k=self.positions)
+            for layer in (self.base, self.detail)
+        ]
+        return rearrange(torch.cat(parts, dim=-1), "b n k c -> b n (k c)")
 
 
 def split_edges(transformer: nn.Module, detail_channels: int, zero: bool) -> None:
@@ -77,7 +82,7 @@ def split_edges(transformer: nn.Module, detail_channels: int, zero: bool) -> Non
 def fused_edges(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Split edge weights under diffusers' names (`pos_embed.proj.base.weight`, ...) -> single layers, base first.
 
-    The keys of the result are those of davae_core.transformer.adapter.EDGES.
+    The keys of the result are those of davae_core.transformer.names.EDGES.
     """
     get = {name: tensor.detach().float() for name, tensor in weights.items()}
     positions = get[f"{EMBEDDER}.base.weight"][0, 0].numel()
@@ -86,18 +91,10 @@ def fused_edges(weights: dict[str, Tensor]) -> dict[str, Tensor]:
             [get[f"{EMBEDDER}.base.weight"], get[f"{EMBEDDER}.detail.weight"]], dim=1
         ),
         f"{EMBEDDER}.bias": get[f"{EMBEDDER}.base.bias"] + get[f"{EMBEDDER}.detail.bias"],
-        f"{HEAD}.weight": _interleaved(
-            get[f"{HEAD}.base.weight"], get[f"{HEAD}.detail.weight"], positions, dim=0
-        ),
-        f"{HEAD}.bias": _interleaved(
-            get[f"{HEAD}.base.bias"], get[f"{HEAD}.detail.bias"], positions, dim=0
-        ),
+        **{
+            f"{HEAD}.{kind}": join_head_rows(
+                get[f"{HEAD}.base.{kind}"], get[f"{HEAD}.detail.{kind}"], positions
+            )
+            for kind in ("weight", "bias")
+        },
     }
-
-
-def _interleaved(base: Tensor, detail: Tensor, positions: int, dim: int) -> Tensor:
-    """Channels of base and detail, position by position, along `dim`."""
-    parts = [part.unflatten(dim, (positions, -1)) for part in (base, detail)]  # type: ignore[no-untyped-call]
-    joined = torch.cat(parts, dim=dim if dim < 0 else dim + 1)
-    flat: Tensor = joined.flatten(dim - 1, dim) if dim < 0 else joined.flatten(dim, dim + 1)
-    return flat

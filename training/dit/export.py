@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from davae_core.files import write_safetensors
 from davae_core.latents import LatentLayout
-from davae_core.transformer.adapter import EDGES, Adapter, widened_edges
+from davae_core.transformer.adapter import Adapter, widened_edges
 from davae_core.transformer.description import Advice
-from davae_core.transformer.names import diffusers_to_stability
+from davae_core.transformer.names import EDGES, EMBEDDER, HEAD, diffusers_to_stability
 
 from .edges import fused_edges
 from .transformer import LORA_PARTS
@@ -52,15 +50,10 @@ def whole_transformer(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict
     own = {
         name.removeprefix(_PART): tensor.detach().cpu().float() for name, tensor in weights.items()
     }
-    if any(name.startswith("pos_embed.proj.base.") for name in own):
+    if any(name.startswith(f"{EMBEDDER}.base.") for name in own):
         fused = fused_edges(own)
-        edges = ("pos_embed.proj.", "proj_out.")
+        edges = (f"{EMBEDDER}.", f"{HEAD}.")
         own = {name: t for name, t in own.items() if not name.startswith(edges)} | fused
     return {
         name: tensor.to(dtype).contiguous() for name, tensor in diffusers_to_stability(own).items()
     }
-
-
-def export_transformer(path: Path, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
-    """Write a plain transformer as stock loaders read it. Raises CheckpointError."""
-    write_safetensors(path, whole_transformer(weights, dtype), {})

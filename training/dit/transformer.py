@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,16 @@ from peft import inject_adapter_in_model
 from torch import Tensor, nn
 
 from davae_core.files import CheckpointError
-from davae_core.presets import PATCH
 from davae_core.transformer.diffusers_model import diffusers_transformer
 from davae_core.transformer.files import load_transformer
-from davae_core.transformer.names import stability_to_diffusers
+from davae_core.transformer.names import EMBEDDER, HEAD, stability_to_diffusers
+from davae_core.transformer.presets import LORA_TARGETS, SD35_MEDIUM
 from davae_core.transformer.sizes import TransformerSizes, transformer_sizes
 
 from ..errors import TrainingError
 from .config import DitModelConfig, LoraConfig
-from .edges import EMBEDDER, HEAD, split_edges
+from .edges import split_edges
 
-TARGETS: dict[str, tuple[str, ...]] = {
-    "published": ("to_q", "to_k", "to_v", "to_out.0", "ff.net.2", "norm1.linear"),
-    "wide": (
-        "to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "norm1.linear",
-        "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", "ff_context.net.0.proj", "ff_context.net.2",
-        "norm1_context.linear", "context_embedder", "norm_out.linear",
-    ),
-}  # fmt: skip
-"""LoRA targets by name: the published ones touch the picture's stream only, the wide ones every large layer."""
 LORA_PARTS = (".lora_A.default.weight", ".lora_B.default.weight")
 
 
@@ -89,7 +81,7 @@ def start_from_nothing(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if not isinstance(module, nn.Linear):
             continue
-        if name.endswith(("norm1.linear", "norm1_context.linear", "norm_out.linear", "proj_out")):
+        if name.endswith(("norm1.linear", "norm1_context.linear", "norm_out.linear", HEAD)):
             nn.init.zeros_(module.weight)
         else:
             nn.init.xavier_uniform_(module.weight)
@@ -121,7 +113,7 @@ def mark_trainable(model: nn.Module, config: DitModelConfig, widened: bool) -> N
 
 def lora_targets(model: nn.Module, config: LoraConfig) -> list[str]:
     """The full names of the layers that get a LoRA. Raises TrainingError for a target that matches no linear layer."""
-    wanted = [part for name in config.targets for part in TARGETS.get(name, (name,))]
+    wanted = [part for name in config.targets for part in LORA_TARGETS.get(name, (name,))]
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     found: set[str] = set()
     for target in wanted:
@@ -129,26 +121,25 @@ def lora_targets(model: nn.Module, config: LoraConfig) -> list[str]:
         if not matches:
             raise TrainingError(
                 f"model.lora.targets names {target}, which matches no linear layer of the transformer: use published, "
-                f"wide, or the end of a layer's name such as {TARGETS['published'][0]}."
+                f"wide, or the end of a layer's name such as {LORA_TARGETS['published'][0]}."
             )
         found.update(matches)
     return sorted(found)
 
 
 def new_sizes(config: DitModelConfig, channels: int) -> TransformerSizes:
-    """The sizes of a transformer that starts from nothing."""
+    """The sizes of a transformer that starts from nothing, in all else built as SD3.5 Medium."""
     new = config.sizes
-    return TransformerSizes(
+    return replace(
+        SD35_MEDIUM,
         in_channels=channels,
         out_channels=channels,
-        patch=PATCH,
         blocks=new.blocks,
         heads=new.blocks,
         dual_blocks=new.dual_blocks,
         context_width=new.context_width,
         pooled_width=new.pooled_width,
         positions=new.positions,
-        normed=True,
     )
 
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from davae_core.images import from_bytes
+
 from . import prompt_scenes, scenes
 
 Drawn = tuple[NDArray[np.uint8], str]
@@ -26,7 +28,7 @@ class Captioned:
 
     def images(self, chosen: Tensor | slice) -> Tensor:
         """Some of the pictures in [-1, 1]."""
-        return self.pictures[chosen].float() / 127.5 - 1
+        return from_bytes(self.pictures[chosen])
 
 
 def draw(families: Sequence[str], first_seed: int, count: int, size: int) -> Captioned:
@@ -46,13 +48,14 @@ def _scene(seed: int, size: int) -> Drawn:
     return picture, scenes.caption(scene)
 
 
-def _prompt_scene(seed: int, size: int) -> Drawn:
+def draw_prompt_scene(seed: int, size: int) -> Drawn:
+    """The generator's scene of a seed, [size, size, 3], and its caption."""
     scene = prompt_scenes.compose(seed)
     return prompt_scenes.render(scene, size), prompt_scenes.caption(scene)
 
 
 FAMILIES: dict[str, Callable[[int, int], Drawn]] = {
     "scenes": _scene,
-    "prompt_scenes": _prompt_scene,
+    "prompt_scenes": draw_prompt_scene,
 }
 """Every kind of captioned scene, by the name that a configuration gives it."""

@@ -6,11 +6,12 @@ them and no setting is chosen by looking at them.
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image, ImageOps
+
+from davae_core.cli import demo_photographs
+from davae_core.cli.demo_photographs import packaged_file
 
 Box = tuple[int, int, int, int]
 
@@ -41,17 +42,11 @@ _NASA = "public domain (NASA)"
 _TEXTURES = "CC0 (cc0textures.com)"
 _PACKAGE = "no licence of its own; distributed within scikit-image (BSD 3-clause)"
 _MIDDLEBURY = f"Middlebury stereo benchmark 2014 (Scharstein and others); {_PACKAGE}"
-_CHINA = "CC BY 2.0 (danielbuechele on Flickr)"
 _FLOWER = "CC BY 2.0 (vultilion on Flickr)"
 
 #: Reported on, and used for nothing else.
-HELD_OUT: tuple[Photograph, ...] = (
-    _skimage("astronaut", "astronaut.png", _NASA),
-    _skimage("coffee", "coffee.png", "CC0 (Rachel Michetti)"),
-    _skimage("chelsea", "chelsea.png", "CC0 (Stefan van der Walt)"),
-    _skimage("rocket", "rocket.jpg", "public domain (SpaceX)"),
-    _skimage("camera", "camera.png", "CC0 (Lav Varshney)"),
-    Photograph("china", "sklearn", "datasets/images/china.jpg", _CHINA),
+HELD_OUT: tuple[Photograph, ...] = tuple(
+    Photograph(name, *where) for name, where in demo_photographs.HELD_OUT.items()
 )
 
 #: For choosing settings: parts that share no pixel with what is trained on.
@@ -107,7 +102,12 @@ def load(photograph: Photograph) -> Image.Image:
     Raises:
         FileNotFoundError: when the package is not installed or no longer ships the file.
     """
-    path = _package_folder(photograph) / photograph.file
+    path = packaged_file(photograph.package, photograph.file)
+    if path is None:
+        raise FileNotFoundError(
+            f"The photograph {photograph.name} ships in the package {photograph.package}, which is not installed: "
+            "install the extra `train`."
+        )
     if not path.is_file():
         raise FileNotFoundError(
             f"The installed {photograph.package} does not ship {photograph.file}: install another release of it."
@@ -115,13 +115,3 @@ def load(photograph: Photograph) -> Image.Image:
     with Image.open(path) as opened:
         picture = ImageOps.exif_transpose(opened).convert("RGB")
     return picture.crop(photograph.box) if photograph.box else picture
-
-
-def _package_folder(photograph: Photograph) -> Path:
-    spec = importlib.util.find_spec(photograph.package)
-    if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(
-            f"The photograph {photograph.name} ships in the package {photograph.package}, which is not installed: "
-            "install the extra `train`."
-        )
-    return Path(spec.submodule_search_locations[0])

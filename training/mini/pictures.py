@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from davae_core.files import CheckpointError, write_atomically
+from davae_core.files import CheckpointError, write_atomically, write_text
 
-from . import photographs, prompt_scenes, scenes, textures
+from . import photographs, scenes, textures
+from .caption_pairs import Drawn, draw_prompt_scene
 from .pictures_config import HELD_OUT_SEED, CodecPicturesConfig, PromptScenesConfig
 
 #: Leaves and clouds carry the statistics of photographs, so the codec sees them more often.
@@ -61,13 +62,12 @@ def write_scenes(
 
     ``keep`` passes over those that are there, which must have been written with the same settings.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in tqdm(range(seed, seed + count), desc="scenes", file=sys.stderr):
-        path = _scene_path(folder, number)
-        if keep and _is_captioned(path):
-            continue
+
+    def draw(number: int) -> Drawn:
         picture, scene = scenes.render(number, size, backgrounds)
-        _save_captioned(path, Image.fromarray(picture), scenes.caption(scene))
+        return picture, scenes.caption(scene)
+
+    _write_captioned(folder, range(seed, seed + count), draw, keep)
 
 
 def write_prompt_scenes(folder: Path, count: int, size: int, seed: int, keep: bool = False) -> None:
@@ -75,14 +75,9 @@ def write_prompt_scenes(folder: Path, count: int, size: int, seed: int, keep: bo
 
     ``keep`` passes over those that are there, which must have been written with the same settings.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in tqdm(range(seed, seed + count), desc="prompt scenes", file=sys.stderr):
-        path = _scene_path(folder, number)
-        if keep and _is_captioned(path):
-            continue
-        scene = prompt_scenes.compose(number)
-        picture = Image.fromarray(prompt_scenes.render(scene, size))
-        _save_captioned(path, picture, prompt_scenes.caption(scene))
+    _write_captioned(
+        folder, range(seed, seed + count), lambda number: draw_prompt_scene(number, size), keep
+    )
 
 
 def write_photograph_crops(
@@ -132,21 +127,17 @@ def save_png(path: Path, picture: Image.Image) -> None:
     write_atomically(path, lambda beside: picture.save(beside, format="PNG", compress_level=1))
 
 
-def _scene_path(folder: Path, number: int) -> Path:
-    return folder / f"scene_{number:07d}.png"
-
-
-def _is_captioned(path: Path) -> bool:
-    return path.is_file() and path.with_suffix(".txt").is_file()
-
-
-def _save_captioned(path: Path, picture: Image.Image, caption: str) -> None:
-    save_png(path, picture)
-    write_atomically(path.with_suffix(".txt"), partial(_write_text, caption))
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text + "\n", encoding="utf-8")
+def _write_captioned(
+    folder: Path, numbers: range, draw: Callable[[int], Drawn], keep: bool
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in tqdm(numbers, desc="scenes", file=sys.stderr):
+        path = folder / f"scene_{number:07d}.png"
+        if keep and path.is_file() and path.with_suffix(".txt").is_file():
+            continue
+        picture, caption = draw(number)
+        save_png(path, Image.fromarray(picture))
+        write_text(path.with_suffix(".txt"), caption + "\n")
 
 
 def _crop(random: np.random.Generator, picture: Image.Image, size: int) -> Image.Image:
@@ -168,7 +159,7 @@ def _crop(random: np.random.Generator, picture: Image.Image, size: int) -> Image
 
 def _vary(random: np.random.Generator, crop: Image.Image) -> Image.Image:
     """Another exposure or tint, as another camera under another light would have had it."""
-    values: textures.Field = np.asarray(crop, dtype=np.float32) / 255
+    values = textures.field_of(crop)
     grey = bool(np.ptp(values, axis=-1).max() < 0.02)
     if grey and random.random() < 0.7:
         dark, bright = sorted(textures.palette(random)[:2], key=sum)
@@ -180,7 +171,7 @@ def _vary(random: np.random.Generator, crop: Image.Image) -> Image.Image:
             values = values[..., random.permutation(3)]
     if random.random() < 0.25:
         values = np.rot90(values)
-    return Image.fromarray(np.round(np.clip(values, 0, 1) * 255).astype(np.uint8))
+    return Image.fromarray(textures.pixels_of(values))
 
 
 def main(arguments: list[str] | None = None) -> int:

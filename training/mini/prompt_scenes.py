@@ -94,7 +94,7 @@ def render(scene: PromptScene, size: int) -> NDArray[np.uint8]:
     picture = _background(random, scene.background, size)
     for found in scene.shapes:
         picture = _paint(random, picture, found)
-    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    return textures.pixels_of(picture)
 
 
 def silhouette(found: PlacedShape, size: int, scale: float = 1.0) -> Field:

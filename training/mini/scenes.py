@@ -113,7 +113,7 @@ def render(
     if scene.word is not None:
         picture = _write(random, picture, scene.word, size)
     picture = _camera(random, picture, size)
-    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8), scene
+    return textures.pixels_of(picture), scene
 
 
 def compose(seed: int, backgrounds: tuple[str, ...] = tuple(BACKGROUNDS)) -> Scene:
@@ -229,8 +229,7 @@ def coverage(
     left, top, right, bottom = box
     mask = Image.new("L", ((right - left) * zoom, (bottom - top) * zoom))
     draw_shape(ImageDraw.Draw(mask), zoom)
-    small = mask.resize((right - left, bottom - top), Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float32) / 255
+    return textures.field_of(mask.resize((right - left, bottom - top), Image.Resampling.BOX))
 
 
 def outline(shape: str) -> NDArray[np.float64]:
@@ -288,9 +287,7 @@ def _paint(random: np.random.Generator, picture: Field, thing: SceneObject, size
     cover = coverage(size, box, draw_shape)
     surface = _surface(random, thing, cover.shape[0])
     blur = ImageFilter.GaussianBlur(max(0.5, 0.02 * size))
-    soft = (
-        np.asarray(Image.fromarray((cover * 255).astype(np.uint8)).filter(blur), np.float32) / 255
-    )
+    soft = textures.field_of(Image.fromarray((cover * 255).astype(np.uint8)).filter(blur))
     offset = max(1, int(0.012 * size))
     shadow = np.roll(soft, (offset, offset), (0, 1)) * random.uniform(0, 0.6)
 
@@ -368,8 +365,8 @@ def _camera(random: np.random.Generator, picture: Field, size: int) -> Field:
     x, y = textures.grid(size)
     picture = picture * (1 - random.uniform(0, 0.5) * ((x - 0.5) ** 2 + (y - 0.5) ** 2))[..., None]
     if random.random() < 0.35:
-        flat = Image.fromarray(np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8))
+        flat = Image.fromarray(textures.pixels_of(picture))
         radius = random.uniform(0.3, 1.1) * size / 256
-        picture = np.asarray(flat.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
+        picture = textures.field_of(flat.filter(ImageFilter.GaussianBlur(radius)))
     grain = random.uniform(0, 0.012)
     return picture + grain * random.standard_normal(picture.shape, dtype=np.float32)

@@ -266,6 +266,15 @@ def _outline(random: np.random.Generator, kind: int, radius: float) -> NDArray[n
 
 def shrink(picture: Image.Image, side: int) -> Field:
     """A supersampled picture averaged down to ``side``, as floats in [0, 1]."""
-    small = picture.resize((side, side), Image.Resampling.BOX)
-    values: Field = np.asarray(small, dtype=np.float32) / 255
+    return field_of(picture.resize((side, side), Image.Resampling.BOX))
+
+
+def field_of(picture: Image.Image) -> Field:
+    """A Pillow picture of bytes as floats in [0, 1]."""
+    values: Field = np.asarray(picture, dtype=np.float32) / 255
     return values
+
+
+def pixels_of(field: Field) -> NDArray[np.uint8]:
+    """Floats in [0, 1] (clipped) as bytes of the same shape."""
+    return np.round(np.clip(field, 0, 1) * 255).astype(np.uint8)

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+
+from davae_core.images import from_bytes
 
 from ..engine.loaders import Once
 from ..engine.randomness import Stream, numpy_generator
 from ..engine.share import Share
 from ..errors import TrainingError
-from ..pictures import PictureFolder, PictureStore, Unreadable
+from ..pictures import PictureFolder, PictureStore, Unreadable, resize
 from .config import DataConfig, VaeTrainingConfig
 
 _MOST_SKIPS_IN_A_ROW = 100
@@ -98,16 +99,10 @@ class CropDataset(Dataset[Sample]):
         top, left = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
         window = picture[:, top : top + side, left : left + side]
         if side != self.config.crop:
-            window = resize(window, self.config.crop)
+            window = resize(window, self.config.crop, self.config.crop)
         if self.config.flip and random.random() < 0.5:
             window = window.flip(-1)
         return window
-
-
-def resize(picture: Tensor, side: int) -> Tensor:
-    """uint8 [3, H, W] -> uint8 [3, side, side], bicubic with antialiasing."""
-    scaled = F.interpolate(picture[None].float(), size=(side, side), mode="bicubic", antialias=True)
-    return scaled[0].round_().clamp_(0, 255).to(torch.uint8)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -115,7 +110,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     found = [(sample.number, sample.crop) for sample in samples if sample.crop is not None]
     skipped = tuple(unreadable for sample in samples for unreadable in sample.skipped)
     crops = torch.stack([crop for _, crop in found]) if found else torch.empty(0)
-    return Batch(tuple(number for number, _ in found), crops.float() / 127.5 - 1.0, skipped)
+    return Batch(tuple(number for number, _ in found), from_bytes(crops), skipped)
 
 
 def check_whole(batch: Batch, size: int) -> None:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from davae_core.files import reason_of
+
 from ..errors import TrainingError
 from .config import GanConfig
 
@@ -44,7 +46,7 @@ def build_discriminator(config: GanConfig, crop: int) -> PatchDiscriminator:
         with torch.no_grad():
             critic(torch.zeros(1, 3, crop, crop))
     except (ValueError, RuntimeError) as error:
-        reason = str(error).rstrip(".").replace("\n", " ")
+        reason = reason_of(error).replace("\n", " ")
         raise TrainingError(
             f"loss.gan.channels {config.channels} and loss.gan.layers {config.layers} make no discriminator for crops "
             f"of {crop} pixels ({reason}): take channels that are a multiple of 8, fewer layers or a larger data.crop."

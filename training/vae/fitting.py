@@ -12,10 +12,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from einops import rearrange
+from torch import Tensor
 
 from davae_core.codec.autoencoder import DetailAlignedVAE, Moments
+from davae_core.codec.blocks import unshuffle
 from davae_core.latents import base_to_model_space
+
+from .convolutions import bias_of, conv_of
 
 Crops = Callable[[], Iterator[Tensor]]
 """Gives the same crops [B, 3, H, W] in [-1, 1] each time it is called."""
@@ -76,7 +80,7 @@ class LeastSquares:
 
 
 def _fit_detail(codec: DetailAlignedVAE, crops: Crops) -> None:
-    layout, head = codec.layout, _conv(codec.detail.down.conv)
+    layout, head = codec.layout, conv_of(codec.detail.down.conv)
     cells = layout.ratio**2
     kernels = min(layout.detail_channels // cells, layout.base_channels)
     squares = LeastSquares.empty(
@@ -85,21 +89,21 @@ def _fit_detail(codec: DetailAlignedVAE, crops: Crops) -> None:
     for images in crops():
         full = _full_size_latent(codec, images)
         small = codec.encode_moments(images).base.mean
-        squares.add(_neighbourhoods(small), _rows(F.pixel_unshuffle(full, layout.ratio)))
+        squares.add(_neighbourhoods(small), _rows(unshuffle(full, layout.ratio)))
     covariance = squares.residual_covariance()
     # Unshuffled channels run channel by channel, sub-position by sub-position within each.
-    blocks = covariance.view(layout.base_channels, cells, layout.base_channels, cells)
-    per_channel = torch.einsum("acbc->ab", blocks) / cells
+    blocks = rearrange(covariance, "(a i) (b j) -> a i b j", i=cells, j=cells)
+    per_channel = torch.einsum("aibi->ab", blocks) / cells
     values, vectors = torch.linalg.eigh(per_channel)
     leading = vectors[:, -kernels:].flip(1) / values[-kernels:].flip(0).clamp(min=1e-12).sqrt()
     weight, bias = _mean_convolution(codec)
     mixed = leading.T.to(weight.dtype)
     head.weight[:kernels] = torch.einsum("kc,ciyx->kiyx", mixed, weight)
-    _bias(head)[:kernels] = mixed @ bias
+    bias_of(head)[:kernels] = mixed @ bias
 
 
 def _fit_stem(codec: DetailAlignedVAE, crops: Crops, detail_learned: bool) -> None:
-    layout, stem = codec.layout, _conv(codec.joint.up.conv)
+    layout, stem = codec.layout, conv_of(codec.joint.up.conv)
     squares = LeastSquares.empty(9 * layout.channels, stem.out_channels, stem.weight.device)
     for images in crops():
         moments = codec.encode_moments(images)
@@ -107,11 +111,10 @@ def _fit_stem(codec: DetailAlignedVAE, crops: Crops, detail_learned: bool) -> No
         detail = detail if detail_learned else torch.zeros_like(detail)
         detail_first = codec.config.stem_order == "detail_first"
         latents = torch.cat((detail, base) if detail_first else (base, detail), dim=1)
-        wanted = F.pixel_unshuffle(_first_features(codec, images), layout.ratio)
-        shortcut = latents.repeat_interleave(codec.joint.up.repeats, dim=1)
-        squares.add(_neighbourhoods(latents), _rows(wanted - shortcut))
+        wanted = unshuffle(_first_features(codec, images), layout.ratio)
+        squares.add(_neighbourhoods(latents), _rows(wanted - codec.joint.up.shortcut(latents)))
     found = squares.solution().to(stem.weight.dtype)
-    _bias(stem).copy_(found[0])
+    bias_of(stem).copy_(found[0])
     stem.weight.copy_(found[1:].T.reshape_as(stem.weight))
 
 
@@ -128,35 +131,25 @@ def _first_features(codec: DetailAlignedVAE, images: Tensor) -> Tensor:
     latent = _full_size_latent(codec, images)
     if codec.post_quant_conv is not None:
         latent = codec.post_quant_conv(latent)
-    return _conv(codec.decoder.conv_in)(latent)  # type: ignore[no-any-return]
+    return conv_of(codec.decoder.conv_in)(latent)  # type: ignore[no-any-return]
 
 
 def _mean_convolution(codec: DetailAlignedVAE) -> tuple[Tensor, Tensor]:
     """Kernel [C, w, 3, 3] and bias [C] that make the base posterior's mean from trunk features."""
-    last, channels = _conv(codec.encoder.conv_out), codec.layout.base_channels
+    last, channels = conv_of(codec.encoder.conv_out), codec.layout.base_channels
     if codec.quant_conv is None:
-        return last.weight[:channels], _bias(last)[:channels]
-    after = _conv(codec.quant_conv)
+        return last.weight[:channels], bias_of(last)[:channels]
+    after = conv_of(codec.quant_conv)
     mix = after.weight[:channels, :, 0, 0]
     weight = torch.einsum("cm,miyx->ciyx", mix, last.weight)
-    return weight, mix @ _bias(last) + _bias(after)[:channels]
+    return weight, mix @ bias_of(last) + bias_of(after)[:channels]
 
 
 def _neighbourhoods(latents: Tensor) -> Tensor:
     """[B, c, h, w] -> [B * h * w, c * 9]: each cell's 3 x 3 surroundings, zero outside, as a convolution sees them."""
-    return F.unfold(latents, kernel_size=3, padding=1).transpose(1, 2).flatten(0, 1)
+    return rearrange(F.unfold(latents, kernel_size=3, padding=1), "b k n -> (b n) k")
 
 
 def _rows(latents: Tensor) -> Tensor:
     """[B, c, h, w] -> [B * h * w, c]."""
-    return latents.movedim(1, -1).flatten(0, 2)
-
-
-def _bias(conv: nn.Conv2d) -> Tensor:
-    assert conv.bias is not None
-    return conv.bias
-
-
-def _conv(module: nn.Module | None) -> nn.Conv2d:
-    assert isinstance(module, nn.Conv2d)
-    return module
+    return rearrange(latents, "b c h w -> (b h w) c")

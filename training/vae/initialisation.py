@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from davae_core.codec.autoencoder import DetailAlignedVAE, KLAutoencoder
 from davae_core.codec.blocks import AttnBlock, Decoder, Encoder, Level, ResnetBlock
 
+from .convolutions import bias_of, conv_of
+
 _OFFSET = 1.5
 _INITIAL_LOGVAR = -6.0
 
@@ -36,33 +38,33 @@ def initialise_base_vae(vae: KLAutoencoder) -> None:
 @torch.no_grad()
 def initialise_detail(codec: DetailAlignedVAE) -> None:
     """Let a fresh detail head's log-variance start low (its share of the bias at -6): the decoder hears it at once."""
-    bias = _bias(_conv(codec.detail.down.conv))
+    bias = bias_of(conv_of(codec.detail.down.conv))
     bias[bias.numel() // 2 :] = _INITIAL_LOGVAR
 
 
 def _initialise_branch(block: ResnetBlock) -> None:
-    conv1 = _conv(block.conv1)
+    conv1 = conv_of(block.conv1)
     nn.init.normal_(conv1.weight, std=1.0 / math.sqrt(_fan_in(conv1)))
-    _bias(conv1).copy_(_alternating(conv1.out_channels))
+    bias_of(conv1).copy_(_alternating(conv1.out_channels))
     _zero(block.conv2)
 
 
 def _straight_encoder(encoder: Encoder) -> list[nn.Conv2d]:
     levels = [conv for level in encoder.down for conv in _straight_level(level)]
-    return [_conv(encoder.conv_in), *levels]
+    return [conv_of(encoder.conv_in), *levels]
 
 
 def _straight_decoder(decoder: Decoder) -> list[nn.Conv2d]:
     levels = [conv for level in reversed(decoder.up) for conv in _straight_level(level)]
-    return levels if decoder.conv_in is None else [_conv(decoder.conv_in), *levels]
+    return levels if decoder.conv_in is None else [conv_of(decoder.conv_in), *levels]
 
 
 def _straight_level(level: nn.Module) -> list[nn.Conv2d]:
     assert isinstance(level, Level)
     blocks = (block for block in level.block if isinstance(block, ResnetBlock))
-    path = [_conv(block.nin_shortcut) for block in blocks if block.nin_shortcut is not None]
+    path = [conv_of(block.nin_shortcut) for block in blocks if block.nin_shortcut is not None]
     resizes = (part for part in (level.downsample, level.upsample) if part is not None)
-    return path + [_conv(part.conv) for part in resizes]
+    return path + [conv_of(part.conv) for part in resizes]
 
 
 def _initialise_straight_path(path: list[nn.Conv2d]) -> None:
@@ -72,22 +74,22 @@ def _initialise_straight_path(path: list[nn.Conv2d]) -> None:
         nn.init.normal_(conv.weight, std=1.0 / math.sqrt(_fan_in(conv)))
         offsets = _alternating(conv.out_channels)
         carried = torch.zeros(()) if before is None else conv.weight.sum(dim=(2, 3)) @ before
-        _bias(conv).copy_(offsets - carried)
+        bias_of(conv).copy_(offsets - carried)
         before = offsets
 
 
 def _initialise_moments(module: nn.Module | None, channels: int) -> None:
-    conv = _conv(module)
+    conv = conv_of(module)
     nn.init.normal_(conv.weight, std=1.0 / math.sqrt(_fan_in(conv)))
     conv.weight[channels:].zero_()
-    _bias(conv)[:channels].zero_()
-    _bias(conv)[channels:].fill_(_INITIAL_LOGVAR)
+    bias_of(conv)[:channels].zero_()
+    bias_of(conv)[channels:].fill_(_INITIAL_LOGVAR)
 
 
 def _initialise_output(module: nn.Module) -> None:
-    conv = _conv(module)
+    conv = conv_of(module)
     nn.init.normal_(conv.weight, std=0.1 / math.sqrt(_fan_in(conv)))
-    _bias(conv).zero_()
+    bias_of(conv).zero_()
 
 
 def _alternating(channels: int) -> Tensor:
@@ -96,20 +98,10 @@ def _alternating(channels: int) -> Tensor:
 
 
 def _zero(module: nn.Module) -> None:
-    conv = _conv(module)
+    conv = conv_of(module)
     nn.init.zeros_(conv.weight)
-    nn.init.zeros_(_bias(conv))
+    nn.init.zeros_(bias_of(conv))
 
 
 def _fan_in(conv: nn.Conv2d) -> int:
     return conv.weight[0].numel()
-
-
-def _bias(conv: nn.Conv2d) -> Tensor:
-    assert conv.bias is not None
-    return conv.bias
-
-
-def _conv(module: object) -> nn.Conv2d:
-    assert isinstance(module, nn.Conv2d)
-    return module

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 
@@ -26,7 +27,7 @@ class ChannelStatistics:
 
     def add(self, latents: Tensor) -> None:
         """Take in a batch."""
-        values = latents.detach().to("cpu", torch.float64).transpose(0, 1).flatten(1)
+        values = rearrange(latents.detach().to("cpu", torch.float64), "b c h w -> c (b h w)")
         self.total += values.sum(dim=1)
         self.squares += values.square().sum(dim=1)
         self.count += values.shape[1]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from davae_core.codec.alignment import alignment_loss, project
 from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder, Moments
 from davae_core.codec.files import VAE_PARTS
-from davae_core.files import CheckpointError
+from davae_core.files import CheckpointError, reason_of
 from davae_core.latents import base_to_model_space, join
 from davae_core.presets import PRESETS
 
@@ -206,9 +206,8 @@ def build_trainee(config: ModelConfig, base_target: bool) -> Trainee:
     except (TrainingError, CheckpointError):
         raise
     except ValueError as error:
-        reason = str(error).rstrip(".")
         raise TrainingError(
-            f"The sizes under model do not fit ({reason}): correct model.preset or model.sizes."
+            f"The sizes under model do not fit ({reason_of(error)}): correct model.preset or model.sizes."
         ) from error
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from davae_core.images import write_image
+from davae_core.images import from_bytes, write_image
 from davae_core.latents import crop_to_multiple
 from davae_core.metrics import psnr, ssim
 
@@ -68,7 +68,7 @@ def _central_crop(picture: Tensor, size: int, multiple: int) -> Tensor:
     height, width = picture.shape[-2:]
     rows, columns = min(height, size), min(width, size)
     top, left = (height - rows) // 2, (width - columns) // 2
-    image = picture[None, :, top : top + rows, left : left + columns].float() / 127.5 - 1.0
+    image = from_bytes(picture[None, :, top : top + rows, left : left + columns])
     cropped = crop_to_multiple(image, multiple)
     if min(cropped.shape[-2:]) < _LEAST_SIDE:
         raise ValueError(f"The picture is {width}x{height} pixels, too small to be validated on.")

@@ -9,19 +9,22 @@ from safetensors.torch import load_file, save_file
 from davae_core.files import CheckpointError
 from davae_core.presets import SD3
 from davae_core.published.adapter import convert_adapter
-from davae_core.transformer.adapter import (
-    EDGES,
-    Adapter,
-    read_adapter,
-    widened_edges,
-    write_adapter,
-)
+from davae_core.transformer.adapter import Adapter, read_adapter, widened_edges, write_adapter
 from davae_core.transformer.description import Advice, read_file_description
 from davae_core.transformer.files import load_transformer
 from davae_core.transformer.fingerprint import same_base
-from davae_core.transformer.merging import write_merged
-from davae_core.transformer.names import stability_to_diffusers
-from davae_core.transformer.warm_start import widen_head, widen_patch_embedder
+from davae_core.transformer.merging import plan_merge, write_merged
+from davae_core.transformer.names import EDGES
+from davae_core.transformer.widened_model import widen_model
+from tests.davae_core.transformer.in_diffusers import in_diffusers
+
+KEYS = {
+    "pos_embed.proj.weight": "transformer.pos_embed.proj.diff",
+    "pos_embed.proj.bias": "transformer.pos_embed.proj.diff_b",
+    "proj_out.weight": "transformer.proj_out.diff",
+    "proj_out.bias": "transformer.proj_out.diff_b",
+}
+"""What an adapter file calls the differences of the edge layers."""
 
 
 @pytest.fixture
@@ -38,27 +41,6 @@ def base(folder):
 def live(folder, base):
     lora = folder / "pytorch_lora_weights.safetensors"
     return convert_adapter(folder / "step_4321.pt", base, "live", lora)
-
-
-@pytest.fixture
-def diffusers_model(folder):
-    """Diffusers' own model of the golden base, not widened."""
-    from diffusers import SD3Transformer2DModel
-
-    model = SD3Transformer2DModel(
-        sample_size=32, patch_size=2, in_channels=16, num_layers=2, attention_head_dim=64, num_attention_heads=2,
-        joint_attention_dim=64, caption_projection_dim=128, pooled_projection_dim=48, out_channels=16,
-        pos_embed_max_size=40, dual_attention_layers=(0,), qk_norm="rms_norm",
-    )  # fmt: skip
-    model.load_state_dict(load_file(folder / "base.safetensors"))
-    return model.eval()
-
-
-def widen(model):
-    model.pos_embed.proj = widen_patch_embedder(model.pos_embed.proj, 16, 16)
-    model.proj_out = widen_head(model.proj_out, 16, 16)
-    model.out_channels = 32
-    return model
 
 
 @pytest.fixture
@@ -83,18 +65,18 @@ def published_velocity(folder):
 
 
 def test_untouched_and_zero_widened_models_give_the_published_velocities_in_diffusers(
-    diffusers_model, published_velocity
+    base, published_velocity
 ):
-    published_velocity(diffusers_model, "base_velocity")
-    published_velocity(widen(diffusers_model), "zero_init_velocity")
+    published_velocity(in_diffusers(base), "base_velocity")
+    published_velocity(in_diffusers(widen_model(base, SD3.layout)), "zero_init_velocity")
 
 
 def test_the_converted_adapter_gives_the_published_velocity_in_diffusers(
-    live, diffusers_model, published_velocity, tmp_path
+    base, live, published_velocity, tmp_path
 ):
     write_adapter(tmp_path / "adapter.safetensors", live)
     adapter = read_adapter(tmp_path / "adapter.safetensors")
-    model = widen(diffusers_model)
+    model = in_diffusers(widen_model(base, SD3.layout))
     with torch.no_grad():
         for name, difference in adapter.edges.items():
             model.get_parameter(name).add_(difference)
@@ -103,13 +85,11 @@ def test_the_converted_adapter_gives_the_published_velocity_in_diffusers(
 
 
 def test_the_merged_file_gives_the_published_velocity_in_diffusers(
-    base, live, diffusers_model, published_velocity, tmp_path
+    base, live, published_velocity, tmp_path
 ):
-    write_merged(tmp_path / "merged.safetensors", base, live)
+    write_merged(tmp_path / "merged.safetensors", plan_merge(base, live))
     merged = load_file(tmp_path / "merged.safetensors")
-    model = widen(diffusers_model)
-    model.load_state_dict(stability_to_diffusers(merged, model.state_dict()))
-    published_velocity(model, "adapted_velocity")
+    published_velocity(in_diffusers(merged), "adapted_velocity")
 
 
 def test_live_and_ema_weights_can_be_told_apart(folder, base, live):
@@ -125,7 +105,7 @@ def test_live_and_ema_weights_can_be_told_apart(folder, base, live):
 def test_keys_are_those_of_stock_loras(live, tmp_path):
     write_adapter(tmp_path / "adapter.safetensors", live)
     keys = load_file(tmp_path / "adapter.safetensors").keys()
-    assert "transformer.pos_embed.proj.diff" in keys and "transformer.proj_out.diff_b" in keys
+    assert keys >= set(KEYS.values())
     assert "transformer.transformer_blocks.0.attn2.to_q.lora_A.weight" in keys
     assert all(key.startswith("transformer.") for key in keys)
 
@@ -199,7 +179,7 @@ def test_bases_that_are_none_are_called_what_they_are(tmp_path, golden, live):
     write_adapter(tmp_path / "adapter.safetensors", live)
     with pytest.raises(CheckpointError, match="a DA-VAE adapter, not a pretrained transformer"):
         load_transformer(tmp_path / "adapter.safetensors")
-    quantised = {name: torch.zeros(1) for _, name in EDGES.values()}
+    quantised = {name: torch.zeros(1) for name in EDGES.values()}
     quantised["joint_blocks.0.x.scale_weight"] = torch.zeros(1)
     save_file(quantised, tmp_path / "fp8.safetensors")
     with pytest.raises(CheckpointError, match="quantised transformer"):
@@ -298,7 +278,7 @@ def test_an_adapter_that_is_not_whole_is_neither_written_nor_read(change, words,
     with pytest.raises(ValueError, match=words):
         write_adapter(path, live)
     tensors = {f"transformer.{name}": part for name, part in live.lora.items()}
-    tensors |= {f"transformer.{EDGES[name][0]}": part for name, part in live.edges.items()}
+    tensors |= {KEYS[name]: part for name, part in live.edges.items()}
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
     save_file(tensors, path, metadata)

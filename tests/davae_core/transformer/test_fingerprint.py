@@ -2,12 +2,8 @@ import pytest
 import torch
 
 from davae_core.files import CheckpointError
-from davae_core.transformer.fingerprint import (
-    EDGE_TENSORS,
-    base_fingerprint,
-    require_same_base,
-    same_base,
-)
+from davae_core.transformer.fingerprint import base_fingerprint, require_same_base, same_base
+from davae_core.transformer.names import EDGES
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -18,7 +14,7 @@ def edges(seed, size=0.03):
     torch.manual_seed(seed)
     shapes = ((1536, 16, 2, 2), (1536,), (64, 1536), (64,))
     return {
-        name: size * torch.randn(shape) for name, shape in zip(EDGE_TENSORS, shapes, strict=True)
+        name: size * torch.randn(shape) for name, shape in zip(EDGES.values(), shapes, strict=True)
     }
 
 
@@ -58,7 +54,7 @@ def test_float8_with_one_scale_is_compared_at_its_true_size(ending):
     assert not same_base(base_fingerprint(edges(1)), scaled)
 
 
-@pytest.mark.parametrize("name", EDGE_TENSORS)
+@pytest.mark.parametrize("name", EDGES.values())
 def test_one_foreign_edge_tensor_is_enough_to_be_another_base(name):
     base = edges(0)
     assert not same_base(base_fingerprint(base), {**base, name: edges(1)[name]})
@@ -76,7 +72,7 @@ def test_a_fine_tune_that_hardly_moved_the_edges_is_the_same_base():
 
 
 def test_edges_that_are_all_zero_agree_with_zeros_only():
-    zeros = {name: torch.zeros(8, 4) for name in EDGE_TENSORS}
+    zeros = {name: torch.zeros(8, 4) for name in EDGES.values()}
     assert same_base(base_fingerprint(zeros), zeros)
     assert not same_base(
         base_fingerprint(zeros), {name: tensor + 1 for name, tensor in zeros.items()}

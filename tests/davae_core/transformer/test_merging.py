@@ -3,15 +3,16 @@ import json
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from davae_core.files import CheckpointError
 from davae_core.presets import SD3
 from davae_core.published.adapter import convert_adapter
-from davae_core.transformer.adapter import EDGES, Adapter, widened_edges
+from davae_core.transformer.adapter import Adapter, widened_edges, write_adapter
 from davae_core.transformer.description import DESCRIPTION, read_description, read_file_description
 from davae_core.transformer.files import load_transformer
-from davae_core.transformer.merging import merge, write_merged
+from davae_core.transformer.merging import merge, merge_files, plan_merge, write_merged
+from davae_core.transformer.names import EDGES
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_merging_without_training_is_the_zero_widened_base(base):
         SD3.layout, {}, {name: torch.zeros_like(tensor) for name, tensor in wide.items()}
     )
     merged = merge(base, nothing)
-    for name, (_, target) in EDGES.items():
+    for name, target in EDGES.items():
         assert torch.equal(merged[target], wide[name])
     assert torch.equal(merged["x_embedder.proj.weight"][:, :16], base["x_embedder.proj.weight"])
     head = merged["final_layer.linear.weight"].unflatten(0, (4, 32))
@@ -95,7 +96,7 @@ def test_a_merged_file_holds_the_merged_model_and_says_where_it_comes_from(
 ):
     path, seen = tmp_path / "merged.safetensors", []
     live.parents["vae"] = "abc"
-    write_merged(path, base, live, dtype, lambda *bytes_: seen.append(bytes_))
+    write_merged(path, plan_merge(base, live), dtype, lambda *bytes_: seen.append(bytes_))
     wanted, found = merge(base, live, dtype), load_file(path)
     told = found.pop(DESCRIPTION)
     assert found.keys() == wanted.keys()
@@ -118,7 +119,7 @@ def test_fp8_keeps_small_and_widened_tensors_in_bfloat16_and_saturates(live, bas
     large = "joint_blocks.0.x_block.mlp.fc1.weight"
     base[large] = base[large].clone()
     base[large][0, 0] = 1e6
-    write_merged(tmp_path / "merged.safetensors", base, live, torch.float8_e4m3fn)
+    write_merged(tmp_path / "merged.safetensors", plan_merge(base, live), torch.float8_e4m3fn)
     found = load_file(tmp_path / "merged.safetensors")
     del found[DESCRIPTION]
     in_fp8 = {name for name, tensor in found.items() if tensor.dtype == torch.float8_e4m3fn}
@@ -135,7 +136,7 @@ def test_fp8_keeps_small_and_widened_tensors_in_bfloat16_and_saturates(live, bas
 
 def test_the_merged_file_is_aligned_and_a_plain_safetensors_file(live, base, tmp_path):
     path = tmp_path / "merged.safetensors"
-    write_merged(path, base, live, torch.float8_e4m3fn)
+    write_merged(path, plan_merge(base, live), torch.float8_e4m3fn)
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
@@ -149,16 +150,19 @@ def test_the_merged_file_is_aligned_and_a_plain_safetensors_file(live, base, tmp
 
 
 def test_nothing_is_written_when_the_adapter_does_not_fit(live, base, tmp_path):
-    path = tmp_path / "merged.safetensors"
-    path.write_bytes(b"old")
+    base_path, adapter_path, output = (tmp_path / name for name in ("base", "adapter", "out"))
+    output.write_bytes(b"old")
     del base["joint_blocks.1.x_block.mlp.fc2.weight"]
-    with pytest.raises(ValueError, match="which this base does not have"):
-        write_merged(path, base, live)
-    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+    save_file(base, base_path)
+    write_adapter(adapter_path, live)
+    with pytest.raises(CheckpointError, match="which this base does not have"):
+        merge_files(base_path, adapter_path, output)
+    assert output.read_bytes() == b"old"
+    assert set(tmp_path.iterdir()) == {base_path, adapter_path, output}
 
 
 def test_a_merged_file_is_not_widened_again(live, base, tmp_path):
     path = tmp_path / "merged.safetensors"
-    write_merged(path, base, live)
+    write_merged(path, plan_merge(base, live))
     with pytest.raises(CheckpointError, match="a merged DA-VAE model, not a pretrained transf"):
         load_transformer(path)

@@ -1,97 +1,56 @@
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
 
-from davae_core.transformer.warm_start import detail_weight, widen_head, widen_patch_embedder
+from davae_core.transformer.warm_start import (
+    detail_weight,
+    join_head_rows,
+    widen_conv_weight,
+    widen_head_rows,
+)
 
-CONTEXT, POOLED = 64, 48
 
-
-@pytest.fixture
-def transformer():
-    """A two-block SD3 transformer with dual attention in the first block, as SD3.5-Medium has it."""
-    from diffusers import SD3Transformer2DModel
-
+def test_a_widened_embedder_gives_the_same_whatever_the_detail():
     torch.manual_seed(0)
-    model = SD3Transformer2DModel(
-        sample_size=32, patch_size=2, in_channels=16, num_layers=2, attention_head_dim=64, num_attention_heads=2,
-        joint_attention_dim=CONTEXT, caption_projection_dim=128, pooled_projection_dim=POOLED, out_channels=16,
-        pos_embed_max_size=40, dual_attention_layers=(0,), qk_norm="rms_norm",
-    )  # fmt: skip
-    for parameter in model.parameters():
-        # Stock initialisation leaves some layers at zero, which would hide mistakes.
-        nn.init.normal_(parameter, std=0.05)
-    return model.eval()
+    weight, latents = torch.randn(8, 4, 2, 2), torch.randn(1, 7, 4, 6)
+    wide = widen_conv_weight(weight, 4, 3)
+    assert wide.shape == (8, 7, 2, 2)
+    torch.testing.assert_close(
+        F.conv2d(latents, wide, stride=2), F.conv2d(latents[:, :4], weight, stride=2)
+    )
 
 
-def conditions():
-    torch.manual_seed(1)
-    return {
-        "encoder_hidden_states": torch.randn(1, 7, CONTEXT),
-        "pooled_projections": torch.randn(1, POOLED),
-        "timestep": torch.tensor([700.0]),
-    }
-
-
-@pytest.mark.parametrize(("height", "width"), [(4, 6), (2, 2), (10, 14)])
-@torch.no_grad()
-def test_a_widened_sd3_transformer_gives_the_old_base_and_no_detail(transformer, height, width):
-    latents = torch.randn(1, 32, height, width)
-    before = transformer(hidden_states=latents[:, :16], **conditions()).sample
-    transformer.pos_embed.proj = widen_patch_embedder(transformer.pos_embed.proj, 16, 16)
-    transformer.proj_out = widen_head(transformer.proj_out, 16, 16)
-    transformer.out_channels = 32
-    after = transformer(hidden_states=latents, **conditions()).sample
-    assert before.abs().max() > 0
-    assert torch.equal(after[:, :16], before)
-    assert torch.count_nonzero(after[:, 16:]) == 0
-
-
-@torch.no_grad()
-def test_a_linear_embedder_on_patches_widens_the_same_way():
-    torch.manual_seed(0)
-    patches = torch.randn(3, 4, 5)
-    layer = nn.Linear(4 * 5, 8)
-    wide = widen_patch_embedder(layer, 5, 3)
-    extended = torch.cat([patches, torch.randn(3, 4, 3)], dim=2)
-    torch.testing.assert_close(wide(extended.flatten(1)), layer(patches.flatten(1)))
-
-
-@torch.no_grad()
 def test_head_rows_keep_each_positions_channels_together():
-    head = nn.Linear(6, 4 * 2)
-    wide = widen_head(head, base_channels=2, detail_channels=3)
-    tokens = torch.randn(5, 6)
-    out = wide(tokens).unflatten(1, (4, 5))
-    torch.testing.assert_close(out[:, :, :2], head(tokens).unflatten(1, (4, 2)))
-    assert torch.count_nonzero(out[:, :, 2:]) == 0
+    torch.manual_seed(0)
+    weight, bias, tokens = torch.randn(4 * 2, 6), torch.randn(4 * 2), torch.randn(5, 6)
+    wide = F.linear(tokens, widen_head_rows(weight, 2, 3), widen_head_rows(bias, 2, 3))
+    positions = wide.unflatten(1, (4, 5))
+    torch.testing.assert_close(
+        positions[:, :, :2], F.linear(tokens, weight, bias).unflatten(1, (4, 2))
+    )
+    assert torch.count_nonzero(positions[:, :, 2:]) == 0
 
 
-def test_widened_layers_train_and_own_their_weights():
-    layer = nn.Conv2d(4, 8, kernel_size=2, stride=2)
-    wide = widen_patch_embedder(layer, 4, 4)
-    wide(torch.randn(1, 8, 4, 4)).sum().backward()
-    assert wide.weight.grad[:, 4:].abs().max() > 0
-    with torch.no_grad():
-        wide.weight.zero_()
-    assert layer.weight.abs().max() > 0
+def test_joined_heads_hold_base_then_detail_at_each_position():
+    joined = join_head_rows(torch.tensor([1, 2, 3, 4]), torch.tensor([10, 20]), positions=2)
+    assert joined.tolist() == [1, 2, 10, 3, 4, 20]
 
 
-def test_dtype_and_missing_bias_are_kept():
-    wide = widen_patch_embedder(nn.Conv2d(4, 8, 2, 2, bias=False).bfloat16(), 4, 2)
-    assert wide.bias is None and wide.weight.dtype == torch.bfloat16
-    assert widen_head(nn.Linear(3, 8, bias=False), 4, 2).bias is None
+@pytest.mark.parametrize("positions", [0, 3])
+def test_heads_of_another_number_of_positions_are_not_joined(positions):
+    with pytest.raises(ValueError, match=f"4 and 6 rows do not share {positions} patch positions"):
+        join_head_rows(torch.zeros(4), torch.zeros(6), positions)
 
 
-@pytest.mark.parametrize("layer", [nn.Conv2d(32, 8, 2, 2), nn.Linear(30, 8), nn.Identity()])
-def test_layers_that_do_not_read_the_base_are_refused(layer):
-    with pytest.raises(ValueError, match=r"base channels|patch embedder"):
-        widen_patch_embedder(layer, 16, 16)
+@pytest.mark.parametrize("shape", [(8, 32, 2, 2), (8, 30)])
+def test_embedders_that_do_not_read_the_base_are_refused(shape):
+    with pytest.raises(ValueError, match="does not read 16 base channels"):
+        widen_conv_weight(torch.zeros(shape), 16, 16)
 
 
 def test_heads_of_another_width_are_refused():
     with pytest.raises(ValueError, match="widened already"):
-        widen_head(nn.Linear(4, 30), 16, 16)
+        widen_head_rows(torch.zeros(30, 4), 16, 16)
 
 
 def test_detail_weight_rises_along_half_a_cosine():

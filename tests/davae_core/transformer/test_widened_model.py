@@ -3,8 +3,10 @@ import torch
 
 from davae_core.presets import SD3
 from davae_core.transformer.files import load_transformer
+from davae_core.transformer.names import EMBEDDER_WEIGHT, HEAD_BIAS, HEAD_WEIGHT
 from davae_core.transformer.warm_start import widen_conv_weight, widen_head_rows
-from davae_core.transformer.widened_model import EMBEDDER, HEAD, HEAD_BIAS, is_widened, widen_model
+from davae_core.transformer.widened_model import is_widened, widen_model
+from tests.davae_core.transformer.in_diffusers import in_diffusers
 
 
 @pytest.fixture
@@ -14,24 +16,47 @@ def base(golden):
 
 def test_three_edge_tensors_are_widened_and_the_others_handed_through(base):
     wide = widen_model(base, SD3.layout)
-    assert torch.equal(wide[EMBEDDER], widen_conv_weight(base[EMBEDDER], 16, 16))
-    assert torch.equal(wide[HEAD], widen_head_rows(base[HEAD], 16, 16))
+    assert torch.equal(wide[EMBEDDER_WEIGHT], widen_conv_weight(base[EMBEDDER_WEIGHT], 16, 16))
+    assert torch.equal(wide[HEAD_WEIGHT], widen_head_rows(base[HEAD_WEIGHT], 16, 16))
     assert torch.equal(wide[HEAD_BIAS], widen_head_rows(base[HEAD_BIAS], 16, 16))
-    others = base.keys() - {EMBEDDER, HEAD, HEAD_BIAS}
+    others = base.keys() - {EMBEDDER_WEIGHT, HEAD_WEIGHT, HEAD_BIAS}
     assert all(wide[name] is base[name] for name in others)
     assert is_widened(wide, SD3.layout) and not is_widened(base, SD3.layout)
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 6), (2, 2), (10, 14)])
+@torch.no_grad()
+def test_a_widened_transformer_gives_the_old_base_and_no_detail(base, height, width):
+    torch.manual_seed(1)
+    conditions = {
+        "encoder_hidden_states": torch.randn(1, 7, 64),
+        "pooled_projections": torch.randn(1, 48),
+        "timestep": torch.tensor([700.0]),
+    }
+    latents = torch.randn(1, 32, height, width)
+    before = in_diffusers(base)(hidden_states=latents[:, :16], **conditions).sample
+    after = in_diffusers(widen_model(base, SD3.layout))(hidden_states=latents, **conditions).sample
+    assert before.abs().max() > 0
+    assert torch.equal(after[:, :16], before)
+    assert torch.count_nonzero(after[:, 16:]) == 0
 
 
 @pytest.mark.parametrize(
     "dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
 )
 def test_storage_types_are_kept_with_their_values(base, dtype):
-    stored = {**base, HEAD: base[HEAD].to(dtype), EMBEDDER: base[EMBEDDER].to(dtype)}
+    stored = {
+        **base,
+        HEAD_WEIGHT: base[HEAD_WEIGHT].to(dtype),
+        EMBEDDER_WEIGHT: base[EMBEDDER_WEIGHT].to(dtype),
+    }
     wide = widen_model(stored, SD3.layout)
-    assert wide[HEAD].dtype == wide[EMBEDDER].dtype == dtype
-    assert torch.equal(wide[HEAD].float(), widen_head_rows(stored[HEAD].float(), 16, 16))
-    assert torch.equal(wide[EMBEDDER][:, :16].float(), stored[EMBEDDER].float())
-    assert not wide[EMBEDDER][:, 16:].float().any()
+    assert wide[HEAD_WEIGHT].dtype == wide[EMBEDDER_WEIGHT].dtype == dtype
+    assert torch.equal(
+        wide[HEAD_WEIGHT].float(), widen_head_rows(stored[HEAD_WEIGHT].float(), 16, 16)
+    )
+    assert torch.equal(wide[EMBEDDER_WEIGHT][:, :16].float(), stored[EMBEDDER_WEIGHT].float())
+    assert not wide[EMBEDDER_WEIGHT][:, 16:].float().any()
 
 
 def test_one_scale_for_a_whole_layer_is_kept_and_scales_per_block_are_refused(base):

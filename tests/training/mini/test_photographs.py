@@ -3,9 +3,6 @@
 import numpy as np
 import pytest
 
-from davae_core.cli.demo_photographs import HELD_OUT as HELD_OUT_NAMES
-from davae_core.cli.demo_photographs import held_out_photographs
-from davae_core.images import image_from_pil
 from training.mini import photographs
 from training.mini.photographs import CHOOSING, HELD_OUT, TRAINING, Photograph
 
@@ -28,17 +25,9 @@ def share_inside(found, whole):
     return (whole[places] == found).sum() / max(len(found), 1)
 
 
-def test_six_photographs_are_held_out_and_they_are_the_demos():
-    assert {photo.name for photo in HELD_OUT} == set(HELD_OUT_NAMES)
-    assert len(HELD_OUT) == 6
-
-
-def test_the_held_out_photographs_are_pixel_for_pixel_those_the_packages_give():
-    theirs = dict(held_out_photographs())
-    for photo in HELD_OUT:
-        ours = image_from_pil(photographs.load(photo))
-        assert ours.shape == theirs[photo.name].shape
-        assert (ours - theirs[photo.name]).abs().max() < 1e-5
+def test_six_photographs_are_held_out():
+    names = ["astronaut", "coffee", "chelsea", "rocket", "camera", "china"]
+    assert [photo.name for photo in HELD_OUT] == names
 
 
 @pytest.mark.parametrize("photo", HELD_OUT + CHOOSING + TRAINING, ids=lambda photo: photo.name)
