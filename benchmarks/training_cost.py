@@ -34,10 +34,11 @@ from training.cache.latent_cache import (
     write_texts,
 )
 from training.cache.text_states import TextStates
-from training.dit.config import DitModelConfig, read_dit_config
+from training.dit.config import DitModelConfig, DitTrainingConfig
 from training.dit.denoiser import Denoiser
 from training.dit.plan import plan_run
 from training.dit.transformer import build_transformer, checkpoint_transformer, new_sizes
+from training.settings.yaml_config import read_config
 from training.vae.gradient_checkpointing import checkpoint_blocks
 from training.vae.trainees import DetailTrainee
 
@@ -104,7 +105,9 @@ def dry_run(config: Path, overrides: tuple[str, ...], t5_tokens: int, pictures: 
         write_empty_base(folder / "base.safetensors")
         write_empty_cache(folder / "cache", t5_tokens, pictures)
         stand_ins = (f"model.base={folder}/base.safetensors", f"data.caches=[{folder}/cache]")
-        return list(plan_run(read_dit_config(config, (*overrides, *stand_ins))).lines())
+        return list(
+            plan_run(read_config(DitTrainingConfig, config, (*overrides, *stand_ins))).lines()
+        )
 
 
 def write_empty_base(path: Path) -> None:
@@ -175,7 +178,7 @@ def cache_operations(config: CodecConfig, side: int, t5_tokens: int) -> float:
 def jobs() -> list[Job]:
     """The trainings that docs/training.md describes."""
     trained = replace(SD3, shared_trunk=False)
-    published = read_dit_config(CONFIGS / "sd35_published.yaml").model
+    published = read_config(DitTrainingConfig, CONFIGS / "sd35_published.yaml").model
 
     def stage2(side: int, t5_tokens: int) -> float:
         return stage2_operations(published, SD3.layout, side, CLIP_TOKENS + t5_tokens)

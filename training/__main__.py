@@ -11,6 +11,7 @@ from pathlib import Path
 from davae_core.files import CheckpointError
 
 from .errors import TrainingError, sentence_of
+from .settings.yaml_config import read_config
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,20 +25,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train_vae(options: argparse.Namespace) -> int:
-    # Imported here: help and configuration errors need no accelerate.
-    from .vae.config import read_vae_config
+    # Imported here: help needs no accelerate.
+    from .vae.config import VaeTrainingConfig
     from .vae.train import train_vae
 
-    config = read_vae_config(options.config, tuple(options.set))
+    config = read_config(VaeTrainingConfig, options.config, tuple(options.set))
     return _report(train_vae(config, options.stop_at), config.output.folder)
 
 
 def _train_dit(options: argparse.Namespace) -> int:
-    from .dit.config import read_dit_config
+    from .dit.config import DitTrainingConfig
     from .dit.plan import plan_run
     from .dit.train import train_dit
 
-    config = read_dit_config(options.config, tuple(options.set))
+    config = read_config(DitTrainingConfig, options.config, tuple(options.set))
     if options.dry_run:
         # From the launcher itself: a plan needs no process group, and no GPU for each process.
         if os.environ.get("RANK", "0") == "0":
@@ -48,10 +49,10 @@ def _train_dit(options: argparse.Namespace) -> int:
 
 
 def _make_cache(options: argparse.Namespace) -> int:
-    from .cache.config import read_cache_config
+    from .cache.config import CacheConfig
     from .cache.make import make_cache
 
-    config = read_cache_config(options.config, tuple(options.set))
+    config = read_config(CacheConfig, options.config, tuple(options.set))
     report = make_cache(config)
     sys.stdout.write(
         f"{report.pictures} pictures in {config.output.folder}, {len(report.left_out)} left out\n"
@@ -69,10 +70,10 @@ def _report(written: Path | None, folder: str) -> int:
 
 
 def _train_text(options: argparse.Namespace) -> int:
-    from .mini.text_config import read_text_config
+    from .mini.text_config import TextTrainingConfig
     from .mini.text_encoder import train_text_encoder
 
-    config = read_text_config(options.config, tuple(options.set))
+    config = read_config(TextTrainingConfig, options.config, tuple(options.set))
     trained = train_text_encoder(config, options.stop_at)
     if trained is None:
         return _report(None, str(Path(config.output.file).parent))

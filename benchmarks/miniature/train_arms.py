@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from davae_core.files import write_text
-from training.vae.config import read_vae_config
+from training.settings.yaml_config import read_config
+from training.vae.config import VaeTrainingConfig
 
 CONFIG = Path("training/configs/mini_davae.yaml")
 CONTROL = "control"
@@ -115,7 +116,10 @@ def main() -> None:
         sys.exit(
             f"These arms did not finish: {', '.join(failed)}; see output.txt in their folders."
         )
-    model, alignment = (config := read_vae_config(CONFIG)).model, config.loss.alignment
+    model, alignment = (
+        (config := read_config(VaeTrainingConfig, CONFIG)).model,
+        config.loss.alignment,
+    )
     write_arms(arguments.out, f"{model.trunk}_{alignment.weight:g}", f"{model.trunk}_0")
 
 

@@ -36,11 +36,11 @@ from benchmarks.ablation.training_runs import (
     run_process,
 )
 from davae_core.transformer.adapter import read_adapter
-from training.dit.config import read_dit_config
+from training.dit.config import DitTrainingConfig
 from training.errors import TrainingError
 from training.mini.pictures import write_photograph_crops
-from training.settings.yaml_config import flatten
-from training.vae.config import read_vae_config
+from training.settings.yaml_config import flatten, read_config
+from training.vae.config import VaeTrainingConfig
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "benchmarks" / "ablation"
@@ -64,7 +64,7 @@ def made_up(fd: float, worse: float = 1.0) -> Results:
 def test_every_arm_is_trained_with_one_thing_changed(tmp_path):
     def trained_with(arm):
         wanted = adapter_settings(tmp_path, bundled_stack(), arm, seed=0, steps=600)
-        return flatten(read_dit_config(CONFIGS / "mini_adapter.yaml", tuple(wanted)))
+        return flatten(read_config(DitTrainingConfig, CONFIGS / "mini_adapter.yaml", tuple(wanted)))
 
     own = {"data.caches", "model.vae", "validation.cache", "output.folder"}
     full = trained_with(ARMS[0])
@@ -74,7 +74,7 @@ def test_every_arm_is_trained_with_one_thing_changed(tmp_path):
 
 
 def test_the_aligned_codec_has_the_miniatures_own_weight():
-    config = read_vae_config(CONFIGS / "mini_davae.yaml")
+    config = read_config(VaeTrainingConfig, CONFIGS / "mini_davae.yaml")
     assert config.loss.alignment.weight == ALIGNED.weight and UNALIGNED.weight == 0.0
 
 

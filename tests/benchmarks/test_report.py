@@ -24,14 +24,7 @@ from benchmarks.miniature.measures import (
 )
 from benchmarks.miniature.report import main, measure, rebuild_bundled
 from benchmarks.miniature.sheet import draw_sheet
-from benchmarks.miniature.tables import (
-    FRESH,
-    HELD_OUT,
-    ArmResult,
-    Report,
-    as_data,
-    as_markdown,
-)
+from benchmarks.miniature.tables import FRESH, HELD_OUT, ArmResult, Report, as_data, as_markdown
 from benchmarks.miniature.thresholds import (
     ALIGNED,
     CODEC,

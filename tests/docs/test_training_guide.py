@@ -14,20 +14,21 @@ from accelerate.commands.launch import launch_command_parser
 from benchmarks import training_cost
 from davae_core.cli.arguments import parser as davae_parser
 from training.__main__ import _parser as training_parser
-from training.cache.config import read_cache_config
-from training.dit.config import read_dit_config
+from training.cache.config import CacheConfig
+from training.dit.config import DitTrainingConfig
 from training.errors import TrainingError
-from training.mini.text_config import read_text_config
-from training.vae.config import read_vae_config
+from training.mini.text_config import TextTrainingConfig
+from training.settings.yaml_config import read_config
+from training.vae.config import VaeTrainingConfig
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "training.md"
 TEXT = GUIDE.read_text(encoding="utf-8")
-READERS = {
-    "vae": read_vae_config,
-    "dit": read_dit_config,
-    "cache": read_cache_config,
-    "text": read_text_config,
+CONFIGS = {
+    "vae": VaeTrainingConfig,
+    "dit": DitTrainingConfig,
+    "cache": CacheConfig,
+    "text": TextTrainingConfig,
 }
 STARTS = ("python ", "davae ", "accelerate ")
 
@@ -72,8 +73,8 @@ def parse(words: list[str]) -> None:
 def parse_training(words: list[str]) -> argparse.Namespace:
     """Parse the trainer's command and read the configuration it names, with what --set changes."""
     options = training_parser().parse_args(words)
-    if options.command in READERS:
-        READERS[options.command](ROOT / options.config, tuple(options.set))
+    if options.command in CONFIGS:
+        read_config(CONFIGS[options.command], ROOT / options.config, tuple(options.set))
     return options
 
 

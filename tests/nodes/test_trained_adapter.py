@@ -19,11 +19,12 @@ from tests.comfyui.graphs import (
     sampler,
     save,
 )
-from training.cache.config import read_cache_config
+from training.cache.config import CacheConfig
 from training.cache.make import make_cache
-from training.dit.config import read_dit_config
+from training.dit.config import DitTrainingConfig
 from training.dit.train import train_dit
 from training.mini.pictures import write_prompt_scenes
+from training.settings.yaml_config import read_config
 
 CONFIGS = Path(training.__file__).parent / "configs"
 NAME = "davae_fresh.safetensors"
@@ -36,12 +37,12 @@ def adapter(server, tmp_path_factory):
     scenes, cache, run = (folder / name for name in ("scenes", "cache", "run"))
     write_prompt_scenes(scenes, 4, 256, 0)
     settings = (f"source.folders=[{scenes}]", f"output.folder={cache}")
-    make_cache(read_cache_config(CONFIGS / "mini_cache_davae.yaml", settings))
+    make_cache(read_config(CacheConfig, CONFIGS / "mini_cache_davae.yaml", settings))
     changed = (
         f"data.caches=[{cache}]", f"validation.cache={cache}", f"output.folder={run}",
         "train.steps=2", "train.batch_size=2", "validation.every=2", "validation.samples_every=0",
     )  # fmt: skip
-    written = train_dit(read_dit_config(CONFIGS / "mini_adapter.yaml", changed))
+    written = train_dit(read_config(DitTrainingConfig, CONFIGS / "mini_adapter.yaml", changed))
     shutil.copy(written, server.base / "models" / "loras" / NAME)
     return written
 

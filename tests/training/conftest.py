@@ -25,7 +25,8 @@ from tests.training.dit_fixtures import (  # noqa: F401
     dit_config,
     write_dit_config,
 )
-from training.vae.config import VaeTrainingConfig, read_vae_config
+from training.settings.yaml_config import read_config
+from training.vae.config import VaeTrainingConfig
 
 BACKBONE = KLConfig(widths=(8, 8), res_blocks=1, norm_groups=4)
 BASE_CHANNELS = 4
@@ -143,7 +144,7 @@ def make_config(write_config: ConfigWriter) -> ConfigReader:
     """Like `write_config`, read back."""
 
     def make(name: str = "config", **changes: Any) -> VaeTrainingConfig:
-        return read_vae_config(write_config(name, **changes))
+        return read_config(VaeTrainingConfig, write_config(name, **changes))
 
     return make
 

@@ -25,8 +25,9 @@ from training.cache.latent_cache import (
     write_texts,
 )
 from training.cache.text_states import TextStates
-from training.dit.config import DitModelConfig, DitTrainingConfig, NewSizesConfig, read_dit_config
+from training.dit.config import DitModelConfig, DitTrainingConfig, NewSizesConfig
 from training.dit.transformer import build_transformer
+from training.settings.yaml_config import read_config
 
 BACKBONE = KLConfig(widths=(8, 8), res_blocks=1, norm_groups=4)
 CHANNELS, CONTEXT, POOLED, WORDS = 16, 32, 24, 5
@@ -187,6 +188,6 @@ def dit_config(write_dit_config: Callable[..., Path]) -> DitConfig:
     """Like `write_dit_config`, read back."""
 
     def make(name: str = "run", **changes: Any) -> DitTrainingConfig:
-        return read_dit_config(write_dit_config(name, **changes))
+        return read_config(DitTrainingConfig, write_dit_config(name, **changes))
 
     return make

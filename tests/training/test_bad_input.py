@@ -21,11 +21,12 @@ from PIL import Image
 from davae_core.files import CheckpointError, read_safetensors, write_safetensors
 from tests.training.cache_fixtures import pack_captioned
 from training.cache.caption_sources import scan_captioned
-from training.cache.config import read_cache_config
+from training.cache.config import CacheConfig
 from training.cache.latent_cache import LatentCache, read_index, shard_path
 from training.cache.make import make_cache
 from training.dit.train import train_dit
 from training.errors import TrainingError
+from training.settings.yaml_config import read_config
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300
@@ -56,7 +57,7 @@ def test_a_shard_that_is_cut_short_is_named_before_training(davae_cache, in_memo
 
 def test_a_caption_that_is_no_utf8_is_left_out_by_name(cache_config, tmp_path):
     (tmp_path / "captioned" / "1.txt").write_bytes("ein Gemälde".encode("latin-1"))
-    report = make_cache(read_cache_config(cache_config()))
+    report = make_cache(read_config(CacheConfig, cache_config()))
     assert report.pictures == 4
     assert report.left_out == {
         "0/1.png": "The caption of 0/1.png is no text in UTF-8: mend that file."
@@ -72,7 +73,7 @@ def test_a_picture_that_is_cut_short_is_left_out_by_name(cache_config, tmp_path,
     if name == "in a tar":
         shard = pack_captioned(folder, tmp_path / "set.tar")
         changes = {"source__folders": [], "source__shards": [str(shard)]}
-    report = make_cache(read_cache_config(cache_config(**changes)))
+    report = make_cache(read_config(CacheConfig, cache_config(**changes)))
     assert report.pictures == 4
     ((left_out, reason),) = report.left_out.items()
     assert left_out in ("0/0.png", "set.tar/0.png")
@@ -94,7 +95,7 @@ def test_a_tar_file_that_is_cut_short_is_refused(cache_config, tmp_path, place):
 def test_a_full_disk_ends_a_cache_in_a_sentence_and_the_next_run_finishes_it(
     cache_config, tmp_path
 ):
-    config = read_cache_config(cache_config(output__shard_pictures=5))
+    config = read_config(CacheConfig, cache_config(output__shard_pictures=5))
     make_cache(config)
     out = tmp_path / "out"
     expected = shards(out)
@@ -160,13 +161,13 @@ def test_a_cache_job_of_two_processes_survives_the_death_of_one(cache_config, tm
             process.wait()
     kept = {name: (out / name).stat().st_mtime_ns for name in shards(out) if name.endswith(".json")}
     assert 0 < len(kept) < 30
-    assert make_cache(read_cache_config(path)).pictures == 30
+    assert make_cache(read_config(CacheConfig, path)).pictures == 30
     assert all((out / name).stat().st_mtime_ns == time for name, time in kept.items())
     names = [read_index(shard_path(out, number)).pictures[0].name for number in range(30)]
     assert len(set(names)) == 30
     killed = shards(out)
     shutil.rmtree(out)
-    make_cache(read_cache_config(path))
+    make_cache(read_config(CacheConfig, path))
     assert shards(out) == killed
 
 

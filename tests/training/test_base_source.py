@@ -11,10 +11,11 @@ import torch
 from davae_core.latents import LatentLayout
 from tests.training.dit_fixtures import write_cache
 from training.base_source import load_base_source
-from training.cache.config import read_cache_config
+from training.cache.config import CacheConfig
 from training.cache.make import make_cache
 from training.dit.train import DitTraining
 from training.errors import TrainingError
+from training.settings.yaml_config import read_config
 from training.vae.trainees import build_trainee
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +48,7 @@ def test_stage_1_the_cache_and_stage_2_each_name_their_own_setting(
         build_trainee(make_config(model__base_vae="/gone").model, False)
     with pytest.raises(TrainingError, match=r"^model\.base_vae names /gone, which does not exist"):
         build_trainee(make_config(model__kind="base_vae", model__base_vae="/gone").model, False)
-    caching = read_cache_config(cache_config(vae__kind="base_vae", vae__file="/gone"))
+    caching = read_config(CacheConfig, cache_config(vae__kind="base_vae", vae__file="/gone"))
     with pytest.raises(TrainingError, match=r"^vae\.file names /gone, which does not exist"):
         make_cache(caching)
     cache = str(write_cache(tmp_path / "plain", base_vae, False, [(4, 4)] * 2))

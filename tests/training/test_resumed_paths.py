@@ -8,12 +8,13 @@ import pytest
 
 from tests.training.cache_fixtures import pack_captioned
 from tests.training.dit_fixtures import write_cache
-from training.cache.config import read_cache_config
+from training.cache.config import CacheConfig
 from training.cache.latent_cache import shard_path
 from training.cache.make import make_cache
 from training.dit.train import train_dit
-from training.mini.text_config import read_text_config
+from training.mini.text_config import TextTrainingConfig
 from training.mini.text_encoder import train_text_encoder
+from training.settings.yaml_config import read_config
 from training.vae.train import train_vae
 
 QUIET: dict[str, Any] = {"train__steps": 2, "output__checkpoint_every": 2}
@@ -134,7 +135,7 @@ def test_the_text_encoder_is_resumed_bit_for_bit(tmp_path: Path) -> None:
             f"output: {{file: {tmp_path / name / 'clip.safetensors'}, checkpoint_every: 2}}\n",
             encoding="utf-8",
         )
-        return read_text_config(path)
+        return read_config(TextTrainingConfig, path)
 
     assert train_text_encoder(config("whole")) is not None
     assert train_text_encoder(config("parted"), stop_at=1) is None
@@ -151,7 +152,7 @@ def test_a_cache_is_resumed_byte_for_byte(cache_config: Any, tmp_path: Path, sou
         cache_config()
         shard = pack_captioned(tmp_path / "captioned", tmp_path / "set.tar")
         changes = {"source__folders": [], "source__shards": [str(shard)]}
-    config = read_cache_config(cache_config(**changes))
+    config = read_config(CacheConfig, cache_config(**changes))
     make_cache(config)
     out = tmp_path / "out"
     expected = contents(out)

@@ -11,8 +11,9 @@ from accelerate.state import AcceleratorState
 from torch import distributed
 from torch.multiprocessing import start_processes
 
-from training.dit.config import read_dit_config
+from training.dit.config import DitTrainingConfig
 from training.dit.train import train_dit
+from training.settings.yaml_config import read_config
 
 
 def on_two_processes(work: Callable[..., None], *arguments: Any, **environment: str) -> None:
@@ -25,7 +26,7 @@ def on_two_processes(work: Callable[..., None], *arguments: Any, **environment: 
 
 def train(config: Path, stop_at: int | None = None) -> None:
     """Stage 2, as `python -m training dit` runs it."""
-    train_dit(read_dit_config(config), stop_at)
+    train_dit(read_config(DitTrainingConfig, config), stop_at)
 
 
 def _enter(

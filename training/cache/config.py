@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from ..errors import TrainingError
-from ..settings.limits import check_least
-from ..settings.yaml_config import read_config
+from ..settings.limits import Count, Limits, Whole
 
 
 @dataclass(frozen=True)
@@ -31,17 +29,15 @@ class SourceConfig:
 class ImagesConfig:
     """How pictures are brought to the sizes of the buckets."""
 
-    side: int = 1024
-    multiple: int = 32
-    longest: float = 2.0
-    crops: int = 1
+    side: Whole = 1024
+    multiple: Whole = 32
+    longest: Annotated[float, Limits(1)] = 2.0
+    crops: Whole = 1
     flips: bool = False
     enlarge: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("side", "multiple", "longest", "crops"):
-            check_least(f"images.{name}", getattr(self, name), 1)
-        check_least("images.side", self.side, self.multiple)
+        Limits(self.multiple).check("images.side", self.side)
 
 
 @dataclass(frozen=True)
@@ -62,10 +58,9 @@ class TextConfig:
 
     kind: Literal["sd3", "mini"] = "sd3"
     source: str = "stabilityai/stable-diffusion-3.5-medium"
-    t5_tokens: int = 256
+    t5_tokens: Count = 256
 
     def __post_init__(self) -> None:
-        check_least("text.t5_tokens", self.t5_tokens, 0)
         if self.kind == "mini" and self.t5_tokens:
             raise TrainingError("text.t5_tokens is set, but the miniature has no T5: set it to 0.")
 
@@ -76,10 +71,7 @@ class WorkConfig:
 
     device: Literal["auto", "cpu"] = "auto"
     precision: Literal["fp32", "bf16"] = "bf16"
-    batch_size: int = 8
-
-    def __post_init__(self) -> None:
-        check_least("work.batch_size", self.batch_size, 1)
+    batch_size: Whole = 8
 
 
 @dataclass(frozen=True)
@@ -87,12 +79,11 @@ class CacheOutputConfig:
     """Where the cache is written."""
 
     folder: str = ""
-    shard_pictures: int = 1000
+    shard_pictures: Whole = 1000
 
     def __post_init__(self) -> None:
         if not self.folder:
             raise TrainingError("output.folder is missing: name the folder of the cache.")
-        check_least("output.shard_pictures", self.shard_pictures, 1)
 
 
 @dataclass(frozen=True)
@@ -106,11 +97,3 @@ class CacheConfig:
     text: TextConfig = field(default_factory=TextConfig)
     work: WorkConfig = field(default_factory=WorkConfig)
     prompts: tuple[str, ...] = ()
-
-
-def read_cache_config(path: Path, overrides: tuple[str, ...] = ()) -> CacheConfig:
-    """The cache configuration in a YAML file; `overrides` are `section.key=value` strings.
-
-    Raises TrainingError, one sentence, for anything that is not a valid configuration.
-    """
-    return read_config(CacheConfig, path, overrides)

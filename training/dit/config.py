@@ -3,45 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from davae_core.transformer.presets import LORA_ALPHA, LORA_RANK
 
 from ..errors import TrainingError
-from ..settings.limits import check_least, check_range
+from ..settings.limits import Count, Limits, Share, Whole
 from ..settings.run_config import OptimizerConfig, OutputConfig, TrainConfig
-from ..settings.yaml_config import read_config
 
 
 @dataclass(frozen=True)
 class NewSizesConfig:
     """Sizes of a transformer that starts from nothing; width = 64 * heads, heads = blocks for ComfyUI to know it."""
 
-    blocks: int = 3
+    blocks: Whole = 3
     dual_blocks: tuple[int, ...] = (0,)
-    context_width: int = 4096
-    pooled_width: int = 2048
-    positions: int = 16
+    context_width: Whole = 4096
+    pooled_width: Whole = 2048
+    positions: Whole = 16
 
     def __post_init__(self) -> None:
-        for name in ("blocks", "context_width", "pooled_width", "positions"):
-            check_least(f"model.sizes.{name}", getattr(self, name), 1)
         for block in self.dual_blocks:
-            check_range("model.sizes.dual_blocks", block, 0, self.blocks - 1)
+            Limits(0, self.blocks - 1).check("model.sizes.dual_blocks", block)
 
 
 @dataclass(frozen=True)
 class LoraConfig:
     """The low-rank part of an adapter."""
 
-    rank: int = LORA_RANK
-    alpha: int = LORA_ALPHA
+    rank: Whole = LORA_RANK
+    alpha: Whole = LORA_ALPHA
     targets: tuple[str, ...] = ("published",)
 
     def __post_init__(self) -> None:
-        check_least("model.lora.rank", self.rank, 1)
-        check_least("model.lora.alpha", self.alpha, 1)
         if not self.targets:
             raise TrainingError(
                 "model.lora.targets is empty: name published, wide or layers such as to_q."
@@ -74,9 +68,9 @@ class DitDataConfig:
     """The caches that training reads."""
 
     caches: tuple[str, ...] = ()
-    caption_dropout: float = 0.1
+    caption_dropout: Share = 0.1
     in_memory: bool = False
-    workers: int = 0
+    workers: Count = 0
 
     def __post_init__(self) -> None:
         if not self.caches:
@@ -85,8 +79,6 @@ class DitDataConfig:
             raise TrainingError(
                 "data.in_memory and data.workers are both set, but every worker would hold a copy: use one of them."
             )
-        check_range("data.caption_dropout", self.caption_dropout, 0.0, 1.0)
-        check_least("data.workers", self.workers, 0)
 
 
 @dataclass(frozen=True)
@@ -95,12 +87,8 @@ class FlowLossConfig:
 
     weighting: Literal["none", "published"] = "none"
     levels: Literal["continuous", "published"] = "continuous"
-    shift: float = 4.0
-    ramp_steps: int = 10000
-
-    def __post_init__(self) -> None:
-        check_least("loss.shift", self.shift, 0.01)
-        check_least("loss.ramp_steps", self.ramp_steps, 0)
+    shift: Annotated[float, Limits(0.01)] = 4.0
+    ramp_steps: Count = 10000
 
 
 @dataclass(frozen=True)
@@ -115,16 +103,11 @@ class DitValidationConfig:
     """The held-out cache and the pictures drawn on the way; no cache, no validation loss."""
 
     cache: str | None = None
-    every: int = 1000
-    pictures: int = 64
-    samples_every: int = 1000
+    every: Whole = 1000
+    pictures: Whole = 64
+    samples_every: Count = 1000
     guidance: float = 2.5
-    sampling_steps: int = 30
-
-    def __post_init__(self) -> None:
-        for name in ("every", "pictures", "sampling_steps"):
-            check_least(f"validation.{name}", getattr(self, name), 1)
-        check_least("validation.samples_every", self.samples_every, 0)
+    sampling_steps: Whole = 30
 
 
 @dataclass(frozen=True)
@@ -146,11 +129,3 @@ class DitTrainingConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: DitTrainConfig = field(default_factory=DitTrainConfig)
     validation: DitValidationConfig = field(default_factory=DitValidationConfig)
-
-
-def read_dit_config(path: Path, overrides: tuple[str, ...] = ()) -> DitTrainingConfig:
-    """The stage-2 configuration in a YAML file; `overrides` are `section.key=value` strings.
-
-    Raises TrainingError, one sentence, for anything that is not a valid configuration.
-    """
-    return read_config(DitTrainingConfig, path, overrides)

@@ -15,24 +15,19 @@ from accelerate.state import AcceleratorState
 
 from davae_core.files import CheckpointError, file_hash, write_atomically
 
-from ..cache.config import CacheConfig, read_cache_config
+from ..cache.config import CacheConfig
 from ..cache.make import make_cache
-from ..dit.config import read_dit_config
+from ..dit.config import DitTrainingConfig
 from ..dit.train import train_dit
 from ..errors import TrainingError, sentence_of
-from ..settings.yaml_config import flatten, override
-from ..vae.config import read_vae_config
+from ..settings.yaml_config import flatten, override, read_config
+from ..vae.config import VaeTrainingConfig
 from ..vae.train import train_vae
 from .pictures import write_codec_pictures, write_scene_sets
-from .pictures_config import (
-    CodecPicturesConfig,
-    PromptScenesConfig,
-    read_codec_pictures_config,
-    read_prompt_scenes_config,
-)
+from .pictures_config import CodecPicturesConfig, PromptScenesConfig
 from .plan import Kind, Plan, Stage
 from .stage_log import StageLog, StageRecord
-from .text_config import read_text_config
+from .text_config import TextTrainingConfig
 from .text_encoder import train_text_encoder
 
 _LOG = logging.getLogger(__name__)
@@ -42,9 +37,9 @@ RESULT = "miniature"
 
 @dataclass(frozen=True)
 class Work:
-    """What reads a stage's configuration, and what does it: False when it was stopped before its end."""
+    """What a stage is told, and what does it: False when it was stopped before its end."""
 
-    read: Callable[[Path, tuple[str, ...]], Any]
+    config: type
     run: Callable[[Any], bool]
 
 
@@ -68,12 +63,12 @@ def _cache(config: CacheConfig) -> bool:
 
 
 KINDS: dict[Kind, Work] = {
-    "pictures": Work(read_codec_pictures_config, _draw_pictures),
-    "scenes": Work(read_prompt_scenes_config, _draw_scenes),
-    "vae": Work(read_vae_config, lambda config: train_vae(config) is not None),
-    "text": Work(read_text_config, lambda config: train_text_encoder(config) is not None),
-    "cache": Work(read_cache_config, _cache),
-    "dit": Work(read_dit_config, lambda config: train_dit(config) is not None),
+    "pictures": Work(CodecPicturesConfig, _draw_pictures),
+    "scenes": Work(PromptScenesConfig, _draw_scenes),
+    "vae": Work(VaeTrainingConfig, lambda config: train_vae(config) is not None),
+    "text": Work(TextTrainingConfig, lambda config: train_text_encoder(config) is not None),
+    "cache": Work(CacheConfig, _cache),
+    "dit": Work(DitTrainingConfig, lambda config: train_dit(config) is not None),
 }
 
 
@@ -116,8 +111,10 @@ def read_configs(plan: Plan, changes: Sequence[str]) -> dict[str, Any]:
     """
     wanted = _sorted_changes(plan, changes)
     return {
-        stage.name: KINDS[stage.kind].read(
-            _CONFIGS / f"{stage.config}.yaml", (*_joints(stage), *wanted[stage.name])
+        stage.name: read_config(
+            KINDS[stage.kind].config,
+            _CONFIGS / f"{stage.config}.yaml",
+            (*_joints(stage), *wanted[stage.name]),
         )
         for stage in plan.stages
     }

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from ..errors import TrainingError
-from ..settings.limits import check_least, check_range
+from ..settings.limits import Count, Limits, Seed, Weight, Whole
 from ..settings.run_config import OptimizerConfig, OutputConfig, RunSettings, TrainConfig
-from ..settings.yaml_config import read_config
 
 #: Scenes that pictures are judged by have seeds that training never reaches.
 HELD_OUT_SEED = 2_000_000
@@ -20,13 +19,11 @@ class TextSizesConfig:
     """Sizes of the text transformer; the picture tower follows from them."""
 
     hidden_size: int = 64
-    layers: int = 4
-    heads: int = 4
+    # The last layer but one is what is read.
+    layers: Annotated[int, Limits(2)] = 4
+    heads: Whole = 4
 
     def __post_init__(self) -> None:
-        # The last layer but one is what is read.
-        check_least("model.layers", self.layers, 2)
-        check_least("model.heads", self.heads, 1)
         if self.hidden_size % self.heads:
             raise TrainingError(
                 f"model.hidden_size is {self.hidden_size}, but it must be a multiple of model.heads ({self.heads})."
@@ -38,15 +35,13 @@ class CaptionedConfig:
     """Which captioned scenes are drawn, how many of each family and how large."""
 
     families: tuple[Literal["scenes", "prompt_scenes"], ...] = ("scenes", "prompt_scenes")
-    pictures: int = 3000
-    held_out: int = 256
+    pictures: Annotated[int, Limits(1, HELD_OUT_SEED)] = 3000
+    held_out: Annotated[int, Limits(2)] = 256
     size: int = 64
 
     def __post_init__(self) -> None:
         if not self.families:
             raise TrainingError("data.families is missing: name at least one family of scenes.")
-        check_range("data.pictures", self.pictures, 1, HELD_OUT_SEED)
-        check_least("data.held_out", self.held_out, 2)
         if self.size < 32 or self.size % 16:
             raise TrainingError(
                 f"data.size is {self.size}, but it must be a multiple of 16 and at least 32."
@@ -57,19 +52,12 @@ class CaptionedConfig:
 class ContrastConfig:
     """Length, batch and rates of the training."""
 
-    steps: int = 600
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    warmup_steps: int = 50
-    weight_decay: float = 0.05
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_least("train.steps", self.steps, 1)
-        check_least("train.batch_size", self.batch_size, 2)
-        for name in ("learning_rate", "warmup_steps", "weight_decay"):
-            check_least(f"train.{name}", getattr(self, name), 0)
-        check_range("train.seed", self.seed, 0, 2**63 - 1)
+    steps: Whole = 600
+    batch_size: Annotated[int, Limits(2)] = 128
+    learning_rate: Weight = 1e-3
+    warmup_steps: Count = 50
+    weight_decay: Weight = 0.05
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -77,10 +65,7 @@ class TextOutputConfig:
     """Where the result goes, and how often a checkpoint is written beside it."""
 
     file: str = "runs/mini_clip_l.safetensors"
-    checkpoint_every: int = 100
-
-    def __post_init__(self) -> None:
-        check_least("output.checkpoint_every", self.checkpoint_every, 1)
+    checkpoint_every: Whole = 100
 
 
 @dataclass(frozen=True)
@@ -122,8 +107,3 @@ class TextRunSettings:
     optimizer: OptimizerConfig
     train: TrainConfig
     output: OutputConfig
-
-
-def read_text_config(path: Path, overrides: tuple[str, ...] = ()) -> TextTrainingConfig:
-    """Read a YAML file, then the overrides (`section.key=value`). Raises TrainingError."""
-    return read_config(TextTrainingConfig, path, overrides)

@@ -11,7 +11,7 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -153,7 +153,7 @@ def _check_keys(cls: type, mapping: dict[str, Any], prefix: str, root: type) -> 
 
 
 def _build(cls: type[T], mapping: dict[str, Any], prefix: str) -> T:
-    hints = get_type_hints(cls)
+    hints = get_type_hints(cls, include_extras=True)
     values: dict[str, Any] = {}
     for item in dataclasses.fields(cls):  # type: ignore[arg-type]
         name = item.name
@@ -189,6 +189,11 @@ def _dotted_names(cls: type, prefix: str) -> list[str]:
 
 def _convert(hint: Any, value: Any, name: str) -> Any:
     origin = get_origin(hint)
+    if origin is Annotated:
+        hint, limits = get_args(hint)
+        number = _convert(hint, value, name)
+        limits.check(name, number)
+        return number
     if dataclasses.is_dataclass(hint):
         if value == "none" and _can_be_none(hint):
             value = {"kind": "none"}

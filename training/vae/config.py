@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from ..errors import TrainingError
-from ..settings.limits import check_least, check_range
+from ..settings.limits import Count, Limits, Weight, Whole
 from ..settings.run_config import OptimizerConfig, OutputConfig, TrainConfig
-from ..settings.yaml_config import read_config
 
 
 @dataclass(frozen=True)
 class SizesConfig:
     """Deviations from the preset's sizes; None keeps the preset's."""
 
-    widths: tuple[int, ...] | None = None
-    res_blocks: int | None = None
-    norm_groups: int | None = None
-    base_channels: int | None = None
-    detail_channels: int | None = None
-    ratio: int | None = None
-
-    def __post_init__(self) -> None:
-        for width in self.widths or ():
-            check_least("model.sizes.widths", width, 1)
-        for name in ("res_blocks", "norm_groups", "base_channels", "detail_channels", "ratio"):
-            value = getattr(self, name)
-            if value is not None:
-                check_least(f"model.sizes.{name}", value, 1)
+    widths: tuple[Whole, ...] | None = None
+    res_blocks: Whole | None = None
+    norm_groups: Whole | None = None
+    base_channels: Whole | None = None
+    detail_channels: Whole | None = None
+    ratio: Whole | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +35,7 @@ class ModelConfig:
     base_scale: float | None = None
     trunk: Literal["frozen", "trained"] = "frozen"
     detail: Literal["learned", "zero"] = "learned"
-    detail_dropout: float = 0.0
+    detail_dropout: Annotated[float, Limits(0.0, 0.99)] = 0.0
 
     def __post_init__(self) -> None:
         if self.kind == "davae" and not self.base_vae:
@@ -62,7 +52,6 @@ class ModelConfig:
             raise TrainingError(
                 "model.base_scale is 0, which wipes the base latent out: give another number or leave it empty."
             )
-        check_range("model.detail_dropout", self.detail_dropout, 0.0, 0.99)
 
 
 @dataclass(frozen=True)
@@ -71,12 +60,12 @@ class DataConfig:
 
     train: tuple[str, ...] = ()
     shares: tuple[float, ...] | None = None
-    crop: int = 256
+    crop: Whole = 256
     window: Literal["pixels", "fraction"] = "fraction"
     scale: tuple[float, ...] = (0.8, 1.0)
     flip: bool = True
-    cache_mb: int = 0
-    workers: int = 0
+    cache_mb: Count = 0
+    workers: Count = 0
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -104,9 +93,6 @@ class DataConfig:
                 "data.cache_mb and data.workers are both set, but every worker would fill a cache of its own: use one "
                 "of them."
             )
-        check_least("data.crop", self.crop, 1)
-        check_least("data.cache_mb", self.cache_mb, 0)
-        check_least("data.workers", self.workers, 0)
 
 
 @dataclass(frozen=True)
@@ -116,50 +102,35 @@ class PerceptualConfig:
     kind: Literal["none", "lpips"] = "none"
     net: Literal["vgg", "alex", "squeeze"] = "vgg"
     weights: str | None = None
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_least("loss.perceptual.weight", self.weight, 0)
+    weight: Weight = 1.0
 
 
 @dataclass(frozen=True)
 class KLLossConfig:
     """The pull of the trained posterior towards a standard normal."""
 
-    weight: float = 1e-6
+    weight: Weight = 1e-6
     per: Literal["value", "picture"] = "value"
-
-    def __post_init__(self) -> None:
-        check_least("loss.kl.weight", self.weight, 0)
 
 
 @dataclass(frozen=True)
 class AlignmentConfig:
     """The pull of the projected detail towards the base latent."""
 
-    weight: float = 0.05
+    weight: Weight = 0.05
     mode: Literal["fixed", "adaptive"] = "fixed"
-
-    def __post_init__(self) -> None:
-        check_least("loss.alignment.weight", self.weight, 0)
 
 
 @dataclass(frozen=True)
 class GanConfig:
     """The hinge GAN; weight 0 switches it off."""
 
-    weight: float = 0.0
+    weight: Weight = 0.0
     adaptive: bool = True
-    start_step: int = 0
-    learning_rate: float = 1e-4
-    channels: int = 64
-    layers: int = 3
-
-    def __post_init__(self) -> None:
-        for name in ("weight", "start_step", "learning_rate"):
-            check_least(f"loss.gan.{name}", getattr(self, name), 0)
-        for name in ("channels", "layers"):
-            check_least(f"loss.gan.{name}", getattr(self, name), 1)
+    start_step: Count = 0
+    learning_rate: Weight = 1e-4
+    channels: Whole = 64
+    layers: Whole = 3
 
 
 @dataclass(frozen=True)
@@ -167,16 +138,12 @@ class LossConfig:
     """The terms of the training loss and their weights."""
 
     target: Literal["picture", "base_reconstruction"] = "picture"
-    l1: float = 1.0
-    mse: float = 0.0
+    l1: Weight = 1.0
+    mse: Weight = 0.0
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     kl: KLLossConfig = field(default_factory=KLLossConfig)
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     gan: GanConfig = field(default_factory=GanConfig)
-
-    def __post_init__(self) -> None:
-        check_least("loss.l1", self.l1, 0)
-        check_least("loss.mse", self.mse, 0)
 
 
 @dataclass(frozen=True)
@@ -184,11 +151,7 @@ class VaeTrainConfig(TrainConfig):
     """Length, batch, precision and speed of stage 1."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    statistics_samples: int = 512
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_least("train.statistics_samples", self.statistics_samples, 1)
+    statistics_samples: Whole = 512
 
 
 @dataclass(frozen=True)
@@ -196,16 +159,10 @@ class ValidationConfig:
     """Held-out pictures and when they are looked at; no folder, no validation."""
 
     folders: tuple[str, ...] = ()
-    every: int = 1000
-    pictures: int = 16
-    size: int = 512
-    side_by_side: int = 4
-
-    def __post_init__(self) -> None:
-        check_least("validation.every", self.every, 1)
-        check_least("validation.pictures", self.pictures, 1)
-        check_least("validation.size", self.size, 1)
-        check_least("validation.side_by_side", self.side_by_side, 0)
+    every: Whole = 1000
+    pictures: Whole = 16
+    size: Whole = 512
+    side_by_side: Count = 4
 
 
 @dataclass(frozen=True)
@@ -255,11 +212,3 @@ class VaeTrainingConfig:
         return bool(
             (gan.weight and gan.adaptive) or (alignment.weight and alignment.mode == "adaptive")
         )
-
-
-def read_vae_config(path: Path, overrides: tuple[str, ...] = ()) -> VaeTrainingConfig:
-    """The stage-1 configuration in a YAML file; `overrides` are `key.name=value` strings.
-
-    Raises TrainingError, one sentence, for anything that is not a valid configuration.
-    """
-    return read_config(VaeTrainingConfig, path, overrides)

@@ -23,15 +23,16 @@ from davae_core.transformer.sizes import transformer_sizes
 from tests.training.dit_fixtures import BACKBONE
 from tests.training.two_processes import on_two_processes
 from training.__main__ import main
-from training.cache.config import read_cache_config
+from training.cache.config import CacheConfig
 from training.cache.latent_cache import LatentCache, is_whole, shard_path
 from training.cache.make import make_cache
 from training.engine.tracking import read_log
 from training.errors import TrainingError
+from training.settings.yaml_config import read_config
 
 
 def read(path):
-    return read_cache_config(path)
+    return read_config(CacheConfig, path)
 
 
 def test_a_cache_holds_what_the_encoders_give(cache_config, davae, tmp_path):

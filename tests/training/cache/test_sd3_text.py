@@ -11,15 +11,10 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModelWithProjection,
-    T5Config,
-    T5EncoderModel,
-)
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from tests.training.dit_fixtures import SIZES
-from training.cache.config import TextConfig, read_cache_config
+from training.cache.config import CacheConfig, TextConfig
 from training.cache.encoding import load_caption_encoder
 from training.cache.latent_cache import LatentCache
 from training.cache.make import make_cache
@@ -27,6 +22,7 @@ from training.cache.sd3_text import Sd3TextEncoders
 from training.dit.train import train_dit
 from training.engine.tracking import read_log
 from training.errors import TrainingError
+from training.settings.yaml_config import read_config
 
 CPU = torch.device("cpu")
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -202,7 +198,7 @@ def test_a_cache_with_all_three_encoders_is_made_and_trained_on(
 ) -> None:
     text = {"kind": "sd3", "source": str(folder), "t5_tokens": T5_TOKENS}
     config = cache_config(**{f"text__{key}": value for key, value in text.items()})
-    assert make_cache(read_cache_config(config)).pictures == 5
+    assert make_cache(read_config(CacheConfig, config)).pictures == 5
     cache = LatentCache(tmp_path / "out", in_memory=False)
     found = {picture.caption: cache.read(n)[1] for n, picture in enumerate(cache.pictures)}
     found |= {"": cache.empty_text(), **dict(cache.prompts())}

@@ -4,11 +4,7 @@ import torch
 
 from davae_core.latents import to_model_space
 from tests.training.dit_fixtures import CONTEXT, WORDS, write_cache
-from training.dit.batches import (
-    LatentBatches,
-    noise_and_levels,
-    open_caches,
-)
+from training.dit.batches import LatentBatches, noise_and_levels, open_caches
 from training.dit.config import FlowLossConfig
 from training.engine.share import Share
 

@@ -13,11 +13,12 @@ from torch import nn
 from davae_core.files import read_safetensors
 from davae_core.transformer.adapter import read_adapter
 from tests.training.two_processes import on_two_processes, train
-from training.dit.config import read_dit_config
+from training.dit.config import DitTrainingConfig
 from training.dit.train import DitTraining, train_dit
 from training.engine.sharding import shard, sharding_wanted
 from training.engine.tracking import read_log
 from training.errors import TrainingError
+from training.settings.yaml_config import read_config
 from training.vae.train import VaeTraining
 
 ROOT = Path(__file__).parents[3]
@@ -48,7 +49,7 @@ def validation(folder: Path) -> list[float]:
 def test_two_processes_make_the_adapter_of_one_with_twice_the_batch_and_resume(
     write_dit_config, tmp_path
 ):
-    train_dit(read_dit_config(write_dit_config("one", train__batch_size=4, **SLOW)))
+    train_dit(read_config(DitTrainingConfig, write_dit_config("one", train__batch_size=4, **SLOW)))
     two = write_dit_config("two", train__batch_size=2, **SLOW)
     on_two_processes(train, two, 2)
     on_two_processes(train, two)
@@ -59,7 +60,7 @@ def test_two_processes_make_the_adapter_of_one_with_twice_the_batch_and_resume(
 def test_a_sharded_run_launched_by_accelerate_resumes_and_makes_the_adapter_of_one_process(
     write_dit_config, tmp_path
 ):
-    train_dit(read_dit_config(write_dit_config("one", train__batch_size=4, **SLOW)))
+    train_dit(read_config(DitTrainingConfig, write_dit_config("one", train__batch_size=4, **SLOW)))
     two = write_dit_config("two", train__batch_size=2, **SLOW)
     launch = ["-m", "accelerate.commands.launch", "--config_file", str(FSDP), "--num_processes=2"]
     found = subprocess.run(
@@ -118,7 +119,7 @@ def test_a_whole_model_is_trained_sharded_unsharded_and_sharded_again(write_dit_
 def expect_refusals(refused: dict[str, Path]) -> None:
     for sentence, path in refused.items():
         with pytest.raises(TrainingError, match=sentence):
-            DitTraining(read_dit_config(path))
+            DitTraining(read_config(DitTrainingConfig, path))
 
 
 def test_what_cannot_be_sharded_is_refused(write_dit_config):

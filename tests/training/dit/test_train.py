@@ -29,13 +29,14 @@ from tests.training.dit_fixtures import (
     write_settings,
 )
 from training.cache.latent_cache import read_head, write_head
-from training.dit.config import read_dit_config
+from training.dit.config import DitTrainingConfig
 from training.dit.train import DitTraining, train_dit
 from training.dit.validation import measure_velocity
 from training.engine.loop import run_to
 from training.engine.processes import make_accelerator
 from training.engine.tracking import read_log
 from training.errors import TrainingError
+from training.settings.yaml_config import read_config
 
 
 def dit_path(config):
@@ -58,7 +59,7 @@ def trained(tmp_path_factory):
     config = write_settings(
         folder, davae, write_davae_cache(folder, davae), write_base_transformer(folder)
     )
-    training = DitTraining(read_dit_config(config))
+    training = DitTraining(read_config(DitTrainingConfig, config))
     assert run_to(training) == folder / "run" / "result.safetensors"
     return training
 

@@ -10,9 +10,10 @@ from torch import nn
 import training
 from davae_core.files import write_safetensors
 from davae_core.transformer.names import diffusers_to_stability
-from training.dit.config import DitModelConfig, LoraConfig, NewSizesConfig, read_dit_config
+from training.dit.config import DitModelConfig, DitTrainingConfig, LoraConfig, NewSizesConfig
 from training.dit.transformer import build_transformer, lower_frozen, read_base
 from training.errors import TrainingError
+from training.settings.yaml_config import read_config
 
 CONFIGS = Path(training.__file__).parent / "configs"
 TINY = NewSizesConfig(blocks=2, context_width=32, pooled_width=24, positions=8)
@@ -49,7 +50,7 @@ def run(model, latents):
 
 
 def test_the_published_preset_trains_as_many_parameters_as_the_published_code():
-    preset = read_dit_config(CONFIGS / "sd35_published.yaml").model
+    preset = read_config(DitTrainingConfig, CONFIGS / "sd35_published.yaml").model
     sizes = NewSizesConfig(
         blocks=24,
         dual_blocks=tuple(range(13)),

@@ -9,11 +9,12 @@ from davae_core.files import read_safetensors, write_safetensors
 from tests.training.dit_fixtures import write_cache
 from tests.training.two_processes import on_two_processes, train
 from training.cache.latent_cache import LatentCache, shard_path
-from training.dit.config import read_dit_config
+from training.dit.config import DitTrainingConfig
 from training.dit.train import DitTraining, train_dit
 from training.dit.validation import ValidationPlan, measure_velocity
 from training.engine.tracking import read_log
 from training.errors import TrainingError
+from training.settings.yaml_config import read_config
 
 SHIFT = 2.0
 
@@ -57,7 +58,9 @@ def test_processes_leave_the_same_pictures_out(write_dit_config, held_out, tmp_p
     spoil(held_out, "clip.0")
     changes = {"validation__cache": str(held_out), "validation__samples_every": 0,
                "optimizer__learning_rate": 1e-4, "train__steps": 2}  # fmt: skip
-    train_dit(read_dit_config(write_dit_config("one", train__batch_size=4, **changes)))
+    train_dit(
+        read_config(DitTrainingConfig, write_dit_config("one", train__batch_size=4, **changes))
+    )
     on_two_processes(train, write_dit_config("two", train__batch_size=2, **changes))
     errors = [read_log(tmp_path / name, "validation")[0]["velocity"] for name in ("one", "two")]
     assert errors[1] == pytest.approx(errors[0], abs=1e-5)

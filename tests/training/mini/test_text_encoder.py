@@ -14,8 +14,9 @@ from davae_core.mini.text_encoder_files import read_text_encoder, read_text_enco
 from training.__main__ import main
 from training.errors import TrainingError
 from training.mini import caption_pairs, prompt_scenes, scenes
-from training.mini.text_config import HELD_OUT_SEED, read_text_config
+from training.mini.text_config import HELD_OUT_SEED, TextTrainingConfig
 from training.mini.text_encoder import contrastive_loss
+from training.settings.yaml_config import read_config
 
 SCALE = torch.tensor(3.0)
 EVERY = torch.eye(4)
@@ -115,12 +116,12 @@ def test_a_word_that_no_caption_has_keeps_the_vector_it_started_with(
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, changes: dict[str, str], wanted: str) -> None:
     with pytest.raises(TrainingError, match=wanted):
-        read_text_config(write(tmp_path, **changes))
+        read_config(TextTrainingConfig, write(tmp_path, **changes))
 
 
 def test_the_bundled_file_has_the_sizes_of_its_configuration() -> None:
-    config = read_text_config(
-        Path(__file__).parents[3] / "training" / "configs" / "mini_clip_l.yaml"
+    config = read_config(
+        TextTrainingConfig, Path(__file__).parents[3] / "training" / "configs" / "mini_clip_l.yaml"
     )
     sizes = config.model
     assert read_text_encoder_file(mini.clip_path()).config == TextConfig(

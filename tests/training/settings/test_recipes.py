@@ -1,28 +1,27 @@
 """The recipes in training/configs: one per command explains every key, the others say what differs from it."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from training.cache.config import read_cache_config
-from training.dit.config import read_dit_config
-from training.mini.pictures_config import read_codec_pictures_config, read_prompt_scenes_config
-from training.mini.text_config import read_text_config
-from training.settings.yaml_config import flatten
-from training.vae.config import read_vae_config
+from training.cache.config import CacheConfig
+from training.dit.config import DitTrainingConfig
+from training.mini.pictures_config import CodecPicturesConfig, PromptScenesConfig
+from training.mini.text_config import TextTrainingConfig
+from training.settings.yaml_config import flatten, read_config
+from training.vae.config import VaeTrainingConfig
 
 CONFIGS = Path(__file__).parents[3] / "training" / "configs"
-REFERENCES: dict[str, Callable[[Path], Any]] = {
-    "paper": read_vae_config,
-    "sd35_cache": read_cache_config,
-    "sd35_paper": read_dit_config,
-    "mini_clip_l": read_text_config,
-    "mini_pictures": read_codec_pictures_config,
-    "mini_scenes": read_prompt_scenes_config,
+REFERENCES: dict[str, type[Any]] = {
+    "paper": VaeTrainingConfig,
+    "sd35_cache": CacheConfig,
+    "sd35_paper": DitTrainingConfig,
+    "mini_clip_l": TextTrainingConfig,
+    "mini_pictures": CodecPicturesConfig,
+    "mini_scenes": PromptScenesConfig,
 }
 RECIPES = sorted({path.stem for path in CONFIGS.glob("*.yaml")} - set(REFERENCES))
 
@@ -40,7 +39,7 @@ def reference(name: str) -> str:
 
 def settings(name: str) -> dict[str, Any]:
     """Every setting of a recipe, as its command reads it."""
-    return flatten(REFERENCES[reference(name)](CONFIGS / f"{name}.yaml"))
+    return flatten(read_config(REFERENCES[reference(name)], CONFIGS / f"{name}.yaml"))
 
 
 def leaves(mapping: dict[str, Any], prefix: str = "") -> set[str]:
@@ -69,7 +68,7 @@ def test_a_recipe_says_what_it_is_names_its_base_and_holds_only_what_differs(nam
 
 
 def test_the_published_sd3_recipe_holds_the_published_numbers() -> None:
-    config = read_vae_config(CONFIGS / "published_sd3.yaml")
+    config = read_config(VaeTrainingConfig, CONFIGS / "published_sd3.yaml")
     assert (config.model.trunk, config.loss.target) == ("frozen", "base_reconstruction")
     assert (config.loss.kl.weight, config.loss.kl.per) == (1e-7, "picture")
     assert (config.loss.alignment.weight, config.loss.alignment.mode) == (0.2, "fixed")
@@ -82,7 +81,7 @@ def test_the_published_sd3_recipe_holds_the_published_numbers() -> None:
 
 
 def test_the_published_imagenet_recipe_holds_the_published_numbers() -> None:
-    config = read_vae_config(CONFIGS / "published_imagenet.yaml")
+    config = read_config(VaeTrainingConfig, CONFIGS / "published_imagenet.yaml")
     loss, optimizer = config.loss, config.optimizer
     assert (config.model.trunk, config.model.detail_dropout) == ("trained", 0.1)
     assert (loss.l1, loss.mse, loss.perceptual.kind) == (1.0, 0.0, "lpips")
@@ -96,7 +95,7 @@ def test_the_published_imagenet_recipe_holds_the_published_numbers() -> None:
 
 
 def test_the_published_sd35_recipe_holds_the_published_numbers() -> None:
-    config = read_dit_config(CONFIGS / "sd35_published.yaml")
+    config = read_config(DitTrainingConfig, CONFIGS / "sd35_published.yaml")
     model, loss, optimizer, train = config.model, config.loss, config.optimizer, config.train
     assert (model.train, model.zero_init, model.train_edges) == ("adapter", True, True)
     assert (model.lora.rank, model.lora.alpha, model.lora.targets) == (256, 256, ("published",))
@@ -113,7 +112,7 @@ def test_the_published_sd35_recipe_holds_the_published_numbers() -> None:
 
 def test_the_papers_sd35_recipe_is_the_published_one_but_for_its_loss() -> None:
     paper, published = (
-        flatten(read_dit_config(CONFIGS / f"{name}.yaml"))
+        flatten(read_config(DitTrainingConfig, CONFIGS / f"{name}.yaml"))
         for name in ("sd35_paper", "sd35_published")
     )
     assert (paper["loss.weighting"], paper["loss.levels"]) == ("none", "continuous")
@@ -122,6 +121,6 @@ def test_the_papers_sd35_recipe_is_the_published_one_but_for_its_loss() -> None:
 
 
 def test_the_sd35_cache_is_of_the_published_text_length_and_sides() -> None:
-    config = read_cache_config(CONFIGS / "sd35_cache.yaml")
+    config = read_config(CacheConfig, CONFIGS / "sd35_cache.yaml")
     assert (config.text.kind, config.text.t5_tokens) == ("sd3", 512)
     assert config.images.multiple == 32

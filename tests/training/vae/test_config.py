@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from training.errors import TrainingError
-from training.vae.config import read_vae_config
+from training.settings.yaml_config import read_config
+from training.vae.config import VaeTrainingConfig
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,6 @@ def test_settings_that_contradict_each_other_are_refused_by_name(
     write_config: Any, changes: dict[str, Any], wanted: str
 ) -> None:
     with pytest.raises(TrainingError) as error:
-        read_vae_config(write_config(**changes))
+        read_config(VaeTrainingConfig, write_config(**changes))
     assert wanted in str(error.value)
     assert "config.yaml" in str(error.value)

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from training.engine.tracking import read_log
-from training.vae.config import read_vae_config
+from training.settings.yaml_config import read_config
+from training.vae.config import VaeTrainingConfig
 from training.vae.train import train_vae
 
 ROOT = Path(__file__).parents[3]
@@ -112,7 +113,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoints(
     write_config: Any, tmp_path: Path
 ) -> None:
     config = write_config("run", train__steps=4, output__log_every=4, validation__folders=[])
-    assert train_vae(read_vae_config(config), stop_at=2) is None
+    assert train_vae(read_config(VaeTrainingConfig, config), stop_at=2) is None
     kept = last_checkpoint(tmp_path / "run")
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
     code, _, errors = finish(start(config, preexec_fn=limit_file_size))
@@ -138,7 +139,7 @@ def test_two_processes_learn_what_one_with_twice_the_batch_learns(
     }
     one = write_config("one", **changes, train__batch_size=4)
     two = write_config("two", **changes, train__batch_size=2)
-    train_vae(read_vae_config(one))
+    train_vae(read_config(VaeTrainingConfig, one))
     run_on_two_processes(two)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
     ours, theirs = (read_log(tmp_path / name, "validation")[-1] for name in ("two", "one"))
@@ -153,7 +154,7 @@ def test_unreadable_pictures_that_any_process_meets_are_listed(
         (pictures / "train" / name).write_bytes(b"no picture")
     changes = {"train__steps": 3, "validation__folders": []}
     one = write_config("one", **changes, train__batch_size=4)
-    train_vae(read_vae_config(one))
+    train_vae(read_config(VaeTrainingConfig, one))
     run_on_two_processes(write_config("two", **changes, train__batch_size=2))
     listed = [(tmp_path / name / "unreadable_pictures.tsv").read_text() for name in ("one", "two")]
     assert listed[0] == listed[1] and listed[0].count("\n") == 3
