@@ -42,6 +42,15 @@ def fresh_accelerate() -> Iterator[None]:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """This process computes as those on_two_processes and `training` with OMP_NUM_THREADS=1 do, to the last bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def compiled_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """torch.compile with all of its tracing, but PyTorch's own kernels at the end: no C compiler is needed."""
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager"))

@@ -36,6 +36,7 @@ def conditions():
 @pytest.mark.parametrize(("height", "width"), [(4, 6), (2, 2), (10, 14)])
 @torch.no_grad()
 def test_a_widened_sd3_transformer_gives_the_old_base_and_no_detail(transformer, height, width):
+    torch.manual_seed(2)
     latents = torch.randn(1, 32, height, width)
     before = transformer(hidden_states=latents[:, :16], **conditions()).sample
     transformer.pos_embed.proj = widen_patch_embedder(transformer.pos_embed.proj, 16, 16)
@@ -43,7 +44,8 @@ def test_a_widened_sd3_transformer_gives_the_old_base_and_no_detail(transformer,
     transformer.out_channels = 32
     after = transformer(hidden_states=latents, **conditions()).sample
     assert before.abs().max() > 0
-    assert torch.equal(after[:, :16], before)
+    # More channels are another kernel's sums: float32 rounding apart on some processors.
+    torch.testing.assert_close(after[:, :16], before, atol=1e-6, rtol=1e-6)
     assert torch.count_nonzero(after[:, 16:]) == 0
 
 

@@ -74,6 +74,7 @@ def finish_cache(path):
     assert group._get_backend(torch.device("cpu")).options._timeout == timedelta(hours=6)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_two_processes_finish_the_cache_that_one_makes(cache_config, tmp_path):
     path = cache_config()
     make_cache(read(path))
