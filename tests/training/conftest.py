@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from accelerate.state import AcceleratorState
 from PIL import Image
 from torch import nn
@@ -25,6 +24,7 @@ from tests.training.dit_fixtures import (  # noqa: F401
     dit_config,
     write_dit_config,
 )
+from tests.training.settings_file import write_settings_file
 from training.vae.config import VaeTrainingConfig, read_vae_config
 
 BACKBONE = KLConfig(widths=(8, 8), res_blocks=1, norm_groups=4)
@@ -134,15 +134,7 @@ def write_config(tmp_path: Path, pictures: Path, base_file: Path) -> ConfigWrite
                 "tensorboard": False,
             },
         }
-        for dotted, value in changes.items():
-            *sections, key = dotted.split("__")
-            place = settings
-            for section in sections:
-                place = place.setdefault(section, {})
-            place[key] = value
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-        return path
+        return write_settings_file(tmp_path / f"{name}.yaml", settings, changes)
 
     return write
 
