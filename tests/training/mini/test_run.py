@@ -19,6 +19,8 @@ from davae_core.pipeline import load_pipeline
 from training.__main__ import main
 from training.engine.tracking import read_log
 
+pytestmark = pytest.mark.slow
+
 STAGES = (
     "pictures", "base_vae", "base_vae_finish", "davae", "text", "scenes",
     "cache_base", "cache_base_val", "cache_davae", "cache_davae_val", "transformer", "adapter",
