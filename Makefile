@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 COMFYUI := .comfyui
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint tests/constraints.txt
 
-.PHONY: help demo test lint miniature clean
+.PHONY: help demo test quick lint miniature clean
 
 help:
 	@echo "make demo   six photographs through the bundled miniature DA-VAE and eight pictures from prompts; see davae-demo/"
 	@echo "make test   lint, types and every test, in a real ComfyUI (the first time it installs one)"
+	@echo "make quick  the tests that need no server, no second process and no training: a minute and a half"
 	@echo "make lint   only ruff and mypy"
 	@echo "make miniature  trains the bundled miniature again from nothing and repeats the ablation: hours, see docs/ablation.md"
 	@echo "make clean  remove what the other commands installed and wrote"
@@ -19,6 +20,9 @@ demo: $(VENV)/.demo-installed
 
 test: lint $(COMFYUI)/.unpacked
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+quick: $(VENV)/.test-installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not slow"
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .

@@ -2,8 +2,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
 from davae_core.latents import (
+    LatentLayout,
     check_latents,
     crop_to_multiple,
     downscale_image,
@@ -25,6 +29,38 @@ def test_base_comes_first_and_join_undoes_split():
     assert torch.equal(base, latents[:, :16])
     assert torch.equal(detail, latents[:, 16:])
     assert torch.equal(join(base, detail, SD3), latents)
+
+
+SCALES = st.floats(0.0625, 16.0, width=32)
+LAYOUTS = st.builds(
+    LatentLayout,
+    base_channels=st.integers(1, 5),
+    detail_channels=st.integers(0, 5),
+    base_factor=st.sampled_from([1, 2, 4, 8]),
+    ratio=st.integers(1, 4),
+    base_shift=st.floats(-5.0, 5.0, width=32),
+    base_scale=SCALES | SCALES.map(lambda scale: -scale),
+)
+
+
+@given(LAYOUTS, st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)))
+def test_any_latent_comes_back_from_its_parts_and_from_model_space(layout, sides):
+    random = torch.Generator().manual_seed(0)
+    batch, height, width = sides
+    latents = torch.randn(batch, layout.channels, height, width, generator=random)
+    assert torch.equal(join(*split(latents, layout), layout), latents)
+    model = to_model_space(latents, layout)
+    assert torch.equal(split(model, layout)[1], split(latents, layout)[1])
+    # Shift and scale round four times, each time by half a float32 step of what is added up.
+    largest = float(latents.abs().max()) + 2 * abs(layout.base_shift)
+    torch.testing.assert_close(to_vae_space(model, layout), latents, atol=3e-7 * largest, rtol=0)
+
+
+@given(LAYOUTS, st.integers(1, 9), st.integers(1, 9), st.integers(1, 3))
+def test_tokens_are_the_patches_that_cover_the_latent(layout, columns, rows, patch):
+    covered = F.max_pool2d(torch.zeros(1, 1, rows, columns), patch, ceil_mode=True)
+    found = token_count(columns * layout.factor, rows * layout.factor, layout, patch)
+    assert found == covered.numel()
 
 
 def test_model_space_scales_the_base_and_leaves_the_detail():

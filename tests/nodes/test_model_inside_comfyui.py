@@ -71,4 +71,5 @@ def test_bfloat16_is_preferred_and_float16_left_out_where_that_works(found):
 def test_the_padded_preview_decoder_draws_what_the_plain_one_draws_of_the_base(found):
     assert found["previewer"] == "TAESDPreviewerImpl" and found["first_layer"] == [64, 32, 3, 3]
     assert found["size"] == [32, 48] and not found["flat"]
-    assert found["equal"]
+    # Its first layer has more channels: rounding to bytes may fall the other way.
+    assert found["difference"] <= 1

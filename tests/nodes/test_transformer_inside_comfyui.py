@@ -70,12 +70,13 @@ def measured(files):
 
 
 @answers_of("warm_start")
-def test_the_widened_network_gives_the_old_base_bit_for_bit_and_no_detail(found):
+def test_the_widened_network_gives_the_old_base_and_no_detail(found):
     assert {"4x6", "5x7", "1x1"} <= found.keys()
     for name, grid in found.items():
         assert grid["shape"] == [2, 32, *map(int, name.split("x"))]
         assert grid["size"] > 0.1
-        assert grid["equal"], grid
+        # float32 rounding: more channels are another kernel's sums on some processors.
+        assert grid["base"] <= 1e-6 * max(1.0, grid["size"]), grid
         assert grid["detail"] == 0
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
 from davae_core import mini
+from tests.training.settings_file import write_settings_file
 
 
 @pytest.fixture
@@ -32,12 +32,7 @@ def cache_config(tmp_path, davae):
             "prompts": ["a circle"],
             "output": {"folder": str(tmp_path / "out"), "shard_pictures": 2},
         }
-        for dotted, value in changes.items():
-            section, key = dotted.split("__")
-            settings[section][key] = value
-        path = tmp_path / "cache.yaml"
-        path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-        return path
+        return write_settings_file(tmp_path / "cache.yaml", settings, changes)
 
     return write
 

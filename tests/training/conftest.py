@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from accelerate.state import AcceleratorState
 from PIL import Image
 from torch import nn
@@ -25,6 +24,7 @@ from tests.training.dit_fixtures import (  # noqa: F401
     dit_config,
     write_dit_config,
 )
+from tests.training.settings_file import write_settings_file
 from training.settings.yaml_config import read_config
 from training.vae.config import VaeTrainingConfig
 
@@ -40,6 +40,15 @@ def fresh_accelerate() -> Iterator[None]:
     """accelerate keeps its state for the process; each test starts without one."""
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """This process computes as those on_two_processes and `training` with OMP_NUM_THREADS=1 do, to the last bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -126,15 +135,7 @@ def write_config(tmp_path: Path, pictures: Path, base_file: Path) -> ConfigWrite
                 "tensorboard": False,
             },
         }
-        for dotted, value in changes.items():
-            *sections, key = dotted.split("__")
-            place = settings
-            for section in sections:
-                place = place.setdefault(section, {})
-            place[key] = value
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-        return path
+        return write_settings_file(tmp_path / f"{name}.yaml", settings, changes)
 
     return write
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
 from davae_core.codec.blocks import KLConfig
@@ -15,6 +14,7 @@ from davae_core.codec.files import save_base_vae, save_codec
 from davae_core.files import write_safetensors
 from davae_core.latents import LatentLayout
 from davae_core.transformer.names import diffusers_to_stability
+from tests.training.settings_file import write_settings_file
 from training.cache.encoding import latents_of
 from training.cache.latent_cache import (
     CachedPicture,
@@ -141,15 +141,7 @@ def write_settings(
             "dtype": "fp32",
         },
     }
-    for dotted, value in changes.items():
-        *sections, key = dotted.split("__")
-        place = settings
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[key] = value
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    return path
+    return write_settings_file(folder / f"{name}.yaml", settings, changes)
 
 
 @pytest.fixture

@@ -137,6 +137,7 @@ def test_a_whole_cache_of_broken_latents_changes_no_weight(dit_config, davae_cac
         assert all(torch.isfinite(tensor).all() for tensor in read_safetensors(path)[0].values())
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_a_cache_job_of_two_processes_survives_the_death_of_one(cache_config, tmp_path):
     folder = tmp_path / "captioned"
     for number in range(5, 30):

@@ -125,6 +125,7 @@ def test_a_transformer_on_a_plain_vae_is_resumed_bit_for_bit(
     assert found[last] == expected[last]
 
 
+@pytest.mark.slow
 def test_the_text_encoder_is_resumed_bit_for_bit(tmp_path: Path) -> None:
     def config(name: str) -> Any:
         path = tmp_path / f"{name}.yaml"

@@ -63,8 +63,8 @@ class SplitHead(nn.Module):
 def split_edges(transformer: nn.Module, detail_channels: int, zero: bool) -> None:
     """Give diffusers' SD3 transformer detail channels, in place.
 
-    With `zero` the new layers start at zero: the base output stays bit for bit what it was and the detail output is 0
-    (paper Eq. 12). Otherwise they start as PyTorch starts any layer.
+    With `zero` the new layers start at zero: the base output stays bit for bit what it was, because the base's layers
+    work alone, and the detail output is 0 (paper Eq. 12). Otherwise they start as PyTorch starts any layer.
     """
     proj, head = transformer.get_submodule(EMBEDDER), transformer.get_submodule(HEAD)
     assert isinstance(proj, nn.Conv2d) and isinstance(head, nn.Linear)

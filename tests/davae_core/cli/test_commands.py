@@ -188,6 +188,7 @@ def test_the_module_is_the_command(tmp_path):
     assert done.returncode == 0 and b"reconstruct" in done.stdout
 
 
+@pytest.mark.slow
 def test_demo_beats_the_base_at_half_size_on_photographs_it_has_never_seen(tmp_path, capsys):
     assert main(["demo", "-o", str(tmp_path / "demo")]) == 0
     found = json.loads((tmp_path / "demo" / "report.json").read_text())

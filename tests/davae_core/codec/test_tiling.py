@@ -2,33 +2,50 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
 from davae_core.codec.tiling import map_tiled, tiles
 
+TILES = st.integers(1, 20).flatmap(lambda tile: st.tuples(st.just(tile), st.integers(0, tile - 1)))
+"""A tile's side and an overlap that it allows."""
+SIDES = st.integers(1, 50)
+SCALES = st.sampled_from([(1, 1), (2, 1), (3, 1), (1, 2), (1, 4)])
 
-@pytest.mark.parametrize(("height", "width"), [(5, 5), (32, 32), (33, 70), (64, 31)])
-def test_tiles_cover_everything_and_overlap_enough(height, width):
+
+@given(SIDES, SIDES, TILES)
+def test_tiles_cover_every_cell_stay_inside_and_overlap_enough(height, width, size):
+    tile, overlap = size
     seen = torch.zeros(height, width)
-    plan = list(tiles(height, width, tile=32, overlap=8))
+    plan = list(tiles(height, width, tile, overlap))
     for place in plan:
+        assert (place.height, place.width) == (min(tile, height), min(tile, width))
+        assert 0 <= place.top <= height - place.height and 0 <= place.left <= width - place.width
         seen[place.top : place.top + place.height, place.left : place.left + place.width] += 1
     assert seen.min() >= 1
-    lefts = sorted({place.left for place in plan})
-    assert all(after - before <= 24 for before, after in pairwise(lefts))
+    for starts in ({place.top for place in plan}, {place.left for place in plan}):
+        assert all(
+            0 < after - before <= tile - overlap for before, after in pairwise(sorted(starts))
+        )
 
 
-def test_a_local_map_is_the_same_tiled_and_whole():
-    inputs = torch.randn(2, 3, 21, 34)
-    result = map_tiled(
-        lambda x: x.repeat_interleave(2, 2).repeat_interleave(2, 3) * 3, inputs, 8, 3, (2, 1)
-    )
-    torch.testing.assert_close(result, inputs.repeat_interleave(2, 2).repeat_interleave(2, 3) * 3)
+@given(SIDES, SIDES, TILES, SCALES)
+def test_a_local_map_is_the_same_tiled_and_whole(height, width, size, scale):
+    multiply, divide = scale
 
+    def local(cells):
+        return (
+            F.avg_pool2d(cells, divide)
+            .repeat_interleave(multiply, 2)
+            .repeat_interleave(multiply, 3)
+        )
 
-def test_shrinking_maps_land_on_their_cells():
-    inputs = torch.randn(1, 3, 32, 48)
-    pool = torch.nn.AvgPool2d(4)
-    torch.testing.assert_close(map_tiled(pool, inputs, 16, 4, (1, 4)), pool(inputs))
+    random = torch.Generator().manual_seed(0)
+    inputs = torch.randn(1, 2, height * divide, width * divide, generator=random)
+    # Blending weights that did not sum to 1 would scale the result.
+    found = map_tiled(local, inputs, size[0] * divide, size[1] * divide, scale)
+    torch.testing.assert_close(found, local(inputs))
 
 
 def test_blending_leaves_no_step_between_tiles_that_disagree():

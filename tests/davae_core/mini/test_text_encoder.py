@@ -60,8 +60,8 @@ def test_context_and_pooled_have_sd3_s_widths_and_zeros_where_the_other_encoders
 def test_a_prompt_is_encoded_the_same_alone_and_among_others():
     encoder = random_encoder()
     alone, together = encoder.encode(["a cat"]), encoder.encode(["dogs", "a cat"])
-    assert torch.allclose(alone[0][0], together[0][1], atol=1e-6)
-    assert torch.allclose(alone[1][0], together[1][1], atol=1e-6)
+    assert torch.allclose(alone[0][0], together[0][1], atol=1e-5)
+    assert torch.allclose(alone[1][0], together[1][1], atol=1e-5)
 
 
 def test_training_starts_from_clip_s_random_weights():

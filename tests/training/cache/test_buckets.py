@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from training.cache.buckets import Size, bucket_sizes, fill_and_crop, nearest_bucket
 
@@ -15,6 +17,53 @@ def test_buckets_keep_the_area_and_the_multiple():
         assert max(size.height, size.width) <= 2 * min(size.height, size.width)
         assert Size(size.width, size.height) in found
     assert len(found) > 9
+
+
+RULES = st.tuples(st.integers(1, 64), st.floats(1.0, 4.0)).flatmap(
+    lambda rule: st.tuples(
+        st.integers(int(rule[0] * rule[1]) + 1, 1024), st.just(rule[0]), st.just(rule[1])
+    )
+)
+"""Side, multiple and longest ratio, where no bucket is so narrow that a multiple is a coarse step."""
+SHARES = st.floats(0.0, 1.0)
+
+
+@given(RULES)
+def test_buckets_of_any_rule_keep_it_and_come_near_the_area(rule):
+    side, multiple, longest = rule
+    found = bucket_sizes(side, multiple, longest)
+    square = side // multiple * multiple
+    assert Size(square, square) in found
+    assert len(set(found)) == len(found)
+    assert [size.height for size in found] == sorted(size.height for size in found)
+    for size in set(found) - {Size(square, square)}:
+        short, long = sorted((size.height, size.width))
+        assert short % multiple == long % multiple == 0 and multiple <= short
+        assert long <= longest * short
+        assert Size(size.width, size.height) in found
+        # One side is rounded to the nearest multiple.
+        assert abs(short * long - side**2) <= long * multiple / 2
+
+
+@given(RULES, st.integers(1, 3), st.data())
+def test_a_picture_with_a_bucket_s_aspect_goes_into_a_bucket_of_that_aspect(rule, times, data):
+    buckets = bucket_sizes(*rule)
+    size = data.draw(st.sampled_from(buckets))
+    found = nearest_bucket(times * size.height, times * size.width, buckets)
+    assert found.width * size.height == found.height * size.width
+
+
+@given(
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.builds(Size, st.integers(1, 40), st.integers(1, 40)),
+    SHARES,
+    SHARES,
+)
+def test_a_picture_of_any_size_fills_any_bucket_without_a_border(sides, size, across, down):
+    plain = torch.full((3, *sides), 201, dtype=torch.uint8)
+    found = fill_and_crop(plain, size, across, down)
+    assert found.shape == (3, size.height, size.width) and found.dtype == torch.uint8
+    assert bool((found == 201).all())
 
 
 def test_longest_one_leaves_the_square():

@@ -45,5 +45,16 @@ def test_each_patch_position_holds_base_then_detail():
     _, head = layers()
     tokens = torch.randn(1, 1, WIDTH)
     whole = head(tokens).view(PATCH * PATCH, BASE + DETAIL)
-    torch.testing.assert_close(whole[:, :BASE].flatten(), head.base(tokens).flatten())
-    torch.testing.assert_close(whole[:, BASE:].flatten(), head.detail(tokens).flatten())
+    assert torch.equal(whole[:, :BASE].flatten(), head.base(tokens).flatten())
+    assert torch.equal(whole[:, BASE:].flatten(), head.detail(tokens).flatten())
+
+
+def test_detail_that_starts_at_zero_adds_nothing_to_the_base_layers_very_output():
+    embedder, head = layers()
+    for parameter in (*embedder.detail.parameters(), *head.detail.parameters()):
+        nn.init.zeros_(parameter)
+    latents, tokens = torch.randn(2, BASE + DETAIL, 4, 6), torch.randn(2, 7, WIDTH)
+    assert torch.equal(embedder(latents), embedder.base(latents[:, :BASE]))
+    base, detail = head(tokens).unflatten(2, (PATCH * PATCH, -1)).split([BASE, DETAIL], dim=-1)
+    assert torch.equal(base.flatten(2), head.base(tokens))
+    assert torch.count_nonzero(detail) == 0

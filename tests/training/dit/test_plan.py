@@ -2,9 +2,16 @@
 
 from pathlib import Path
 
+import pytest
+from safetensors.torch import load_file
+
 from training.__main__ import main
 from training.dit.plan import plan_run
-from training.dit.train import DitTraining
+from training.dit.train import DitTraining, train_dit
+
+
+def bytes_of(tensors):
+    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def test_the_plan_counts_what_the_run_trains(dit_config):
@@ -15,7 +22,24 @@ def test_the_plan_counts_what_the_run_trains(dit_config):
     assert plan.frozen == sum(p.numel() for p in parameters if not p.requires_grad)
     assert (plan.pictures, plan.picture_tokens, plan.text_tokens) == (6, 6, 5)
     assert plan.steps_per_epoch == 4.0
-    assert plan.weights_bytes == plan.frozen * 4 + plan.trainable * 4 * 5
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_the_memory_of_weights_is_that_of_the_tensors_a_run_holds(dit_config, kind):
+    config = dit_config(optimizer__kind=kind, validation__cache=None, validation__samples_every=0)
+    train_dit(config, stop_at=1)
+    (checkpoint,) = (Path(config.output.folder) / "checkpoints").iterdir()
+    held = {path.name: load_file(path) for path in checkpoint.glob("*.safetensors")}
+    weights = bytes_of(held["model.safetensors"])
+    states = bytes_of(held["model_optimizer.safetensors"]) + bytes_of(held["average.safetensors"])
+    plan = plan_run(config)
+    # Each gradient is as large as its weight; the optimizer's counters are not worth counting.
+    assert plan.weights_bytes == pytest.approx(plan.frozen * 4 + 2 * weights + states, rel=0.01)
+
+
+def test_bf16_halves_what_is_frozen(dit_config):
+    whole, half = (plan_run(dit_config(train__precision=kind)) for kind in ("fp32", "bf16"))
+    assert whole.weights_bytes - half.weights_bytes == 2 * whole.frozen
 
 
 def test_checkpointing_needs_less_memory(dit_config):

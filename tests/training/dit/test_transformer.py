@@ -68,14 +68,16 @@ def test_the_published_preset_trains_as_many_parameters_as_the_published_code():
     assert len(found) == 400
 
 
-def test_zero_start_leaves_the_base_output_bit_for_bit_and_the_detail_zero():
+def test_zero_start_leaves_the_base_output_and_the_detail_zero():
     base = base_weights()
     plain = build_transformer(config(train="full"), base, 4, 0).eval()
     wide = build_transformer(config(), base, 4, 6).eval()
+    torch.manual_seed(2)
     latents = torch.randn(2, 10, 6, 8)
     with torch.no_grad():
         narrow, widened = run(plain, latents[:, :4]), run(wide, latents)
-    assert torch.equal(widened[:, :4], narrow)
+    assert narrow.abs().max() > 0.1
+    torch.testing.assert_close(widened[:, :4], narrow, atol=1e-6, rtol=1e-6)
     assert not widened[:, 4:].any()
 
 
