@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from davae_core.codec.autoencoder import DetailAlignedVAE, KLAutoencoder
-from davae_core.codec.files import load_codec, write_codec_file
+from davae_core.codec.files import load_codec, save_codec
 from davae_core.latents import split, to_model_space
 from davae_core.presets import SD3
 from davae_core.published.adapter import convert_adapter
@@ -58,8 +58,7 @@ def golden() -> Iterator[tuple[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         torch.save(published, f"{folder}/pytorch_model.bin")
         stats = GOLDEN / "latent_norm_stats.json"
-        converted = convert_codec(f"{folder}/pytorch_model.bin", stats)
-        write_codec_file(f"{folder}/x.safetensors", converted.config, converted.tensors)
+        save_codec(f"{folder}/x.safetensors", convert_codec(f"{folder}/pytorch_model.bin", stats))
         codec = load_codec(f"{folder}/x.safetensors")
     latents = codec.encode(expected["image"] * 2 - 1)
     base_part, detail = split(to_model_space(latents, codec.layout), codec.layout)

@@ -1,7 +1,7 @@
 """Text encoder files: stock CLIP-L names in half precision, the sizes in the metadata (docs/method.md, "Files")."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ..files import CheckpointError, read_safetensors
 from ..format import (
     FORMAT_VERSION,
     KIND_TEXT_ENCODER,
+    damaged,
     read_metadata,
     shapes_of,
     what_is,
@@ -19,14 +20,6 @@ from ..format import (
 )
 from .clip_tokenizer import POSITIONS, VOCABULARY, ClipTokenizer
 from .text_encoder import TextConfig, TextEncoder, clip_text_model
-
-
-@dataclass(frozen=True)
-class TextEncoderFile:
-    """A text encoder file's sizes and its tensors, as they are stored."""
-
-    config: TextConfig
-    tensors: dict[str, Tensor]
 
 
 def write_text_encoder(path: str | Path, model: Any) -> None:
@@ -54,14 +47,14 @@ def read_text_encoder(path: str | Path) -> Any:
 
     Raises CheckpointError for anything that is not one, ImportError without transformers.
     """
-    found = read_text_encoder_file(path)
-    model = clip_text_model(found.config)
-    model.load_state_dict(found.tensors)
+    config, tensors = read_text_encoder_file(path)
+    model = clip_text_model(config)
+    model.load_state_dict(tensors)
     return model.eval()
 
 
-def read_text_encoder_file(path: str | Path) -> TextEncoderFile:
-    """Sizes and tensors of a miniature text encoder, checked against each other.
+def read_text_encoder_file(path: str | Path) -> tuple[TextConfig, dict[str, Tensor]]:
+    """Sizes and tensors of a miniature text encoder, as they are stored, checked against each other.
 
     Raises CheckpointError for anything that is not one, saying what it is and which node or file to use instead.
     """
@@ -77,7 +70,7 @@ def read_text_encoder_file(path: str | Path) -> TextEncoderFile:
         raise CheckpointError(
             f"{path} holds other tensors than its metadata describes: download or write it again."
         )
-    return TextEncoderFile(config, tensors)
+    return config, tensors
 
 
 def text_config(path: str | Path, described: Mapping[str, Any]) -> TextConfig:
@@ -85,9 +78,7 @@ def text_config(path: str | Path, described: Mapping[str, Any]) -> TextConfig:
     try:
         return TextConfig(**{name: int(size) for name, size in described["text_model"].items()})
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        raise CheckpointError(
-            f"{path} has damaged DA-VAE metadata: download or write it again."
-        ) from error
+        raise damaged(path, error) from error
 
 
 def stored_shapes(config: TextConfig) -> dict[str, tuple[int, ...]]:
