@@ -72,7 +72,7 @@ def against_diffusers() -> Iterator[tuple[str, float]]:
     """diffusers' AutoencoderKL of SD3's size."""
     from diffusers import AutoencoderKL
 
-    from davae_core.codec.stock_vae import diffusers_vae_to_ldm
+    from davae_core.codec.stock_vae import to_ldm_names
 
     theirs = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -84,7 +84,7 @@ def against_diffusers() -> Iterator[tuple[str, float]]:
         use_post_quant_conv=False,
     ).eval()
     ours = KLAutoencoder(SD3.backbone, SD3.layout.base_channels)
-    ours.load_state_dict(diffusers_vae_to_ldm(theirs.state_dict()))
+    ours.load_state_dict(to_ldm_names(theirs.state_dict()))
     images, latents = inputs()
     mean = ours.encode_moments(images).mean
     yield "diffusers AutoencoderKL: latent", apart(mean, theirs.encode(images).latent_dist.mean)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..files import CheckpointError, read_safetensors, value_hash
 from ..format import (
-    FORMAT_VERSION,
     KIND_BASE_VAE,
     KIND_CODEC,
     PREFIXES,
@@ -26,7 +25,7 @@ from ..format import (
 from ..latents import LatentLayout
 from .autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
 from .blocks import KLConfig
-from .stock_vae import diffusers_vae_to_ldm, kl_config_of, looks_like_diffusers_vae
+from .stock_vae import kl_config_of, to_ldm_names
 
 STATISTICS = ("detail.mean", "detail.std")
 """The detail's channel statistics, which a codec file keeps in float32 whatever its weights are in."""
@@ -156,8 +155,6 @@ def save_codec(
             if not name.startswith(("decoder.", "post_quant_conv."))
         }
     described = {
-        "kind": KIND_CODEC,
-        "format_version": FORMAT_VERSION,
         "layout": asdict(config.layout),
         "backbone": asdict(config.backbone),
         "stem_order": config.stem_order,
@@ -165,7 +162,7 @@ def save_codec(
         "encoding": encoding,
         "parents": {"base_encoder": value_hash(base)},
     }
-    write_described(path, kept, described)
+    write_described(path, kept, KIND_CODEC, described)
 
 
 def save_base_vae(
@@ -180,16 +177,14 @@ def save_base_vae(
     `dtype` None keeps the weights' own.
     """
     described = {
-        "kind": KIND_BASE_VAE,
-        "format_version": FORMAT_VERSION,
         "backbone": asdict(vae.backbone),
         "latent_channels": vae.latent_channels,
         "shift": shift,
         "scale": scale,
         "parents": {},
     }
-    weights = vae.state_dict()
-    write_described(path, {k: v.to(dtype or v.dtype) for k, v in weights.items()}, described)
+    weights = {name: t.to(dtype or t.dtype) for name, t in vae.state_dict().items()}
+    write_described(path, weights, KIND_BASE_VAE, described)
 
 
 def load_base_vae(
@@ -279,8 +274,7 @@ def _stock_vae_tensors(
         first = tensors.get(f"{prefix}decoder.conv_in.weight")
         if first is not None and first.ndim == 4:
             part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            part = {k: v for k, v in part.items() if k.split(".")[0] in VAE_PARTS}
-            return diffusers_vae_to_ldm(part) if looks_like_diffusers_vae(part) else part
+            return to_ldm_names({k: v for k, v in part.items() if k.split(".")[0] in VAE_PARTS})
     raise CheckpointError(
         f"{file} is {what_is(shapes_of(tensors), described)}, "
         "not a VAE: pick a VAE file or a checkpoint that holds one."

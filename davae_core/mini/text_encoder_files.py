@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ..files import CheckpointError, read_safetensors
 from ..format import (
-    FORMAT_VERSION,
     KIND_TEXT_ENCODER,
     damaged,
     read_metadata,
@@ -25,13 +24,11 @@ from .text_encoder import TextConfig, TextEncoder, clip_text_model
 def write_text_encoder(path: str | Path, model: Any) -> None:
     """Write what `clip_text_model` gives in float16. Raises CheckpointError when it cannot."""
     described = {
-        "kind": KIND_TEXT_ENCODER,
-        "format_version": FORMAT_VERSION,
         "text_model": {size.name: getattr(model.config, size.name) for size in fields(TextConfig)},
         "parents": {},
     }
     tensors = {name: tensor.half() for name, tensor in model.state_dict().items()}
-    write_described(path, tensors, described)
+    write_described(path, tensors, KIND_TEXT_ENCODER, described)
 
 
 def load_text_encoder(path: str | Path, device: str | torch.device = "cpu") -> TextEncoder:

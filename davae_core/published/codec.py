@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..codec.autoencoder import CodecConfig, DetailAlignedVAE
 from ..codec.files import BaseVae, empty_codec
-from ..codec.stock_vae import diffusers_vae_to_ldm, kl_config_of
+from ..codec.stock_vae import kl_config_of, to_ldm_names
 from ..files import CheckpointError, read_safetensors
 from ..format import shapes_of
 from ..presets import SD3
@@ -67,7 +67,7 @@ def _vae_under(published: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
         for name, tensor in published.items()
         if name.startswith(prefix)
     }
-    return diffusers_vae_to_ldm(part)
+    return to_ldm_names(part)
 
 
 def _base_tensors(
