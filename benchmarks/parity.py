@@ -21,8 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from davae_core.codec.autoencoder import DetailAlignedVAE, KLAutoencoder
-from davae_core.codec.blocks import count_parameters
-from davae_core.codec.files import load_codec, write_codec_file
+from davae_core.codec.files import load_codec, save_codec
 from davae_core.latents import split, to_model_space
 from davae_core.presets import SD3
 from davae_core.published.adapter import convert_adapter
@@ -46,7 +45,8 @@ def main() -> None:
     for what, base_decoder in (("compact file", False), ("with the base decoder", True)):
         with torch.device("meta"):
             codec = DetailAlignedVAE(SD3, base_decoder=base_decoder)
-        print(f"  {what:58} {(count_parameters(codec) - STATISTICS) / 1e6:.1f} M")
+        numbers = sum(tensor.numel() for tensor in codec.state_dict().values()) - STATISTICS
+        print(f"  {what:58} {numbers / 1e6:.1f} M")
 
 
 def golden() -> Iterator[tuple[str, float]]:
@@ -58,8 +58,7 @@ def golden() -> Iterator[tuple[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         torch.save(published, f"{folder}/pytorch_model.bin")
         stats = GOLDEN / "latent_norm_stats.json"
-        converted = convert_codec(f"{folder}/pytorch_model.bin", stats)
-        write_codec_file(f"{folder}/x.safetensors", converted.config, converted.tensors)
+        save_codec(f"{folder}/x.safetensors", convert_codec(f"{folder}/pytorch_model.bin", stats))
         codec = load_codec(f"{folder}/x.safetensors")
     latents = codec.encode(expected["image"] * 2 - 1)
     base_part, detail = split(to_model_space(latents, codec.layout), codec.layout)
@@ -73,7 +72,7 @@ def against_diffusers() -> Iterator[tuple[str, float]]:
     """diffusers' AutoencoderKL of SD3's size."""
     from diffusers import AutoencoderKL
 
-    from davae_core.codec.stock_vae import diffusers_vae_to_ldm
+    from davae_core.codec.stock_vae import to_ldm_names
 
     theirs = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -85,7 +84,7 @@ def against_diffusers() -> Iterator[tuple[str, float]]:
         use_post_quant_conv=False,
     ).eval()
     ours = KLAutoencoder(SD3.backbone, SD3.layout.base_channels)
-    ours.load_state_dict(diffusers_vae_to_ldm(theirs.state_dict()))
+    ours.load_state_dict(to_ldm_names(theirs.state_dict()))
     images, latents = inputs()
     mean = ours.encode_moments(images).mean
     yield "diffusers AutoencoderKL: latent", apart(mean, theirs.encode(images).latent_dist.mean)

@@ -174,7 +174,7 @@ def stream_safetensors(
     write_atomically(path, write)
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, then rename it over `path`; on any failure leave `path` as it was.
 
     Raises CheckpointError, naming the file and the reason, where the system refuses (full disk, no permission).
@@ -206,11 +206,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all. Raises CheckpointError."""
-
-    def write(beside: Path) -> None:
-        beside.write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)
+    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def _write_error(path: Path, error: Exception) -> CheckpointError:

@@ -65,10 +65,11 @@ def _is_ours(found: Any) -> bool:
 
 
 def write_described(
-    path: str | Path, tensors: Mapping[str, Tensor], described: Mapping[str, Any]
+    path: str | Path, tensors: Mapping[str, Tensor], kind: str, described: Mapping[str, Any]
 ) -> None:
     """Write tensors with our JSON in the metadata. Raises CheckpointError when it cannot."""
-    write_safetensors(path, tensors, {METADATA_KEY: json.dumps(described)})
+    told = {"kind": kind, "format_version": FORMAT_VERSION, **described}
+    write_safetensors(path, tensors, {METADATA_KEY: json.dumps(told)})
 
 
 def damaged(path: str | Path, error: Exception) -> CheckpointError:

@@ -23,7 +23,8 @@ from .format import (
     what_is,
 )
 from .latents import LatentLayout, token_count
-from .mini.text_encoder import CLIP_G_WIDTH
+from .mini.text_encoder import CLIP_G_WIDTH, TextConfig
+from .mini.text_encoder_files import text_config
 from .presets import PATCH, SD3
 from .transformer.adapter import DOWN
 from .transformer.description import (
@@ -98,7 +99,7 @@ def _lines_of(
     if kind == KIND_BASE_VAE:
         return _base_lines(path, described)
     if kind == KIND_TEXT_ENCODER:
-        return _text_encoder_lines(path, described)
+        return _text_encoder_lines(text_config(path, described))
     if kind == KIND_LATENT:
         return _latent_lines(path, shapes, described)
     if kind == KIND_ADAPTER:
@@ -119,16 +120,12 @@ def _base_lines(path: str | Path, described: Mapping[str, Any]) -> list[str]:
         raise damaged(path, error) from error
 
 
-def _text_encoder_lines(path: str | Path, described: Mapping[str, Any]) -> list[str]:
-    try:
-        sizes = described["text_model"]
-        width, layers = int(sizes["hidden_size"]), int(sizes["num_hidden_layers"])
-        return [
-            f"Text: {layers} layers of width {width} over CLIP's own vocabulary; as the only text encoder it gives a "
-            f"context of 77 tokens and {width + CLIP_G_WIDTH} pooled channels. Load Miniature CLIP reads it."
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise damaged(path, error) from error
+def _text_encoder_lines(sizes: TextConfig) -> list[str]:
+    width = sizes.hidden_size
+    return [
+        f"Text: {sizes.num_hidden_layers} layers of width {width} over CLIP's own vocabulary; as the only text encoder "
+        f"it gives a context of 77 tokens and {width + CLIP_G_WIDTH} pooled channels. Load Miniature CLIP reads it."
+    ]
 
 
 def _codec_lines(

@@ -4,7 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from . import compat
+from .compat.control import adapt_controlnet
 from .schema import schema
 
 
@@ -35,4 +35,4 @@ class AdaptControlNet(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def execute(cls, control_net: Any) -> io.NodeOutput:
-        return io.NodeOutput(compat.adapt_controlnet(control_net))
+        return io.NodeOutput(adapt_controlnet(control_net))

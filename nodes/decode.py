@@ -4,7 +4,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from . import compat, pairing
+from . import pairing
+from .compat.vae import DetailAlignedComfyVAE
 from .schema import advanced, check_choice, schema
 
 NAME = "DA-VAE Decode"
@@ -60,7 +61,7 @@ class Decode(io.ComfyNode):  # type: ignore[misc]
     def execute(
         cls,
         samples: dict[str, Any],
-        vae: compat.DetailAlignedComfyVAE,
+        vae: DetailAlignedComfyVAE,
         mode: str,
         tile_size: int,
         overlap: int,

@@ -4,7 +4,7 @@ import torch
 from comfy_api.latest import io
 
 from ..davae_core.presets import SD3
-from . import compat
+from .compat.host import intermediate_device, intermediate_dtype
 from .schema import schema
 
 NAME = "Empty DA-VAE Latent"
@@ -53,9 +53,7 @@ class EmptyLatent(io.ComfyNode):  # type: ignore[misc]
         for side, pixels in (("width", width), ("height", height)):
             check_side(side, pixels)
         shape = (batch_size, LAYOUT.channels, height // LAYOUT.factor, width // LAYOUT.factor)
-        samples = torch.zeros(
-            shape, device=compat.intermediate_device(), dtype=compat.intermediate_dtype()
-        )
+        samples = torch.zeros(shape, device=intermediate_device(), dtype=intermediate_dtype())
         # ComfyUI >= 0.11 resizes an empty latent to the model's scale and asks this key for the latent's own.
         return io.NodeOutput({"samples": samples, "downscale_ratio_spacial": LAYOUT.factor})
 

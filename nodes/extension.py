@@ -2,8 +2,9 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import compat
 from .adapt_controlnet import AdaptControlNet
+from .compat.features import log_self_test
+from .compat.model import register
 from .decode import Decode
 from .empty_latent import EmptyLatent
 from .encode import Encode
@@ -35,8 +36,8 @@ class DetailAlignedExtension(ComfyExtension):  # type: ignore[misc]
 
     def __init__(self) -> None:
         # Not in on_load, which ComfyUI before 0.14 never calls.
-        compat.register()
-        compat.log_self_test()
+        register()
+        log_self_test()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return list(NODES)

@@ -9,7 +9,7 @@ from ..davae_core.files import CheckpointError
 from ..davae_core.latents import LatentLayout
 from ..davae_core.presets import SD3
 from ..davae_core.transformer.description import read_file_description
-from . import compat
+from .compat.folders import file_names, file_path
 
 BUNDLED = "miniature (bundled)"
 """The name under which the bundled miniature stands beside the files of models/vae."""
@@ -29,15 +29,15 @@ class Choice:
 
     def names(self) -> list[str]:
         """BUNDLED, then the names in the folders, each once."""
-        found = dict.fromkeys(name for folder in self.folders for name in compat.file_names(folder))
+        found = dict.fromkeys(name for folder in self.folders for name in file_names(folder))
         return [BUNDLED, *found]
 
     def path(self, name: str) -> Path:
         """The file behind one of `names`, in the first folder that has it. Raises CheckpointError when it is gone."""
         if name == BUNDLED:
             return self.bundled()
-        holding = (folder for folder in self.folders if name in compat.file_names(folder))
-        return compat.file_path(next(holding, self.folders[0]), name)
+        holding = (folder for folder in self.folders if name in file_names(folder))
+        return file_path(next(holding, self.folders[0]), name)
 
 
 VAES = Choice(mini.davae_path, ("vae",))
@@ -68,7 +68,7 @@ def inspected_names() -> list[str]:
     """The bundled miniature, then `folder/name` for every file in the folders that hold our files."""
     return [
         BUNDLED,
-        *(f"{folder}/{name}" for folder in INSPECTED_FOLDERS for name in compat.file_names(folder)),
+        *(f"{folder}/{name}" for folder in INSPECTED_FOLDERS for name in file_names(folder)),
     ]
 
 
@@ -81,7 +81,7 @@ def inspected_path(choice: str) -> Path:
         raise CheckpointError(
             f"{choice} is not in one of the folders {', '.join(INSPECTED_FOLDERS)}: pick a file from the list."
         )
-    return compat.file_path(folder, name)
+    return file_path(folder, name)
 
 
 def fingerprint(path: Path) -> str:

@@ -3,7 +3,8 @@
 from comfy_api.latest import io, ui
 
 from ..davae_core.inspection import inspect_file
-from . import compat, files
+from . import files
+from .compat.host import show_text
 from .schema import schema
 
 
@@ -40,5 +41,5 @@ class InspectFile(io.ComfyNode):  # type: ignore[misc]
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         text = "\n".join(inspect_file(files.inspected_path(file)).lines)
-        compat.show_text(text, cls.hidden.unique_id)
+        show_text(text, cls.hidden.unique_id)
         return io.NodeOutput(text, ui=ui.PreviewText(text))

@@ -3,7 +3,9 @@
 from comfy_api.latest import io, ui
 
 from ..davae_core.transformer.description import Advice
-from . import compat, files
+from . import files
+from .compat.host import show_text
+from .compat.model import WEIGHT_TYPES, description_of, load_model
 from .schema import advanced, check_choice, schema
 
 NAME = "Load DA-VAE SD3.5 Model"
@@ -39,7 +41,7 @@ class LoadModel(io.ComfyNode):  # type: ignore[misc]
                 ),
                 io.Combo.Input(
                     "weight_dtype",
-                    options=list(compat.WEIGHT_TYPES),
+                    options=list(WEIGHT_TYPES),
                     default="default",
                     tooltip="How the weights are kept. float8 takes half the memory of bfloat16 and is "
                     "coarser.",
@@ -61,13 +63,13 @@ class LoadModel(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def execute(cls, base_name: str, adapter_name: str, weight_dtype: str) -> io.NodeOutput:
-        check_choice(NAME, "weight type", weight_dtype, compat.WEIGHT_TYPES)
+        check_choice(NAME, "weight type", weight_dtype, WEIGHT_TYPES)
         base, adapter = files.BASES.path(base_name), files.adapter_path(adapter_name)
-        model = compat.load_model(base, adapter, weight_dtype, files.base_layout(base_name))
-        description = compat.description_of(model)
+        model = load_model(base, adapter, weight_dtype, files.base_layout(base_name))
+        description = description_of(model)
         assert description is not None
         text = advice_text(description.advice)
-        compat.show_text(text, cls.hidden.unique_id)
+        show_text(text, cls.hidden.unique_id)
         return io.NodeOutput(model, ui=ui.PreviewText(text))
 
 

@@ -2,7 +2,8 @@
 
 from comfy_api.latest import io
 
-from . import compat, files
+from . import files
+from .compat.text import load_text_encoder
 from .schema import schema
 
 
@@ -37,4 +38,4 @@ class LoadTextEncoder(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def execute(cls, clip_name: str) -> io.NodeOutput:
-        return io.NodeOutput(compat.load_text_encoder(files.TEXT_ENCODERS.path(clip_name)))
+        return io.NodeOutput(load_text_encoder(files.TEXT_ENCODERS.path(clip_name)))

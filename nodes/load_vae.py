@@ -2,7 +2,8 @@
 
 from comfy_api.latest import io
 
-from . import compat, files
+from . import files
+from .compat.vae import DetailAlignedComfyVAE
 from .schema import schema
 
 
@@ -36,4 +37,4 @@ class LoadVAE(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def execute(cls, vae_name: str) -> io.NodeOutput:
-        return io.NodeOutput(compat.DetailAlignedComfyVAE(files.VAES.path(vae_name)))
+        return io.NodeOutput(DetailAlignedComfyVAE(files.VAES.path(vae_name)))

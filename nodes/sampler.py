@@ -5,7 +5,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..davae_core.transformer.description import Advice
-from . import compat, pairing
+from . import pairing
+from .compat.sampling import PUBLISHED, SamplingSettings, sample, sampler_names, scheduler_names
 from .schema import advanced, check_choice, schema
 
 NAME = "DA-VAE Sampler"
@@ -61,14 +62,14 @@ class Sampler(io.ComfyNode):  # type: ignore[misc]
                 ),
                 io.Combo.Input(
                     "sampler_name",
-                    options=compat.sampler_names(),
+                    options=sampler_names(),
                     default="euler",
                     tooltip="The sampling method.",
                 ),
                 io.Combo.Input(
                     "scheduler",
-                    options=compat.scheduler_names(),
-                    default=compat.PUBLISHED,
+                    options=scheduler_names(),
+                    default=PUBLISHED,
                     tooltip="How the noise levels are spread; da-vae is the published schedule.",
                 ),
                 io.Float.Input(
@@ -101,10 +102,10 @@ class Sampler(io.ComfyNode):  # type: ignore[misc]
     ) -> io.NodeOutput:
         pairing.check_model_fits(NAME, model, latent_image)
         pairing.check_prompts_fit(NAME, model, positive, negative)
-        check_choice(NAME, "sampler", sampler_name, compat.sampler_names())
-        check_choice(NAME, "scheduler", scheduler, compat.scheduler_names())
-        settings = compat.SamplingSettings(
+        check_choice(NAME, "sampler", sampler_name, sampler_names())
+        check_choice(NAME, "scheduler", scheduler, scheduler_names())
+        settings = SamplingSettings(
             seed, steps, cfg, sampler_name, scheduler, denoise, shift=shift or None
         )
-        drawn = compat.sample(model, positive, negative, latent_image, settings)
+        drawn = sample(model, positive, negative, latent_image, settings)
         return io.NodeOutput({**drawn, **pairing.drawn_by(model, latent_image)})

@@ -5,7 +5,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from . import compat
+from .compat.features import supported
 
 
 def schema(
@@ -31,13 +31,13 @@ def schema(
         hidden=list(hidden),
         is_output_node=is_output_node,
         is_experimental=is_experimental,
-        **compat.supported(io.Schema, {"search_aliases": aliases}),
+        **supported(io.Schema, {"search_aliases": aliases}),
     )
 
 
 def advanced(kind: type[io.Input]) -> dict[str, Any]:
     """The option that folds an input of this kind away in the browser; older ComfyUI shows it like any other."""
-    return compat.supported(kind, {"advanced": True})
+    return supported(kind, {"advanced": True})
 
 
 def check_choice(node: str, what: str, choice: str, choices: Iterable[str]) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..davae_core.latents import check_latents, split
-from . import compat, pairing
+from . import pairing
+from .compat.host import without_scale
 from .schema import schema
 
 
@@ -35,5 +36,5 @@ class SplitLatent(io.ComfyNode):  # type: ignore[misc]
         latents, layout = samples["samples"], pairing.layout_of(samples)
         check_latents(latents, layout)
         base, detail = split(latents, layout)
-        kept = compat.without_scale(samples)
+        kept = without_scale(samples)
         return io.NodeOutput({**kept, "samples": base}, {**kept, "samples": detail})

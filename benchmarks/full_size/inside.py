@@ -85,15 +85,15 @@ def anonymous_bytes() -> int:
 
 
 def load_pack() -> Any:
-    """Import the pack as ComfyUI does, under a name of its own, and register its model -> its nodes.compat."""
+    """Import the pack as ComfyUI does, under a name of its own, and register its model -> its nodes.compat.model."""
     spec = importlib.util.spec_from_file_location("davae_pack", PACK / "__init__.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["davae_pack"] = module
     spec.loader.exec_module(module)
-    compat = importlib.import_module("davae_pack.nodes.compat")
-    compat.register()
-    return compat
+    models = importlib.import_module("davae_pack.nodes.compat.model")
+    models.register()
+    return models
 
 
 def stock() -> dict[str, Any]:
@@ -114,9 +114,9 @@ def adapted() -> dict[str, Any]:
 
 
 def loaded(adapter: Path | None) -> dict[str, Any]:
-    compat = load_pack()
+    models = load_pack()
     with PeakMemory() as memory:
-        model = compat.load_model(BASE, adapter, "default")
+        model = models.load_model(BASE, adapter, "default")
     return {"memory": memory.as_json(), **about(model)}
 
 
@@ -141,29 +141,27 @@ def step_2048() -> dict[str, Any]:
 
 def sampled(pixels: int, guidance: float, decode: bool) -> dict[str, Any]:
     """One step of the adapted model, as DA-VAE Sampler takes it, at that many pixels a side."""
-    compat = load_pack()
-    model = compat.load_model(BASE, ADAPTER, "default")
+    model = load_pack().load_model(BASE, ADAPTER, "default")
+    stepping = importlib.import_module("davae_pack.nodes.compat.sampling")
     tokens = count_tokens(model)
     torch.manual_seed(0)
-    settings = compat.SamplingSettings(
-        seed=0, steps=1, guidance=guidance, sampler="euler", scheduler=compat.PUBLISHED, denoise=1.0
-    )
+    settings = stepping.SamplingSettings(0, 1, guidance, "euler", stepping.PUBLISHED, 1.0)
     latent = {"samples": torch.zeros(1, 32, pixels // 16, pixels // 16)}
     with torch.inference_mode():
         with PeakMemory() as sampling:
-            drawn = compat.sample(model, conditioning(), conditioning(), latent, settings)
+            drawn = stepping.sample(model, conditioning(), conditioning(), latent, settings)
         found = {
             "latent": list(drawn["samples"].shape),
             "tokens": sorted(set(tokens)),
             "finite": bool(drawn["samples"].isfinite().all()),
             "memory_sampling": sampling.as_json(),
         }
-        return {**found, **decoded(compat, drawn["samples"])} if decode else found
+        return {**found, **decoded(drawn["samples"])} if decode else found
 
 
-def decoded(compat: Any, samples: torch.Tensor) -> dict[str, Any]:
+def decoded(samples: torch.Tensor) -> dict[str, Any]:
     """The picture of a latent, through the codec as a VAE object."""
-    vae = compat.DetailAlignedComfyVAE(CODEC)
+    vae = importlib.import_module("davae_pack.nodes.compat.vae").DetailAlignedComfyVAE(CODEC)
     with PeakMemory() as memory:
         picture = vae.decode(samples)
     return {

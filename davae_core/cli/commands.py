@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from .. import mini
 from ..codec.autoencoder import DetailAlignedVAE
-from ..codec.files import load_base_vae, load_codec, read_codec_file, weights_file, write_codec_file
+from ..codec.files import load_base_vae, load_codec, read_codec_file, save_codec, weights_file
 from ..codec.latent_files import encoding_hash, load_latents, save_latents
 from ..codec.preview_decoder import pad_preview_decoder
 from ..files import read_safetensors, write_safetensors
@@ -174,8 +174,8 @@ def _convert_codec(options: argparse.Namespace) -> None:
     base = None
     if options.base is not None:
         base = load_base_vae(options.base, SD3.layout.base_channels, SD3.layout)
-    converted = convert_codec(options.source, stats, base, options.compact)
-    write_codec_file(options.output, converted.config, converted.tensors, options.compact)
+    codec = convert_codec(options.source, stats, base, options.compact)
+    save_codec(options.output, codec, options.compact)
 
 
 def _convert_adapter(options: argparse.Namespace) -> None:

@@ -165,16 +165,11 @@ class DetailAlignedVAE(nn.Module):
                 f"than the codec ({config.backbone}, {config.layout.base_channels} base channels)."
             )
         codec = cls(config)
-        codec.load_state_dict({**codec.state_dict(), **base.state_dict()})
-        trunk = {
-            k: v for k, v in base.encoder.state_dict().items() if not k.startswith("conv_out.")
-        }
-        decoder = {
-            k: v for k, v in base.decoder.state_dict().items() if not k.startswith("conv_in.")
-        }
+        # Not strict: the codec has more than the base, its trunk no conv_out and its joint decoder no conv_in.
+        codec.load_state_dict(base.state_dict(), strict=False)
         if codec.detail.trunk is not None:
-            codec.detail.trunk.load_state_dict(trunk)
-        codec.joint.decoder.load_state_dict(decoder)
+            codec.detail.trunk.load_state_dict(base.encoder.state_dict(), strict=False)
+        codec.joint.decoder.load_state_dict(base.decoder.state_dict(), strict=False)
         return codec
 
     def encode_moments(self, images: Tensor) -> CodecMoments:

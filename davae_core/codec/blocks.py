@@ -4,10 +4,10 @@ Names follow the LDM/Stability single-file VAE, so a stock file maps without ren
 injected `ops` namespace (torch.nn by default, comfy.ops inside ComfyUI), which needs Conv2d and GroupNorm only.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
@@ -101,26 +101,16 @@ class AttnBlock(nn.Module):
         return x + update
 
 
-class Downsample(nn.Module):
+def _downsample(ops: Ops, width: int) -> nn.Module:
     """Halves both sides with a strided convolution padded at the right and bottom."""
-
-    def __init__(self, width: int, ops: Ops) -> None:
-        super().__init__()
-        self.conv = ops.Conv2d(width, width, kernel_size=3, stride=2, padding=0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
+    conv = ops.Conv2d(width, width, kernel_size=3, stride=2, padding=0)
+    return nn.Sequential(OrderedDict(pad=nn.ZeroPad2d((0, 1, 0, 1)), conv=conv))
 
 
-class Upsample(nn.Module):
+def _upsample(ops: Ops, width: int) -> nn.Module:
     """Doubles both sides by nearest neighbour, then a convolution."""
-
-    def __init__(self, width: int, ops: Ops) -> None:
-        super().__init__()
-        self.conv = _conv3(ops, width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))  # type: ignore[no-any-return]
+    twice = nn.Upsample(scale_factor=2.0, mode="nearest")
+    return nn.Sequential(OrderedDict(twice=twice, conv=_conv3(ops, width, width)))
 
 
 class Level(nn.Module):
@@ -151,17 +141,15 @@ class Level(nn.Module):
         return x
 
 
-class Middle(nn.Module):
+def _middle(ops: Ops, width: int, groups: int) -> nn.Module:
     """Residual block, attention, residual block at the lowest resolution."""
-
-    def __init__(self, width: int, groups: int, ops: Ops) -> None:
-        super().__init__()
-        self.block_1 = ResnetBlock(width, width, groups, ops)
-        self.attn_1 = AttnBlock(width, groups, ops)
-        self.block_2 = ResnetBlock(width, width, groups, ops)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.block_2(self.attn_1(self.block_1(x)))  # type: ignore[no-any-return]
+    return nn.Sequential(
+        OrderedDict(
+            block_1=ResnetBlock(width, width, groups, ops),
+            attn_1=AttnBlock(width, groups, ops),
+            block_2=ResnetBlock(width, width, groups, ops),
+        )
+    )
 
 
 class Encoder(nn.Module):
@@ -182,9 +170,9 @@ class Encoder(nn.Module):
                 inputs, width, config.res_blocks, index in config.attention_levels, groups, ops
             )
             if index < len(widths) - 1:
-                level.downsample = Downsample(width, ops)
+                level.downsample = _downsample(ops, width)
             self.down.append(level)
-        self.mid = Middle(widths[-1], groups, ops)
+        self.mid = _middle(ops, widths[-1], groups)
         self.norm_out = _norm(ops, widths[-1], groups)
         self.conv_out = None if outputs is None else _conv3(ops, widths[-1], outputs)
 
@@ -211,7 +199,7 @@ class Decoder(nn.Module):
         super().__init__()
         groups, widths = config.norm_groups, config.widths
         self.conv_in = None if inputs is None else _conv3(ops, inputs, widths[-1])
-        self.mid = Middle(widths[-1], groups, ops)
+        self.mid = _middle(ops, widths[-1], groups)
         self.up = nn.ModuleList()
         for index, width in enumerate(widths):
             above = widths[min(index + 1, len(widths) - 1)]
@@ -219,7 +207,7 @@ class Decoder(nn.Module):
                 above, width, config.res_blocks + 1, index in config.attention_levels, groups, ops
             )
             if index > 0:
-                level.upsample = Upsample(width, ops)
+                level.upsample = _upsample(ops, width)
             self.up.append(level)
         self.norm_out = _norm(ops, widths[0], groups)
         self.conv_out = _conv3(ops, widths[0], 3)
@@ -292,12 +280,3 @@ class DCUp(nn.Module):
 def unshuffle(x: Tensor, ratio: int) -> Tensor:
     """[B, c, h * s, w * s] -> [B, c * s * s, h, w]: the pixels of a cell become channels, channel by channel."""
     return rearrange(x, "b c (h i) (w j) -> b (c i j) h w", i=ratio, j=ratio)
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Parameters and persistent buffers of a module, as stored in its file."""
-    return sum(
-        tensor.numel()
-        for tensor in module.state_dict().values()
-        if isinstance(tensor, torch.Tensor)
-    )

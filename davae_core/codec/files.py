@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..files import CheckpointError, read_safetensors, value_hash
 from ..format import (
-    FORMAT_VERSION,
     KIND_BASE_VAE,
     KIND_CODEC,
     PREFIXES,
@@ -26,7 +25,7 @@ from ..format import (
 from ..latents import LatentLayout
 from .autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
 from .blocks import KLConfig
-from .stock_vae import diffusers_vae_to_ldm, kl_config_of, looks_like_diffusers_vae
+from .stock_vae import kl_config_of, to_ldm_names
 
 STATISTICS = ("detail.mean", "detail.std")
 """The detail's channel statistics, which a codec file keeps in float32 whatever its weights are in."""
@@ -68,20 +67,6 @@ def load_codec(
     return codec.to(device=device, dtype=dtype).eval()
 
 
-def save_codec(
-    path: str | Path,
-    codec: DetailAlignedVAE,
-    compact: bool = False,
-    parents: Mapping[str, str] | None = None,
-    dtype: torch.dtype | None = None,
-) -> None:
-    """Write the codec file; `compact` leaves the base decoder out, `parents` names its ancestors by hash.
-
-    `dtype` None keeps the weights' own; the detail's statistics are never rounded. Raises CheckpointError.
-    """
-    write_codec_file(path, codec.config, codec.state_dict(), compact, parents, dtype)
-
-
 def codec_config(
     path: str | Path, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]
 ) -> CodecConfig:
@@ -91,26 +76,8 @@ def codec_config(
         raise CheckpointError(
             f"{path} is {what_is(shapes, described)}, not a DA-VAE: pick a DA-VAE file (models/vae)."
         )
-    config = _config_from(path, described)
-    check_codec_shapes(path, config, shapes)
-    return config
-
-
-def check_codec_shapes(
-    path: str | Path, config: CodecConfig, shapes: Mapping[str, tuple[int, ...]]
-) -> None:
-    """Raise CheckpointError, naming `path`, unless the tensors are those of a codec of this configuration."""
     try:
-        with torch.device("meta"):
-            codec = DetailAlignedVAE(config, base_decoder="decoder.conv_in.weight" in shapes)
-    except (TypeError, ValueError) as error:
-        raise damaged(path, error) from error
-    _check_keys(path, shapes, shapes_of(codec.state_dict()))
-
-
-def _config_from(path: str | Path, described: Mapping[str, Any]) -> CodecConfig:
-    try:
-        return CodecConfig(
+        config = CodecConfig(
             layout=layout_from(described["layout"]),
             backbone=dataclass_from(KLConfig, described["backbone"]),
             stem_order=described["stem_order"],
@@ -118,6 +85,24 @@ def _config_from(path: str | Path, described: Mapping[str, Any]) -> CodecConfig:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
+    empty_codec(path, config, shapes)
+    return config
+
+
+def empty_codec(
+    path: str | Path, config: CodecConfig, shapes: Mapping[str, tuple[int, ...]]
+) -> DetailAlignedVAE:
+    """A codec of this configuration without weights, on the device meta; it has a base decoder where `shapes` do.
+
+    Raises CheckpointError, naming `path`, unless tensors of these shapes are all that it needs.
+    """
+    try:
+        with torch.device("meta"):
+            codec = DetailAlignedVAE(config, base_decoder="decoder.conv_in.weight" in shapes)
+    except (TypeError, ValueError) as error:
+        raise damaged(path, error) from error
+    _check_keys(path, shapes, shapes_of(codec.state_dict()))
+    return codec
 
 
 def _check_keys(
@@ -144,20 +129,19 @@ def encoding_part(tensors: Mapping[str, T]) -> dict[str, T]:
     return {name: tensor for name, tensor in tensors.items() if name.startswith(parts)}
 
 
-def write_codec_file(
+def save_codec(
     path: str | Path,
-    config: CodecConfig,
-    tensors: Mapping[str, Tensor],
+    codec: DetailAlignedVAE,
     compact: bool = False,
-    parents: Mapping[str, str] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a codec file; the hash of the base encoder in it is always among the parents.
+    """Write a codec file; its parent is the base encoder in it, by hash.
 
     `compact` leaves the base decoder out. `dtype` None keeps the weights' own; the statistics are never rounded. What
     the codec's latents are known by (latent_files.encoding_hash) is taken before any rounding, so copies of less
-    precision keep it.
+    precision keep it. Raises CheckpointError.
     """
+    config, tensors = codec.config, codec.state_dict()
     encoding = value_hash(encoding_part(tensors))
     kept = {
         name: tensor if name in STATISTICS else tensor.to(dtype or tensor.dtype)
@@ -171,16 +155,14 @@ def write_codec_file(
             if not name.startswith(("decoder.", "post_quant_conv."))
         }
     described = {
-        "kind": KIND_CODEC,
-        "format_version": FORMAT_VERSION,
         "layout": asdict(config.layout),
         "backbone": asdict(config.backbone),
         "stem_order": config.stem_order,
         "shared_trunk": config.shared_trunk,
         "encoding": encoding,
-        "parents": {"base_encoder": value_hash(base), **(parents or {})},
+        "parents": {"base_encoder": value_hash(base)},
     }
-    write_described(path, kept, described)
+    write_described(path, kept, KIND_CODEC, described)
 
 
 def save_base_vae(
@@ -195,16 +177,14 @@ def save_base_vae(
     `dtype` None keeps the weights' own.
     """
     described = {
-        "kind": KIND_BASE_VAE,
-        "format_version": FORMAT_VERSION,
         "backbone": asdict(vae.backbone),
         "latent_channels": vae.latent_channels,
         "shift": shift,
         "scale": scale,
         "parents": {},
     }
-    weights = vae.state_dict()
-    write_described(path, {k: v.to(dtype or v.dtype) for k, v in weights.items()}, described)
+    weights = {name: t.to(dtype or t.dtype) for name, t in vae.state_dict().items()}
+    write_described(path, weights, KIND_BASE_VAE, described)
 
 
 def load_base_vae(
@@ -294,8 +274,7 @@ def _stock_vae_tensors(
         first = tensors.get(f"{prefix}decoder.conv_in.weight")
         if first is not None and first.ndim == 4:
             part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            part = {k: v for k, v in part.items() if k.split(".")[0] in VAE_PARTS}
-            return diffusers_vae_to_ldm(part) if looks_like_diffusers_vae(part) else part
+            return to_ldm_names({k: v for k, v in part.items() if k.split(".")[0] in VAE_PARTS})
     raise CheckpointError(
         f"{file} is {what_is(shapes_of(tensors), described)}, "
         "not a VAE: pick a VAE file or a checkpoint that holds one."

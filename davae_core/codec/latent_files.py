@@ -1,20 +1,12 @@
 """Latents on disk: one tensor `samples`, in VAE space, with its layout and codec (docs/method.md, "Files")."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
 
-from ..files import (
-    METADATA_KEY,
-    CheckpointError,
-    open_safetensors,
-    read_safetensors,
-    value_hash,
-    write_safetensors,
-)
-from ..format import FORMAT_VERSION, KIND_LATENT, read_metadata, shapes_of, what_is
+from ..files import CheckpointError, open_safetensors, read_safetensors, value_hash
+from ..format import KIND_LATENT, read_metadata, shapes_of, what_is, write_described
 from ..latents import LatentLayout, check_latents
 from .autoencoder import DetailAlignedVAE
 from .files import encoding_part
@@ -26,13 +18,8 @@ def save_latents(
     path: str | Path, latents: Tensor, layout: LatentLayout, codec_file: str | Path
 ) -> None:
     """Write latents [B, C + D, h, w] in VAE space that the codec in `codec_file` made. Raises CheckpointError."""
-    described = {
-        "kind": KIND_LATENT,
-        "format_version": FORMAT_VERSION,
-        "layout": asdict(layout),
-        "parents": {"vae": encoding_hash(codec_file)},
-    }
-    write_safetensors(path, {SAMPLES: latents}, {METADATA_KEY: json.dumps(described)})
+    described = {"layout": asdict(layout), "parents": {"vae": encoding_hash(codec_file)}}
+    write_described(path, {SAMPLES: latents}, KIND_LATENT, described)
 
 
 def load_latents(path: str | Path, codec: DetailAlignedVAE, codec_file: str | Path) -> Tensor:
@@ -57,7 +44,7 @@ def load_latents(path: str | Path, codec: DetailAlignedVAE, codec_file: str | Pa
             f"{path} was encoded with another DA-VAE than {codec_file}: "
             "decode it with the file that encoded it, or encode the picture again."
         )
-    return _like_weights(tensors[SAMPLES], codec)
+    return tensors[SAMPLES].to(next(codec.parameters()))
 
 
 def encoding_hash(codec_file: str | Path) -> str:
@@ -73,8 +60,3 @@ def encoding_hash(codec_file: str | Path) -> str:
             return str(described["encoding"])
         names = encoding_part(dict.fromkeys(file.keys(), None))
         return value_hash({name: file.get_tensor(name) for name in names})
-
-
-def _like_weights(latents: Tensor, codec: DetailAlignedVAE) -> Tensor:
-    weight: Tensor = next(codec.parameters())
-    return latents.to(device=weight.device, dtype=weight.dtype)

@@ -5,7 +5,7 @@ ComfyUI shows what it finds in models/vae_approx under the name its latent forma
 
 from collections.abc import Mapping
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..files import CheckpointError
@@ -28,5 +28,4 @@ def pad_preview_decoder(
             f"{name} is not a preview decoder of {layout.base_channels} latent channels: "
             "give taesd3_decoder.safetensors."
         )
-    nothing = first.new_zeros((first.shape[0], layout.detail_channels, *first.shape[2:]))
-    return {**tensors, FIRST: torch.cat([first, nothing], dim=1)}
+    return {**tensors, FIRST: F.pad(first, (0, 0, 0, 0, 0, layout.detail_channels))}

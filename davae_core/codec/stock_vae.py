@@ -8,44 +8,36 @@ from torch import Tensor
 from .blocks import KLConfig
 
 _RENAMES = (
-    (r"^encoder\.down_blocks\.(\d+)\.resnets\.", r"encoder.down.\1.block."),
-    (r"^encoder\.down_blocks\.(\d+)\.attentions\.", r"encoder.down.\1.attn."),
-    (r"^encoder\.down_blocks\.(\d+)\.downsamplers\.0\.", r"encoder.down.\1.downsample."),
-    (r"^decoder\.up_blocks\.(\d+)\.resnets\.", r"decoder.up.\1.block."),
-    (r"^decoder\.up_blocks\.(\d+)\.attentions\.", r"decoder.up.\1.attn."),
-    (r"^decoder\.up_blocks\.(\d+)\.upsamplers\.0\.", r"decoder.up.\1.upsample."),
-    (r"\.mid_block\.resnets\.0\.", r".mid.block_1."),
-    (r"\.mid_block\.resnets\.1\.", r".mid.block_2."),
-    (r"\.mid_block\.attentions\.0\.", r".mid.attn_1."),
-    (r"\.conv_norm_out\.", r".norm_out."),
-    (r"\.conv_shortcut\.", r".nin_shortcut."),
-    (r"\.group_norm\.", r".norm."),
-    (r"\.(to_q|query)\.", r".q."),
-    (r"\.(to_k|key)\.", r".k."),
-    (r"\.(to_v|value)\.", r".v."),
-    (r"\.(to_out\.0|proj_attn)\.", r".proj_out."),
+    (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
+    (r"\.mid_block\.resnets\.1\.", ".mid.block_2."),
+    (r"\.mid_block\.attentions\.0\.", ".mid.attn_1."),
+    (r"\.down_blocks\.", ".down."),
+    (r"\.resnets\.", ".block."),
+    (r"\.attentions\.", ".attn."),
+    (r"\.(down|up)samplers\.0\.", r".\1sample."),
+    (r"\.conv_norm_out\.", ".norm_out."),
+    (r"\.conv_shortcut\.", ".nin_shortcut."),
+    (r"\.group_norm\.", ".norm."),
+    (r"\.(to_q|query)\.", ".q."),
+    (r"\.(to_k|key)\.", ".k."),
+    (r"\.(to_v|value)\.", ".v."),
+    (r"\.(to_out\.0|proj_attn)\.", ".proj_out."),
 )
+_UP = re.compile(r"^decoder\.up_blocks\.(\d+)\.")
 _ATTENTION = re.compile(r"\.(q|k|v|proj_out)\.weight$")
 
 
-def looks_like_diffusers_vae(names: Mapping[str, object]) -> bool:
-    """True when the names are diffusers' (`down_blocks`), False for the LDM/Stability ones."""
-    return any(name.startswith(("encoder.down_blocks.", "decoder.up_blocks.")) for name in names)
+def to_ldm_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a VAE under LDM names, from diffusers' or from these.
 
-
-def diffusers_vae_to_ldm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights under LDM names: levels of the decoder counted from full resolution, attention as 1x1 convs."""
-    levels = 1 + max(
-        (int(m[1]) for name in tensors if (m := re.match(r"decoder\.up_blocks\.(\d+)\.", name))),
-        default=-1,
-    )
+    Levels of the decoder are counted from full resolution, attention is 1x1 convolutions.
+    """
+    last = max((int(found[1]) for name in tensors if (found := _UP.match(name))), default=0)
     renamed = {}
     for name, tensor in tensors.items():
+        name = _UP.sub(lambda found: f"decoder.up.{last - int(found[1])}.", name)
         for pattern, replacement in _RENAMES:
             name = re.sub(pattern, replacement, name)
-        name = re.sub(
-            r"^decoder\.up\.(\d+)\.", lambda m: f"decoder.up.{levels - 1 - int(m[1])}.", name
-        )
         if _ATTENTION.search(name) and tensor.ndim == 2:
             tensor = tensor[:, :, None, None]
         renamed[name] = tensor

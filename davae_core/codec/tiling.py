@@ -1,24 +1,14 @@
 """Run a picture-to-picture map tile by tile and blend the overlaps linearly, so that large pictures fit in memory."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from itertools import product
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Tile:
-    """Top-left corner and size of one tile, in input cells."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-
-def tiles(height: int, width: int, tile: int, overlap: int) -> Iterator[Tile]:
-    """Tiles of at most `tile` cells a side that cover height x width, neighbours sharing at least `overlap` cells.
+def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
+    """Where tiles of at most `tile` cells begin that cover `length`, neighbours sharing at least `overlap` cells.
 
     Raises ValueError unless 0 <= overlap < tile.
     """
@@ -26,16 +16,7 @@ def tiles(height: int, width: int, tile: int, overlap: int) -> Iterator[Tile]:
         raise ValueError(
             f"The overlap ({overlap}) must be smaller than the tile ({tile}) and not negative."
         )
-    for top in _starts(height, tile, overlap):
-        for left in _starts(width, tile, overlap):
-            yield Tile(top, left, min(tile, height), min(tile, width))
-
-
-def _starts(length: int, tile: int, overlap: int) -> list[int]:
-    if length <= tile:
-        return [0]
-    starts = list(range(0, length - tile, tile - overlap))
-    return [*starts, length - tile]
+    return [*range(0, length - tile, tile - overlap), max(length - tile, 0)]
 
 
 def map_tiled(
@@ -55,26 +36,23 @@ def map_tiled(
     if tile % divide or overlap % divide:
         raise ValueError(f"Tile ({tile}) and overlap ({overlap}) must be multiples of {divide}.")
     height, width = inputs.shape[-2:]
-    plan = list(tiles(height, width, tile, overlap))
+    corners = list(product(*(tile_starts(side, tile, overlap) for side in (height, width))))
     total: Tensor | None = None
     weights: Tensor | None = None
     feather = overlap * multiply // divide
-    for done, place in enumerate(plan, start=1):
-        part = inputs[
-            ..., place.top : place.top + place.height, place.left : place.left + place.width
-        ]
-        result = function(part)
+    for done, (top, left) in enumerate(corners, start=1):
+        result = function(inputs[..., top : top + tile, left : left + tile])
         if total is None or weights is None:
             shape = (height * multiply // divide, width * multiply // divide)
             total = result.new_zeros((*result.shape[:2], *shape))
             weights = result.new_zeros((1, 1, *shape))
-        top, left = place.top * multiply // divide, place.left * multiply // divide
+        top, left = top * multiply // divide, left * multiply // divide
         mask = _feathered(result, feather, top, left, total)
         rows, columns = slice(top, top + result.shape[-2]), slice(left, left + result.shape[-1])
         total[..., rows, columns] += result * mask
         weights[..., rows, columns] += mask
         if progress is not None:
-            progress(done, len(plan))
+            progress(done, len(corners))
     assert total is not None and weights is not None
     return total / weights
 

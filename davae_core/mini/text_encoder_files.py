@@ -1,7 +1,7 @@
 """Text encoder files: stock CLIP-L names in half precision, the sizes in the metadata (docs/method.md, "Files")."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..files import CheckpointError, read_safetensors
 from ..format import (
-    FORMAT_VERSION,
     KIND_TEXT_ENCODER,
+    damaged,
     read_metadata,
     shapes_of,
     what_is,
@@ -21,24 +21,14 @@ from .clip_tokenizer import POSITIONS, VOCABULARY, ClipTokenizer
 from .text_encoder import TextConfig, TextEncoder, clip_text_model
 
 
-@dataclass(frozen=True)
-class TextEncoderFile:
-    """A text encoder file's sizes and its tensors, as they are stored."""
-
-    config: TextConfig
-    tensors: dict[str, Tensor]
-
-
 def write_text_encoder(path: str | Path, model: Any) -> None:
     """Write what `clip_text_model` gives in float16. Raises CheckpointError when it cannot."""
     described = {
-        "kind": KIND_TEXT_ENCODER,
-        "format_version": FORMAT_VERSION,
         "text_model": {size.name: getattr(model.config, size.name) for size in fields(TextConfig)},
         "parents": {},
     }
     tensors = {name: tensor.half() for name, tensor in model.state_dict().items()}
-    write_described(path, tensors, described)
+    write_described(path, tensors, KIND_TEXT_ENCODER, described)
 
 
 def load_text_encoder(path: str | Path, device: str | torch.device = "cpu") -> TextEncoder:
@@ -54,14 +44,14 @@ def read_text_encoder(path: str | Path) -> Any:
 
     Raises CheckpointError for anything that is not one, ImportError without transformers.
     """
-    found = read_text_encoder_file(path)
-    model = clip_text_model(found.config)
-    model.load_state_dict(found.tensors)
+    config, tensors = read_text_encoder_file(path)
+    model = clip_text_model(config)
+    model.load_state_dict(tensors)
     return model.eval()
 
 
-def read_text_encoder_file(path: str | Path) -> TextEncoderFile:
-    """Sizes and tensors of a miniature text encoder, checked against each other.
+def read_text_encoder_file(path: str | Path) -> tuple[TextConfig, dict[str, Tensor]]:
+    """Sizes and tensors of a miniature text encoder, as they are stored, checked against each other.
 
     Raises CheckpointError for anything that is not one, saying what it is and which node or file to use instead.
     """
@@ -77,7 +67,7 @@ def read_text_encoder_file(path: str | Path) -> TextEncoderFile:
         raise CheckpointError(
             f"{path} holds other tensors than its metadata describes: download or write it again."
         )
-    return TextEncoderFile(config, tensors)
+    return config, tensors
 
 
 def text_config(path: str | Path, described: Mapping[str, Any]) -> TextConfig:
@@ -85,9 +75,7 @@ def text_config(path: str | Path, described: Mapping[str, Any]) -> TextConfig:
     try:
         return TextConfig(**{name: int(size) for name, size in described["text_model"].items()})
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        raise CheckpointError(
-            f"{path} has damaged DA-VAE metadata: download or write it again."
-        ) from error
+        raise damaged(path, error) from error
 
 
 def stored_shapes(config: TextConfig) -> dict[str, tuple[int, ...]]:

@@ -6,16 +6,16 @@ resolution blocks (`dc_down.*`, `dc_up.*`). It is read with weights_only, so not
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isqrt
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..codec.autoencoder import CodecConfig
-from ..codec.files import BaseVae, check_codec_shapes
-from ..codec.stock_vae import diffusers_vae_to_ldm, kl_config_of
+from ..codec.autoencoder import CodecConfig, DetailAlignedVAE
+from ..codec.files import BaseVae, empty_codec
+from ..codec.stock_vae import kl_config_of, to_ldm_names
 from ..files import CheckpointError, read_safetensors
 from ..format import shapes_of
 from ..presets import SD3
@@ -25,21 +25,13 @@ STATS_NAME = "latent_norm_stats.json"
 _OWN, _BASE = "vae.", "original_vae_model.vae."
 
 
-@dataclass(frozen=True)
-class Converted:
-    """A codec ready to be written: configuration and tensors under our names."""
-
-    config: CodecConfig
-    tensors: dict[str, Tensor]
-
-
 def convert_codec(
     source: str | Path,
     stats: str | Path | None = None,
     base: BaseVae | None = None,
     compact: bool = False,
-) -> Converted:
-    """Convert a published stage-1 checkpoint.
+) -> DetailAlignedVAE:
+    """The codec of a published stage-1 checkpoint, its weights as they are stored there.
 
     `stats`: JSON with the detail channels' mean and std; None: see `statistics_file`, and 0 and 1 without one.
     `base`: the pretrained VAE, needed only when the checkpoint does not hold it whole. `compact`: the base decoder may
@@ -55,9 +47,9 @@ def convert_codec(
     base_tensors = _base_tensors(source, published, base, compact)
     config = _config(source, published, own, base_tensors, base)
     tensors = _tensors(published, own, base_tensors, config, _statistics(source, stats))
-    # Before anything is written: a damaged source must not cost an existing file.
-    check_codec_shapes(source, config, shapes_of(tensors))
-    return Converted(config, tensors)
+    codec = empty_codec(source, config, shapes_of(tensors))
+    codec.load_state_dict(tensors, assign=True)
+    return codec
 
 
 def _read_published(source: Path) -> dict[str, Tensor]:
@@ -75,7 +67,7 @@ def _vae_under(published: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
         for name, tensor in published.items()
         if name.startswith(prefix)
     }
-    return diffusers_vae_to_ldm(part)
+    return to_ldm_names(part)
 
 
 def _base_tensors(

@@ -4,14 +4,15 @@ One safetensors file in stock LoRA key names (docs/method.md, "Adapters"): a LoR
 embedder and the output head from the zero-widened base. It applies to a widened model only.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
-from ..files import CheckpointError, read_safetensors
-from ..format import KIND_ADAPTER, shapes_of, write_described
+from ..files import METADATA_KEY, CheckpointError, read_safetensors, write_safetensors
+from ..format import KIND_ADAPTER, shapes_of
 from ..latents import LatentLayout
 from .description import Advice, ModelDescription, describe_file, not_whole
 from .names import EDGES
@@ -56,7 +57,7 @@ def write_adapter(path: str | Path, adapter: Adapter) -> None:
     tensors = {PREFIX + name: tensor for name, tensor in adapter.lora.items()}
     tensors |= {_DIFFERENCES[name]: tensor for name, tensor in adapter.edges.items()}
     described = ModelDescription(adapter.layout, adapter.advice, adapter.parents, KIND_ADAPTER)
-    write_described(path, tensors, described.as_json())
+    write_safetensors(path, tensors, {METADATA_KEY: json.dumps(described.as_json())})
 
 
 def read_adapter(path: str | Path) -> Adapter:

@@ -8,6 +8,7 @@ network's, up to the order in which a processor's kernels sum (2.4e-7 seen), and
 import math
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
@@ -19,8 +20,7 @@ def widen_conv_weight(weight: Tensor, base_channels: int, detail_channels: int) 
             f"A patch embedder of shape {list(weight.shape)} does not read {base_channels} base channels: "
             "it is another model's, or widened already."
         )
-    shape = (weight.shape[0], detail_channels, *weight.shape[2:])
-    return torch.cat([weight, weight.new_zeros(shape)], dim=1)
+    return F.pad(weight, (0, 0, 0, 0, 0, detail_channels))
 
 
 def widen_head_rows(rows: Tensor, base_channels: int, detail_channels: int) -> Tensor:

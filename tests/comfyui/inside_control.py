@@ -23,7 +23,9 @@ import torch  # noqa: E402
 from comfy.taesd.taesd import TAESD  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-compat = inside_pack.part("nodes.compat")
+adapt_controlnet = inside_pack.part("nodes.compat.control").adapt_controlnet
+load_model = inside_pack.part("nodes.compat.model").load_model
+DetailAlignedComfyVAE = inside_pack.part("nodes.compat.vae").DetailAlignedComfyVAE
 inside_pack.part("nodes.extension").DetailAlignedExtension()
 
 DAVAE = MODELS / "vae" / "davae_random.safetensors"
@@ -74,9 +76,9 @@ def drawn(model: Any, text: list[Any], channels: int = 32) -> torch.Tensor:
 
 def effect(file: str, base: Path, pooled: int) -> dict[str, Any]:
     """The ControlNet on our model without adapter beside the stock one on the stock model, at three strengths."""
-    vae, ours = f8_vae(), compat.load_model(base, None, "default")
+    vae, ours = f8_vae(), load_model(base, None, "default")
     stock = comfy.sd.load_diffusion_model(str(base))
-    adapted = compat.adapt_controlnet(control(file))
+    adapted = adapt_controlnet(control(file))
     free = drawn(ours, prompt(None, None, 0, pooled))
     none, whole = (drawn(ours, prompt(adapted, vae, s, pooled)) for s in (0.0, 1.0))
     plain = drawn(stock, prompt(control(file), vae, 1.0, pooled), channels=16)
@@ -104,8 +106,8 @@ def stability_double() -> dict[str, Any]:
 
 def on_an_adapted_model() -> dict[str, Any]:
     """The adapter has changed the patch embedder and the head; both halves of the latent must feel the control."""
-    model, vae = compat.load_model(BASE, ADAPTER, "default"), f8_vae()
-    net = compat.adapt_controlnet(control("tiny_diffusers.safetensors"))
+    model, vae = load_model(BASE, ADAPTER, "default"), f8_vae()
+    net = adapt_controlnet(control("tiny_diffusers.safetensors"))
     free, none, whole = (
         drawn(model, text)
         for text in (prompt(None, None, 0), prompt(net, vae, 0.0), prompt(net, vae, 1.0))
@@ -119,12 +121,12 @@ def on_an_adapted_model() -> dict[str, Any]:
 
 def the_davae_as_hint_encoder() -> dict[str, Any]:
     """A DA-VAE connected to Apply ControlNet beside its own base encoder on the picture of half the size."""
-    davae = compat.DetailAlignedComfyVAE(DAVAE)
-    net = compat.adapt_controlnet(control("tiny_diffusers.safetensors"))
+    davae = DetailAlignedComfyVAE(DAVAE)
+    net = adapt_controlnet(control("tiny_diffusers.safetensors"))
     hinted = net.copy().set_cond_hint(picture(), 1.0, (0.0, 1.0), vae=davae)
     pixels = torch.rand(1, 96, 64, 3)
     hint = hinted.vae.encode(pixels)
-    model = compat.load_model(BASE, ADAPTER, "default")
+    model = load_model(BASE, ADAPTER, "default")
     moved = drawn(model, prompt(net, davae, 1.0)) - drawn(model, prompt(net, davae, 0.0))
     return {
         "compression": hinted.vae.spacial_compression_encode(),
@@ -136,8 +138,8 @@ def the_davae_as_hint_encoder() -> dict[str, Any]:
 
 def two_in_a_row() -> dict[str, Any]:
     """Two Apply ControlNet after each other, the second on top of the first."""
-    model, vae = compat.load_model(BASE, ADAPTER, "default"), f8_vae()
-    net = compat.adapt_controlnet(control("tiny_diffusers.safetensors"))
+    model, vae = load_model(BASE, ADAPTER, "default"), f8_vae()
+    net = adapt_controlnet(control("tiny_diffusers.safetensors"))
     one, two = prompt(net, vae, 1.0), prompt(net, vae, 1.0)
     two[0][1]["control"].set_previous_controlnet(one[0][1]["control"].copy())
     return {"second": largest(drawn(model, two) - drawn(model, one))}
@@ -153,12 +155,12 @@ def sentence_of(action: Any) -> str:
 
 def refusals() -> dict[str, Any]:
     """The sentences for a ControlNet of another width or another family, and for a model of another family."""
-    model, vae = compat.load_model(BASE, ADAPTER, "default"), f8_vae()
-    wide = compat.adapt_controlnet(control("wide_diffusers.safetensors"))
+    model, vae = load_model(BASE, ADAPTER, "default"), f8_vae()
+    wide = adapt_controlnet(control("wide_diffusers.safetensors"))
     lora = comfy.controlnet.ControlLora({})
     return {
         "width": sentence_of(lambda: drawn(model, prompt(wide, vae, 1.0))),
-        "family": sentence_of(lambda: compat.adapt_controlnet(lora)),
+        "family": sentence_of(lambda: adapt_controlnet(lora)),
         "model": sentence_of(lambda: wide.pre_run(torch.nn.Identity(), float)),
     }
 

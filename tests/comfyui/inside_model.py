@@ -30,7 +30,7 @@ from numpy.typing import NDArray  # noqa: E402
 from PIL import Image  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-compat = inside_pack.part("nodes.compat")
+loading = inside_pack.part("nodes.compat.model")
 inside_pack.part("nodes.extension").DetailAlignedExtension()
 
 BASE = MODELS / "diffusion_models" / "tiny_sd35.safetensors"
@@ -66,13 +66,13 @@ def tokens_at(model: Any, pixels: int) -> list[int]:
 
 
 def tokens() -> dict[str, Any]:
-    model = compat.load_model(BASE, ADAPTER, "default")
+    model = loading.load_model(BASE, ADAPTER, "default")
     return {str(pixels): tokens_at(model, pixels) for pixels in (1024, 2048)}
 
 
 def warm_start() -> dict[str, Any]:
     """The widened, untrained model beside the stock one on the same file, seed and schedule, even and odd grids."""
-    ours = compat.load_model(BASE, None, "default")
+    ours = loading.load_model(BASE, None, "default")
     stock = comfy.sd.load_diffusion_model(str(BASE))
     found = {}
     for height, width in ((6, 4), (7, 5)):
@@ -90,9 +90,9 @@ def warm_start() -> dict[str, Any]:
 def float8() -> dict[str, Any]:
     """float8 storage, in the file or by choice, beside float32."""
     latents = torch.zeros(1, 32, 6, 4)
-    whole = drawn(compat.load_model(BASE, ADAPTER, "default"), latents)
-    stored = compat.load_model(FLOAT8, ADAPTER, "default")
-    chosen = compat.load_model(BASE, ADAPTER, "fp8_e4m3fn")
+    whole = drawn(loading.load_model(BASE, ADAPTER, "default"), latents)
+    stored = loading.load_model(FLOAT8, ADAPTER, "default")
+    chosen = loading.load_model(BASE, ADAPTER, "fp8_e4m3fn")
     weight = chosen.model.diffusion_model.joint_blocks[0].x_block.mlp.fc1.weight
     return {
         "size": float(whole.std()),
@@ -105,9 +105,9 @@ def float8() -> dict[str, Any]:
 def float8_named_in_metadata() -> dict[str, Any]:
     """A base whose metadata says which layers are quantised, beside float32; or what is said against it."""
     latents = torch.zeros(1, 32, 6, 4)
-    whole = drawn(compat.load_model(BASE, ADAPTER, "default"), latents)
+    whole = drawn(loading.load_model(BASE, ADAPTER, "default"), latents)
     try:
-        quantised = compat.load_model(NAMED_FLOAT8, ADAPTER, "default")
+        quantised = loading.load_model(NAMED_FLOAT8, ADAPTER, "default")
     except ValueError as error:
         return {"sentence": str(error)}
     difference = float((drawn(quantised, latents) - whole).std())
@@ -117,7 +117,7 @@ def float8_named_in_metadata() -> dict[str, Any]:
 def imported_twice() -> dict[str, Any]:
     """A second copy of the pack, whose nodes ComfyUI runs from then on: does it know the models it loads?"""
     inside_pack.start(PACK, "davae_pack_again")
-    again = inside_pack.part("nodes.compat", "davae_pack_again")
+    again = inside_pack.part("nodes.compat.model", "davae_pack_again")
     inside_pack.part("nodes.extension", "davae_pack_again").DetailAlignedExtension()
     description = again.description_of(again.load_model(BASE, ADAPTER, "default"))
     registered = [c.__name__ for c in comfy.supported_models.models]
@@ -130,7 +130,7 @@ def imported_twice() -> dict[str, Any]:
 
 def another_copy() -> dict[str, Any]:
     """What ComfyUI does to give a compiler, or another GPU, a model of its own."""
-    model = compat.load_model(BASE, ADAPTER, "default")
+    model = loading.load_model(BASE, ADAPTER, "default")
     factory, arguments = model.cached_patcher_init
     again = factory(*arguments, disable_dynamic=True)
     latents = torch.zeros(1, 32, 6, 4)
@@ -142,8 +142,8 @@ def another_copy() -> dict[str, Any]:
 
 def preference() -> dict[str, Any]:
     """Which types the model offers ComfyUI, here and where bfloat16 works."""
-    model = compat.load_model(BASE, None, "default")
-    types = inside_pack.part("nodes.compat.model").inference_types
+    model = loading.load_model(BASE, None, "default")
+    types = loading.inference_types
     return {
         "here": [str(kind) for kind in model.model.model_config.supported_inference_dtypes],
         "without": [str(kind) for kind in types(False)],
@@ -168,7 +168,7 @@ def preview() -> dict[str, Any]:
     save_file(padded("taesd3", own, layout), approx / "davae_taesd3_decoder.safetensors")
     folder_paths.add_model_folder_path("vae_approx", str(approx), is_default=True)
     flags.preview_method = LatentPreviewMethod.TAESD
-    model = compat.load_model(BASE, ADAPTER, "default")
+    model = loading.load_model(BASE, ADAPTER, "default")
     previewer = latent_preview.get_previewer(torch.device("cpu"), model.model.latent_format)
     flags.preview_method = LatentPreviewMethod.NoPreviews
     latents = torch.randn(1, 32, 6, 4)

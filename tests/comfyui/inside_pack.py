@@ -28,7 +28,7 @@ def start(pack: Path, name: str = "davae_pack") -> None:
 
 
 def part(name: str, pack: str = "davae_pack") -> ModuleType:
-    """A module of the pack, such as `nodes.compat`."""
+    """A module of the pack, such as `nodes.compat.model`."""
     return importlib.import_module(f"{pack}.{name}")
 
 

@@ -62,7 +62,7 @@ def copied(clip: Any) -> dict[str, Any]:
 if __name__ == "__main__":
     # ComfyUI runs nodes under inference mode.
     with torch.inference_mode():
-        clip = inside_pack.part("nodes.compat").load_text_encoder(FILE)
+        clip = inside_pack.part("nodes.compat.text").load_text_encoder(FILE)
         answers = {
             "prompts": compare(clip),
             "copied": copied(clip),

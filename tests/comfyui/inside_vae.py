@@ -24,7 +24,8 @@ from comfy_api.latest import io  # noqa: E402
 from PIL import Image  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-compat = inside_pack.part("nodes.compat")
+DetailAlignedComfyVAE = inside_pack.part("nodes.compat.vae").DetailAlignedComfyVAE
+features = inside_pack.part("nodes.compat.features")
 core = inside_pack.part("davae_core")
 codec_files = inside_pack.part("davae_core.codec.files")
 mini = inside_pack.part("davae_core.mini")
@@ -41,7 +42,7 @@ def agreement_with_the_core() -> dict[str, Any]:
     """The VAE object beside davae_core on torch.nn, on a picture whose sides are no multiples, with alpha."""
     torch.manual_seed(1)
     picture = torch.rand(2, 250, 330, 4)
-    vae = compat.DetailAlignedComfyVAE(RANDOM)
+    vae = DetailAlignedComfyVAE(RANDOM)
     codec = codec_files.load_codec(RANDOM)
     cropped = picture[:, 5:245, 5:325, :3].movedim(-1, 1) * 2 - 1
     expected = codec.encode(cropped)
@@ -76,7 +77,7 @@ def agreement_with_comfyui() -> dict[str, Any]:
 
 def fallback_when_memory_runs_out() -> dict[str, Any]:
     """The decoder refuses more than `limit` latent cells as a full GPU would: which tiles does ComfyUI then try?"""
-    vae = compat.DetailAlignedComfyVAE(RANDOM)
+    vae = DetailAlignedComfyVAE(RANDOM)
     latents = torch.zeros(1, 32, 48, 40)
     limit, tried = 32 * 32, []
 
@@ -94,7 +95,7 @@ def fallback_when_memory_runs_out() -> dict[str, Any]:
 
 def tiles_on_a_photograph() -> dict[str, Any]:
     """The bundled miniature's whole decode beside tiles of 256 pixels sharing 64, as VAE Decode (Tiled) makes them."""
-    vae = compat.DetailAlignedComfyVAE(mini.davae_path())
+    vae = DetailAlignedComfyVAE(mini.davae_path())
     latents = vae.encode(photograph())
     whole = vae.decode(latents)
     tiled = vae.decode_tiled(latents, tile_x=16, tile_y=16, overlap=4)
@@ -128,7 +129,7 @@ def steps(difference: torch.Tensor, columns: list[int]) -> float:
 
 def interruption() -> dict[str, Any]:
     """An interrupt during a draft reaches ComfyUI, and the next draft works."""
-    vae = compat.DetailAlignedComfyVAE(RANDOM)
+    vae = DetailAlignedComfyVAE(RANDOM)
     latents = torch.zeros(1, 32, 4, 4)
     management.interrupt_current_processing(True)
     try:
@@ -141,7 +142,7 @@ def interruption() -> dict[str, Any]:
 
 def another_copy() -> dict[str, Any]:
     """What ComfyUI does to copy a model that came from a file."""
-    patcher = compat.DetailAlignedComfyVAE(RANDOM).patcher
+    patcher = DetailAlignedComfyVAE(RANDOM).patcher
     factory, arguments = patcher.cached_patcher_init
     again = factory(*arguments, disable_dynamic=True)
     before, after = patcher.model.state_dict(), again.model.state_dict()
@@ -155,8 +156,8 @@ def half_precision() -> dict[str, Any]:
     """bfloat16, as on a GPU: pictures stay finite and near the float32 ones."""
     torch.manual_seed(3)
     picture = torch.rand(1, 64, 64, 3)
-    whole = compat.DetailAlignedComfyVAE(RANDOM)
-    half = compat.DetailAlignedComfyVAE(RANDOM, dtype=torch.bfloat16)
+    whole = DetailAlignedComfyVAE(RANDOM)
+    half = DetailAlignedComfyVAE(RANDOM, dtype=torch.bfloat16)
     latents = whole.encode(picture)
     return {
         "dtype": str(next(half.first_stage_model.parameters()).dtype),
@@ -169,13 +170,13 @@ def half_precision() -> dict[str, Any]:
 def keyword_filter() -> dict[str, Any]:
     """Schema and input keywords this ComfyUI knows, and one that none does."""
     return {
-        "schema": compat.supported(io.Schema, {"node_id": "x", "of_no_version": 1}),
-        "input": compat.supported(io.Int.Input, {"tooltip": "x", "of_no_version": 1}),
+        "schema": features.supported(io.Schema, {"node_id": "x", "of_no_version": 1}),
+        "input": features.supported(io.Int.Input, {"tooltip": "x", "of_no_version": 1}),
     }
 
 
 def self_test() -> dict[str, Any]:
-    return {"problems": compat.problems()}
+    return {"problems": features.problems()}
 
 
 EXPERIMENTS = (

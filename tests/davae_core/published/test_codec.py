@@ -4,15 +4,14 @@ import pickle
 import pytest
 import torch
 
-from davae_core.codec.files import load_base_vae, load_codec, write_codec_file
+from davae_core.codec.files import load_base_vae, load_codec, save_codec
 from davae_core.files import CheckpointError
 from davae_core.latents import split, to_model_space
 from davae_core.published.codec import convert_codec
 
 
 def converted_codec(source, tmp_path, **arguments):
-    converted = convert_codec(source, **arguments)
-    write_codec_file(tmp_path / "converted.safetensors", converted.config, converted.tensors)
+    save_codec(tmp_path / "converted.safetensors", convert_codec(source, **arguments))
     return load_codec(tmp_path / "converted.safetensors").requires_grad_(False)
 
 
@@ -43,7 +42,7 @@ def test_a_trunk_equal_to_the_base_encoder_is_stored_once(published, tmp_path):
     torch.save({"state_dict": published}, tmp_path / "pytorch_model.bin")
     converted = convert_codec(tmp_path / "pytorch_model.bin")
     assert converted.config.shared_trunk
-    assert not any(name.startswith("detail.trunk.") for name in converted.tensors)
+    assert not any(name.startswith("detail.trunk.") for name in converted.state_dict())
 
 
 def test_without_statistics_the_detail_stays_as_it_is(published_file, tmp_path):
@@ -101,9 +100,8 @@ def test_a_checkpoint_without_its_base_takes_one_from_outside(published, golden,
     )
     reference = convert_codec(whole)
     assert with_base.config == reference.config
-    assert all(
-        torch.equal(tensor, with_base.tensors[name]) for name, tensor in reference.tensors.items()
-    )
+    given, held = with_base.state_dict(), reference.state_dict()
+    assert all(torch.equal(given[name], held[name]) for name in held)
 
 
 def test_training_leftovers_in_the_checkpoint_are_ignored(published, tmp_path):
@@ -111,7 +109,9 @@ def test_training_leftovers_in_the_checkpoint_are_ignored(published, tmp_path):
     published["encoder_alignment_proj.weight"] = torch.zeros(16, 16, 1, 1)
     torch.save(published, tmp_path / "pytorch_model.bin")
     converted = convert_codec(tmp_path / "pytorch_model.bin")
-    assert not any("discriminator" in name or "alignment" in name for name in converted.tensors)
+    assert not any(
+        "discriminator" in name or "alignment" in name for name in converted.state_dict()
+    )
 
 
 class Evil:
