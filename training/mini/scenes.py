@@ -253,19 +253,16 @@ def outline(shape: str) -> NDArray[np.float64]:
         return points / 17
     if shape == "cross":
         arm = 0.33
-        quarter = [(-arm, -1.0), (arm, -1.0), (arm, -arm)]
-        return 0.95 * np.concatenate([np.array(quarter) @ _quarter_turn(k) for k in range(4)])
+        # As complex numbers, which 1j turns by a quarter.
+        quarter = np.array([-arm - 1j, arm - 1j, arm - arm * 1j])
+        turned = np.concatenate([quarter * 1j**k for k in range(4)])
+        return 0.95 * np.stack([turned.real, turned.imag], 1)
     corners = {"square": 4, "triangle": 3, "hexagon": 6, "star": 10}[shape]
     start = -np.pi / 2 + (np.pi / 4 if shape == "square" else 0)
     angles = start + np.arange(corners) * 2 * np.pi / corners
     radii = np.where(np.arange(corners) % 2, 0.42, 1.0) if shape == "star" else np.ones(corners)
     corner_points: NDArray[np.float64] = np.stack([np.cos(angles), np.sin(angles)], 1)
     return corner_points * radii[:, None]
-
-
-def _quarter_turn(quarters: int) -> NDArray[np.float64]:
-    cos, sin = round(np.cos(quarters * np.pi / 2)), round(np.sin(quarters * np.pi / 2))
-    return np.array([[cos, sin], [-sin, cos]], dtype=np.float64)
 
 
 def _paint(random: np.random.Generator, picture: Field, thing: SceneObject, size: int) -> Field:
