@@ -105,7 +105,7 @@ def silhouette(found: PlacedShape, size: int, scale: float = 1.0) -> Field:
     def draw(pencil: ImageDraw.ImageDraw, zoom: int) -> None:
         pencil.polygon([(float(x), float(y)) for x, y in corners * zoom], fill=255)
 
-    return coverage(size, (0, 0, size, size), draw)
+    return coverage(size, draw)
 
 
 def _background(random: np.random.Generator, kind: str, size: int) -> Field:
