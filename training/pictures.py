@@ -72,20 +72,16 @@ class PictureStore:
         """The decoded picture, or why there is none."""
         if path in self._cache:
             return self._cache[path]
-        found = _decode(path)
+        found: Tensor | Unreadable
+        try:
+            found = to_bytes(read_image(path)[0])
+        except (ValueError, OSError) as error:
+            found = Unreadable(path, str(error))
         size = found.numel() if isinstance(found, Tensor) else 0
         if size <= self._room:
             self._room -= size
             self._cache[path] = found
         return found
-
-
-def _decode(path: Path) -> Tensor | Unreadable:
-    try:
-        image = read_image(path)[0]
-    except (ValueError, OSError) as error:
-        return Unreadable(path, str(error))
-    return to_bytes(image)
 
 
 def resize(picture: Tensor, height: int, width: int) -> Tensor:

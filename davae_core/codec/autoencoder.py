@@ -56,11 +56,8 @@ class Moments:
         mean, logvar = moments.chunk(2, dim=1)
         return cls(mean, logvar.clamp(-30.0, 20.0))
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """mean + std * noise, the noise drawn from `generator`."""
-        noise = torch.randn(
-            self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
-        )
+    def sample(self, noise: Tensor) -> Tensor:
+        """mean + std * noise, the noise [B, channels, h, w] standard normal."""
         return self.mean + torch.exp(0.5 * self.logvar) * noise
 
     def kl(self) -> Tensor:
@@ -94,7 +91,7 @@ class KLAutoencoder(nn.Module):
 
     def encode_moments(self, images: Tensor) -> Moments:
         """Posterior of [B, 3, H, W] in [-1, 1]: mean and log-variance [B, C, H/f, W/f], unscaled."""
-        return _base_moments(self, images)
+        return base_moments(self, images)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [B, C, h, w], unscaled -> pictures [B, 3, h * f, w * f], not clamped."""
@@ -178,7 +175,7 @@ class DetailAlignedVAE(nn.Module):
         Raises ValueError when a side is no multiple of f * s.
         """
         self._check_sides(images)
-        base = _base_moments(self, downscale_image(images, self.layout.ratio))
+        base = base_moments(self, downscale_image(images, self.layout.ratio))
         trunk = self.encoder if self.detail.trunk is None else self.detail.trunk
         return CodecMoments(base, Moments.from_channels(self.detail.down(trunk.features(images))))
 
@@ -290,7 +287,8 @@ def _quant_convs(
     return before, ops.Conv2d(channels, channels, kernel_size=1) if decoder else None
 
 
-def _base_moments(module: KLAutoencoder | DetailAlignedVAE, images: Tensor) -> Moments:
+def base_moments(module: KLAutoencoder | DetailAlignedVAE, images: Tensor) -> Moments:
+    """The base posterior of pictures [B, 3, H, W] as they are, at 1/f of their size, also in a codec."""
     moments = module.encoder(images)
     if module.quant_conv is not None:
         moments = module.quant_conv(moments)

@@ -21,50 +21,56 @@ CAPTION_SUFFIXES = (".txt", ".json")
 
 
 @dataclass(frozen=True)
-class Member:
-    """A file inside a tar shard: where its bytes begin and how many they are."""
+class Place:
+    """Where bytes are: a whole file, or in a tar shard `size` of them from `offset` on."""
 
-    offset: int
-    size: int
+    file: Path
+    offset: int = 0
+    size: int = -1
+
+    def read(self) -> bytes:
+        """The bytes. Raises OSError."""
+        with self.file.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
 
 
 @dataclass(frozen=True)
 class CaptionedPicture:
-    """A picture and its caption, not read yet.
-
-    `name` is unique in the set and stays the same from run to run. `file` is the picture itself with its caption file
-    in `caption`, or the tar shard that has both, at `picture_at` and `caption_at`.
-    """
+    """A picture and its caption, not read yet; `name` is unique in the set and stays the same from run to run."""
 
     name: str
-    file: Path
-    caption: Path | None = None
-    picture_at: Member | None = None
-    caption_at: Member | None = None
-    caption_suffix: str = ".txt"
+    picture: Place
+    caption: Place
+    caption_suffix: str
 
     def read_picture(self) -> Tensor:
         """uint8 [3, H, W]. Raises ValueError or OSError when it cannot be decoded."""
-        if self.picture_at is None:
-            image = read_image(self.file)[0]
-        else:
-            packed = io.BytesIO(self._bytes(self.picture_at))
-            image = decode_image(packed, f"{self.name} in {self.file}")[0]
-        return to_bytes(image)
+        file = self.picture.file
+        if self.picture == Place(file):
+            return to_bytes(read_image(file)[0])
+        packed = io.BytesIO(self.picture.read())
+        return to_bytes(decode_image(packed, f"{self.name} in {file}")[0])
 
     def read_caption(self, key: str) -> str:
         """The caption, whitespace trimmed; `key` is where a .json file has it. Raises TrainingError."""
-        if self.caption_at is not None:
-            text = self._bytes(self.caption_at)
-        else:
-            assert self.caption is not None
-            text = self.caption.read_bytes()
-        return _caption_in(text, self.caption_suffix, key, self.name)
-
-    def _bytes(self, member: Member) -> bytes:
-        with self.file.open("rb") as file:
-            file.seek(member.offset)
-            return file.read(member.size)
+        is_json = self.caption_suffix == ".json"
+        try:
+            text = self.caption.read().decode("utf-8")
+            if is_json:
+                found = json.loads(text)
+                text = found[key] if isinstance(found, dict) else found
+            if not isinstance(text, str):
+                raise TypeError
+        except (UnicodeDecodeError, ValueError) as error:
+            raise TrainingError(
+                f"The caption of {self.name} is no text in UTF-8{' or no JSON' if is_json else ''}: mend that file."
+            ) from error
+        except (KeyError, TypeError) as error:
+            raise TrainingError(
+                f"The caption file of {self.name} has no text under the key {key!r}: set source.caption_key."
+            ) from error
+        return " ".join(text.split())
 
 
 @dataclass(frozen=True)
@@ -90,13 +96,12 @@ def scan_captioned(folders: Sequence[str], shards: Sequence[str]) -> CaptionedSe
     for number, folder in enumerate(scan_folders(folders, "source.folders")):
         for path in folder.paths:
             name = f"{number}/{path.relative_to(folder.folder).as_posix()}"
-            caption = _caption_beside(path)
+            beside = (path.with_suffix(suffix) for suffix in CAPTION_SUFFIXES)
+            caption = next((file for file in beside if file.is_file()), None)
             if caption is None:
                 uncaptioned.append(str(path))
             else:
-                pictures.append(
-                    CaptionedPicture(name, path, caption, caption_suffix=caption.suffix)
-                )
+                pictures.append(CaptionedPicture(name, Place(path), Place(caption), caption.suffix))
     for shard in _tar_files(shards):
         found, bare = _scan_tar(shard)
         pictures += found
@@ -107,13 +112,6 @@ def scan_captioned(folders: Sequence[str], shards: Sequence[str]) -> CaptionedSe
             "each of them."
         )
     return CaptionedSet(tuple(pictures), tuple(uncaptioned))
-
-
-def _caption_beside(path: Path) -> Path | None:
-    for suffix in CAPTION_SUFFIXES:
-        if (found := path.with_suffix(suffix)).is_file():
-            return found
-    return None
 
 
 def _tar_files(patterns: Sequence[str]) -> list[Path]:
@@ -129,14 +127,14 @@ def _tar_files(patterns: Sequence[str]) -> list[Path]:
 
 def _scan_tar(shard: Path) -> tuple[list[CaptionedPicture], list[str]]:
     """The samples of a WebDataset shard: members that share the name up to its first dot."""
-    samples: dict[str, dict[str, Member]] = {}
+    samples: dict[str, dict[str, Place]] = {}
     try:
         with tarfile.open(shard, "r:") as tar:
             for info in tar:
                 if info.isfile():
                     path = PurePosixPath(info.name)
                     stem, _, suffix = path.name.partition(".")
-                    member = Member(info.offset_data, info.size)
+                    member = Place(shard, info.offset_data, info.size)
                     samples.setdefault(str(path.parent / stem), {})[f".{suffix.lower()}"] = member
             _check_end(shard, tar.offset)
     except (tarfile.TarError, OSError) as error:
@@ -152,16 +150,8 @@ def _scan_tar(shard: Path) -> tuple[list[CaptionedPicture], list[str]]:
         caption = next((suffix for suffix in CAPTION_SUFFIXES if suffix in members), None)
         if caption is None:
             bare.append(name)
-            continue
-        pictures.append(
-            CaptionedPicture(
-                name,
-                shard,
-                picture_at=members[picture],
-                caption_at=members[caption],
-                caption_suffix=caption,
-            )
-        )
+        else:
+            pictures.append(CaptionedPicture(name, members[picture], members[caption], caption))
     return pictures, bare
 
 
@@ -174,22 +164,3 @@ def _check_end(shard: Path, offset: int) -> None:
         file.seek(offset)
         if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
             raise tarfile.ReadError("it is cut short")
-
-
-def _caption_in(data: bytes, suffix: str, key: str, name: str) -> str:
-    try:
-        text = data.decode("utf-8")
-        if suffix == ".json":
-            found = json.loads(text)
-            text = found[key] if isinstance(found, dict) else found
-        if not isinstance(text, str):
-            raise TypeError
-    except (UnicodeDecodeError, ValueError) as error:
-        raise TrainingError(
-            f"The caption of {name} is no text in UTF-8{' or no JSON' if suffix == '.json' else ''}: mend that file."
-        ) from error
-    except (KeyError, TypeError) as error:
-        raise TrainingError(
-            f"The caption file of {name} has no text under the key {key!r}: set source.caption_key."
-        ) from error
-    return " ".join(text.split())

@@ -12,7 +12,6 @@ from davae_core.codec.files import encoding_part, load_codec, read_codec_file
 from davae_core.codec.latent_files import encoding_hash
 from davae_core.files import value_hash
 from davae_core.latents import LatentLayout
-from davae_core.mini.text_encoder import TextEncoder
 from davae_core.mini.text_encoder_files import load_text_encoder
 
 from ..base_source import load_base_source
@@ -59,12 +58,12 @@ def load_caption_encoder(
     """The text encoders that a cache is made with, as one function. Raises CheckpointError or TrainingError."""
     if config.kind == "mini":
         encoder = load_text_encoder(config.source, device)
-        return lambda captions: _mini_states(encoder, captions)
+
+        def encode(captions: Sequence[str]) -> TextStates:
+            context, pooled = encoder.encode(captions)
+            return TextStates(context[..., : encoder.model.config.hidden_size], None, pooled)
+
+        return encode
     from .sd3_text import Sd3TextEncoders
 
     return Sd3TextEncoders(config.source, config.t5_tokens, device).encode
-
-
-def _mini_states(encoder: TextEncoder, captions: Sequence[str]) -> TextStates:
-    context, pooled = encoder.encode(captions)
-    return TextStates(context[..., : encoder.model.config.hidden_size], None, pooled)

@@ -203,13 +203,22 @@ class LatentCache:
         self.head = head
         self.pictures: list[CachedPicture] = []
         self._places: list[tuple[Path, int]] = []
-        for path in self._shards():
+        shards = [shard_path(folder, number) for number in range(head.shards)]
+        for path in shards:
             index = read_index(path)
             if index is None or not path.is_file():
                 raise TrainingError(
                     f"The cache {folder} lacks {path.name}: run `python -m training cache` again to finish it."
                 )
-            _check_readable(folder, path)
+            try:
+                # A shard that was cut short is found now, and not hours later in a process that reads ahead.
+                with open_safetensors(path):
+                    pass
+            except CheckpointError as error:
+                raise TrainingError(
+                    f"The cache {folder} has a damaged {path.name}: run `python -m training cache` again, which makes "
+                    "it anew."
+                ) from error
             self.pictures += index.pictures
             self._places += [(path, number) for number in range(len(index.pictures))]
         if not self.pictures:
@@ -217,12 +226,12 @@ class LatentCache:
                 f"The cache {folder} holds no picture: look at what its shard_*.json files left out."
             )
         self._texts, _ = read_safetensors(folder / TEXTS)
-        self._held = self._read_all() if in_memory else None
+        self._held = {path: read_safetensors(path)[0] for path in shards if in_memory}
 
     def read(self, number: int) -> tuple[Tensor, TextStates]:
         """Latents [variants, C, h, w] in VAE space and the text (batch of one) of picture `number`, float32."""
         path, inside = self._places[number]
-        if self._held is not None:
+        if path in self._held:
             return _picture_of(self._held[path].__getitem__, self._held[path], str(inside))
         with open_safetensors(path) as file:
             return _picture_of(file.get_tensor, file.keys(), str(inside))
@@ -237,23 +246,6 @@ class LatentCache:
             (prompt, _text_of(self._texts.__getitem__, self._texts, str(number)))
             for number, prompt in enumerate(self.head.prompts)
         ]
-
-    def _shards(self) -> list[Path]:
-        return [shard_path(self.folder, number) for number in range(self.head.shards)]
-
-    def _read_all(self) -> dict[Path, dict[str, Tensor]]:
-        return {path: read_safetensors(path)[0] for path in self._shards()}
-
-
-def _check_readable(folder: Path, path: Path) -> None:
-    """Find a shard that was cut short now, and not hours later in a process that reads ahead."""
-    try:
-        with open_safetensors(path):
-            pass
-    except CheckpointError as error:
-        raise TrainingError(
-            f"The cache {folder} has a damaged {path.name}: run `python -m training cache` again, which makes it anew."
-        ) from error
 
 
 def _picture_of(get: Any, names: Any, number: str) -> tuple[Tensor, TextStates]:

@@ -40,7 +40,6 @@ from .text_states import TextStates
 _LOG = logging.getLogger(__name__)
 _FREE = ("work.", "output.")
 _SMALLEST_ZOOM = 0.75
-EncodeCaptions = Callable[[Sequence[str]], TextStates]
 
 
 @dataclass(frozen=True)
@@ -131,22 +130,20 @@ class _Prepared:
     variants: Tensor
 
 
+@dataclass
 class _Job:
     """The work of one process: shard by shard, bucket by bucket, batch by batch."""
 
-    def __init__(
-        self,
-        config: CacheConfig,
-        folder: Path,
-        found: CaptionedSet,
-        pictures: PictureEncoder,
-        captions: EncodeCaptions,
-        device: torch.device,
-    ) -> None:
-        self.config, self.folder, self.found, self.device = config, folder, found, device
-        self._pictures, self._captions = pictures, captions
-        images = config.images
-        self._buckets = bucket_sizes(images.side, images.multiple, images.longest)
+    config: CacheConfig
+    folder: Path
+    found: CaptionedSet
+    encoder: PictureEncoder
+    encode_captions: Callable[[Sequence[str]], TextStates]
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        images = self.config.images
+        self.buckets = bucket_sizes(images.side, images.multiple, images.longest)
 
     @property
     def shards(self) -> int:
@@ -155,7 +152,7 @@ class _Job:
 
     def begin(self) -> None:
         """Write the head and the free texts, or check that the cache there was begun alike."""
-        before, encoder, prompts = read_head(self.folder), self._pictures, self.config.prompts
+        before, encoder, prompts = read_head(self.folder), self.encoder, self.config.prompts
         head = CacheHead(
             layout=encoder.layout,
             vae=Path(self.config.vae.file).name,
@@ -169,8 +166,8 @@ class _Job:
             self.folder.mkdir(parents=True, exist_ok=True)
         else:
             _check_same(self.folder, before, head)
-        texts = [self._captions([prompt]) for prompt in prompts]
-        write_texts(self.folder, self._captions([""]), texts)
+        texts = [self.encode_captions([prompt]) for prompt in prompts]
+        write_texts(self.folder, self.encode_captions([""]), texts)
         write_head(self.folder, head)
 
     def write(self, number: int) -> None:
@@ -181,7 +178,8 @@ class _Job:
         texts: list[TextStates] = []
         for batch in self._batches(number, left_out):
             encoded = self._encode(torch.stack([part.variants for part in batch]))
-            states = self._captions([part.caption for part in batch]).to("cpu", torch.float16)
+            states = self.encode_captions([part.caption for part in batch])
+            states = states.to("cpu", torch.float16)
             for row, part in enumerate(batch):
                 if flaw := _flaw(encoded[row], states.row(row)):
                     left_out[part.picture.name] = flaw
@@ -223,7 +221,7 @@ class _Job:
         caption = picture.read_caption(self.config.source.caption_key)
         pixels = picture.read_picture()
         height, width = pixels.shape[-2:]
-        size = nearest_bucket(height, width, self._buckets)
+        size = nearest_bucket(height, width, self.buckets)
         if not self.config.images.enlarge and (height < size.height or width < size.width):
             raise ValueError(
                 f"it has {width}x{height} pixels, fewer than its bucket {size.width}x{size.height}"
@@ -237,7 +235,7 @@ class _Job:
         images = from_bytes(variants.flatten(0, 1).to(self.device))
         precision = torch.bfloat16 if self.config.work.precision == "bf16" else torch.float32
         with torch.autocast(self.device.type, precision, enabled=precision is not torch.float32):
-            encoded = self._pictures.encode(images)
+            encoded = self.encoder.encode(images)
         halves: Tensor = encoded.to("cpu", torch.float16).unflatten(0, count)  # type: ignore[no-untyped-call]
         return halves
 

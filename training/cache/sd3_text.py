@@ -25,15 +25,13 @@ class Sd3TextEncoders:
 
     def __init__(self, source: str, t5_tokens: int, device: torch.device) -> None:
         self._t5_tokens, self._device = t5_tokens, device
-        self._t5: tuple[Any, Any] | None = None
         path = Path(source).expanduser()
         place = str(path) if path.exists() else source
         try:
             self._clips = [
                 _load(CLIPTextModelWithProjection, place, number) for number in ("", "_2")
             ]
-            if t5_tokens:
-                self._t5 = _load(T5EncoderModel, place, "_3")
+            self._t5 = _load(T5EncoderModel, place, "_3") if t5_tokens else None
         except (OSError, ValueError, SafetensorError) as error:
             reason = str(error).split("\n")[0].split(". ")[0].rstrip(".")
             raise TrainingError(

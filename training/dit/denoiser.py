@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from davae_core.flow import VelocityLoss, published_sample_weights, velocity_loss, velocity_target
+from davae_core.flow import published_sample_weights, velocity_loss, velocity_target
 from davae_core.latents import LatentLayout
 from davae_core.transformer.warm_start import detail_weight
 
@@ -45,32 +44,24 @@ class Denoiser(nn.Module):
         return text.context(self.context_width), text.pooled
 
 
-@dataclass(frozen=True)
-class FlowObjective:
-    """The rectified-flow loss of latents of a layout."""
+def flow_loss(
+    prediction: Tensor,
+    latents: Tensor,
+    noise: Tensor,
+    sigma: Tensor,
+    layout: LatentLayout,
+    config: FlowLossConfig,
+    step: int,
+) -> Parts:
+    """The rectified-flow loss in step `step` (0-based) of a predicted velocity [B, C + D, h, w] at sigma [B].
 
-    config: FlowLossConfig
-    layout: LatentLayout
-
-    def weight_at(self, step: int) -> float:
-        """w(n), the detail's weight in step n (0-based); 1 throughout when the ramp is off."""
-        ramp = self.config.ramp_steps
-        return detail_weight(step, ramp) if ramp else 1.0
-
-    def parts(
-        self, prediction: Tensor, latents: Tensor, noise: Tensor, sigma: Tensor, step: int
-    ) -> Parts:
-        """`loss`, and where there is detail `base`, `detail` (mean squared errors) and `detail_weight`."""
-        target = velocity_target(latents, noise)
-        weights = published_sample_weights(sigma) if self.config.weighting == "published" else None
-        weight = self.weight_at(step)
-        found: VelocityLoss = velocity_loss(prediction, target, self.layout, weight, weights)
-        if not self.layout.detail_channels:
-            # The base is all there is; the detail's error is a mean of nothing, not a number.
-            return {"loss": found.base}
-        return {
-            "loss": found.loss,
-            "base": found.base,
-            "detail": found.detail,
-            "detail_weight": found.loss.new_tensor(weight),
-        }
+    `loss`, and where there is detail `base`, `detail` (mean squared errors) and `detail_weight`.
+    """
+    weights = published_sample_weights(sigma) if config.weighting == "published" else None
+    # w(n) is 1 throughout when the ramp is off.
+    weight = detail_weight(step, config.ramp_steps) if config.ramp_steps else 1.0
+    found = velocity_loss(prediction, velocity_target(latents, noise), layout, weight, weights)
+    if not layout.detail_channels:
+        # The base is all there is; the detail's error is a mean of nothing, not a number.
+        return {"loss": found.base}
+    return {**found._asdict(), "detail_weight": found.loss.new_tensor(weight)}

@@ -40,9 +40,8 @@ def adapter_of(
         if name.endswith(LORA_PARTS):
             scaled = tensor.float() * (scale if "lora_B" in name else 1.0)
             lora[name.replace(".default.weight", ".weight")] = scaled.to(dtype)
-    return Adapter(
-        layout, lora, {name: fused[name] - wide[name] for name in EDGES}, advice, parents
-    )
+    edges = {name: fused[name] - wide[name] for name in EDGES}
+    return Adapter(layout, lora, edges, advice, parents)
 
 
 def whole_transformer(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

@@ -8,10 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from davae_core.codec.files import load_codec
-from davae_core.flow import sample_euler, shifted_sigmas
+from davae_core.flow import Velocity, sample_euler, shifted_sigmas
 from davae_core.images import write_image
 from davae_core.latents import LatentLayout, to_vae_space
 
@@ -49,19 +51,14 @@ def draw_latents(
     shape = (channels, plan.height, plan.width)
     numbers = range(first, first + len(texts))
     noise = sample_noise(seed, numbers, shape, Stream.SAMPLE).to(device)
-    conditional = denoiser.under(stack(texts).to(device))
-    without = denoiser.under(stack([empty] * len(texts)).to(device))
 
-    def velocity(latents: Tensor, sigma: Tensor) -> Tensor:
-        found: Tensor = denoiser(latents, sigma, *conditional)
-        return found.float()
-
-    def unconditional(latents: Tensor, sigma: Tensor) -> Tensor:
-        found: Tensor = denoiser(latents, sigma, *without)
-        return found.float()
+    def under(told: Sequence[TextStates]) -> Velocity:
+        text = denoiser.under(stack(told).to(device))
+        return lambda latents, sigma: denoiser(latents, sigma, *text).float()
 
     sigmas = shifted_sigmas(plan.steps, plan.shift)
-    return sample_euler(velocity, noise, sigmas, plan.guidance, unconditional)
+    unconditional = under([empty] * len(texts))
+    return sample_euler(under(texts), noise, sigmas, plan.guidance, unconditional)
 
 
 class PictureDecoder:
@@ -103,10 +100,7 @@ def _one_by_one(decode: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
 
 def write_grid(path: Path, pictures: Tensor) -> None:
     """Write pictures [B, 3, H, W] as one, four in a row. Raises ImageError or CheckpointError."""
-    rows = []
-    for first in range(0, len(pictures), _COLUMNS):
-        row = list(pictures[first : first + _COLUMNS])
-        row += [torch.ones_like(pictures[0])] * (min(_COLUMNS, len(pictures)) - len(row))
-        rows.append(torch.cat(row, dim=2))
+    columns = min(_COLUMNS, len(pictures))
+    filled = F.pad(pictures, (0, 0) * 3 + (0, -len(pictures) % columns), value=1.0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, torch.cat(rows, dim=1)[None])
+    write_image(path, rearrange(filled, "(r k) c h w -> c (r h) (k w)", k=columns))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from davae_core.files import write_safetensors
+from davae_core.flow import add_noise
 from davae_core.transformer.adapter import write_adapter
 from davae_core.transformer.description import Advice
 from davae_core.transformer.fingerprint import base_fingerprint
@@ -22,12 +23,18 @@ from ..engine.loop import run_to
 from ..engine.optimizers import build_optimizer
 from ..engine.run import Run
 from ..engine.sharding import gather, shard, sharding_wanted
-from ..engine.updates import Parts
+from ..engine.updates import Parts, synchronised
 from ..errors import TrainingError
-from .backward import FlowBackward
-from .batches import LatentBatch, LatentBatches, check_alike, latent_loader, open_caches
+from .batches import (
+    LatentBatch,
+    LatentBatches,
+    check_alike,
+    latent_loader,
+    noise_and_levels,
+    open_caches,
+)
 from .config import DitTrainingConfig
-from .denoiser import Denoiser, FlowObjective
+from .denoiser import Denoiser, flow_loss
 from .export import DTYPES, adapter_of, whole_transformer
 from .sampling import PictureDecoder, SamplingPlan, draw_latents, write_grid
 from .transformer import build_transformer, checkpoint_transformer, lower_frozen, read_base
@@ -72,10 +79,6 @@ class DitTraining(Run[LatentBatch]):
         self.decoder = PictureDecoder(config.model.vae, self.layout, self.accelerator.device)
         parts = {MODEL: Trained(self.denoiser, build_optimizer(self.denoiser, config.optimizer))}
         self.start(parts, self._fresh_state(caches), "model.base", "data.caches")
-        objective = FlowObjective(config.loss, self.layout)
-        self._backward = FlowBackward(
-            self.accelerator, config, objective, self.denoiser, self.updates.models[MODEL]
-        )
 
     def batches(self, first_step: int, stop_at: int) -> Iterator[LatentBatch]:
         """Cached latents and texts."""
@@ -83,8 +86,21 @@ class DitTraining(Run[LatentBatch]):
         return iter(latent_loader(self.data, parts, self.config.data.workers))
 
     def backward(self, step: int, batch: LatentBatch, last: bool) -> Parts:
-        """Add the gradients of a micro-batch; its loss terms, detached."""
-        return self._backward(step, batch, last)
+        """Add the gradients of a micro-batch under noise; its loss terms, detached."""
+        config, accelerator, model = self.config, self.accelerator, self.updates.models[MODEL]
+        noise, sigma = (
+            part.to(accelerator.device)
+            for part in noise_and_levels(config.train.seed, batch, config.loss)
+        )
+        latents = batch.latents.to(noise.device)
+        text = self.denoiser.under(batch.text.to(noise.device))
+        with synchronised(accelerator, model, last):
+            # accelerate's own wrapper computes in this precision anyhow; a sharded model has none.
+            with accelerator.autocast():
+                velocity = model(add_noise(latents, noise, sigma), sigma, *text)
+            parts = flow_loss(velocity, latents, noise, sigma, self.layout, config.loss, step)
+            accelerator.backward(parts["loss"] / config.train.accumulate)
+        return {name: part.detach() for name, part in parts.items()}
 
     def validates_at(self, step: int) -> bool:
         """Every so often and at the end, where there is a held-out cache."""

@@ -129,18 +129,8 @@ def lora_targets(model: nn.Module, config: LoraConfig) -> list[str]:
 
 def new_sizes(config: DitModelConfig, channels: int) -> TransformerSizes:
     """The sizes of a transformer that starts from nothing, in all else built as SD3.5 Medium."""
-    new = config.sizes
-    return replace(
-        SD35_MEDIUM,
-        in_channels=channels,
-        out_channels=channels,
-        blocks=new.blocks,
-        heads=new.blocks,
-        dual_blocks=new.dual_blocks,
-        context_width=new.context_width,
-        pooled_width=new.pooled_width,
-        positions=new.positions,
-    )
+    new, heads = vars(config.sizes), config.sizes.blocks
+    return replace(SD35_MEDIUM, in_channels=channels, out_channels=channels, heads=heads, **new)
 
 
 def lower_frozen(model: nn.Module, precision: torch.dtype) -> None:

@@ -43,8 +43,11 @@ def draw(families: Sequence[str], first_seed: int, count: int, size: int) -> Cap
     return Captioned(torch.stack(pictures), captions)
 
 
-def _scene(seed: int, size: int) -> Drawn:
-    picture, scene = scenes.render(seed, size)
+def draw_scene(
+    seed: int, size: int, backgrounds: tuple[str, ...] = tuple(scenes.BACKGROUNDS)
+) -> Drawn:
+    """The codec's scene of a seed, [size, size, 3], and its caption."""
+    picture, scene = scenes.render(seed, size, backgrounds)
     return picture, scenes.caption(scene)
 
 
@@ -55,7 +58,7 @@ def draw_prompt_scene(seed: int, size: int) -> Drawn:
 
 
 FAMILIES: dict[str, Callable[[int, int], Drawn]] = {
-    "scenes": _scene,
+    "scenes": draw_scene,
     "prompt_scenes": draw_prompt_scene,
 }
 """Every kind of captioned scene, by the name that a configuration gives it."""

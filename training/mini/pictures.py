@@ -17,9 +17,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from davae_core.files import CheckpointError, write_atomically, write_text
+from davae_core.images import image_from_pil, write_image
+from davae_core.latents import crop_to_multiple
 
 from . import photographs, scenes, textures
-from .caption_pairs import Drawn, draw_prompt_scene
+from .caption_pairs import Drawn, draw_prompt_scene, draw_scene
 from .pictures_config import HELD_OUT_SEED, CodecPicturesConfig, PromptScenesConfig
 
 #: Leaves and clouds carry the statistics of photographs, so the codec sees them more often.
@@ -31,43 +33,29 @@ CHOOSING_MULTIPLE = 32
 SMALLEST_SCALE, SHORTEST_SIDE = 0.3, 160
 
 
-def write_codec_pictures(config: CodecPicturesConfig, keep: bool = False) -> None:
-    """Write everything that the codec is trained on; with ``keep`` go on after an interruption."""
-    out = Path(config.folder)
-    write_choosing(out / "val")
-    write_photograph_crops(
-        out / "train" / "photographs", config.crops, config.size, config.seed, keep
-    )
-    write_scenes(
-        out / "train" / "scenes", config.scenes, config.size, config.seed, CODEC_BACKGROUNDS, keep
-    )
+def write_codec_pictures(config: CodecPicturesConfig, keep: bool = False) -> Path:
+    """Write everything that the codec is trained on into the folder returned.
 
-
-def write_scene_sets(config: PromptScenesConfig, keep: bool = False) -> None:
-    """Write the generator's training and held-out scenes; with ``keep`` go on after an interruption."""
-    out = Path(config.folder)
-    write_prompt_scenes(out / "train", config.training, config.size, 0, keep)
-    write_prompt_scenes(out / "val", config.held_out, config.size, HELD_OUT_SEED, keep)
-
-
-def write_scenes(
-    folder: Path,
-    count: int,
-    size: int,
-    seed: int,
-    backgrounds: tuple[str, ...],
-    keep: bool = False,
-) -> None:
-    """Write scenes ``seed`` to ``seed + count - 1`` as PNG with their captions beside them.
-
-    ``keep`` passes over those that are there, which must have been written with the same settings.
+    With ``keep`` go on after an interruption.
     """
+    out, size = Path(config.folder), config.size
+    write_choosing(out / "val")
+    write_photograph_crops(out / "train" / "photographs", config.crops, size, config.seed, keep)
+    _write_captioned(
+        out / "train" / "scenes",
+        range(config.seed, config.seed + config.scenes),
+        lambda seed: draw_scene(seed, size, CODEC_BACKGROUNDS),
+        keep,
+    )
+    return out
 
-    def draw(number: int) -> Drawn:
-        picture, scene = scenes.render(number, size, backgrounds)
-        return picture, scenes.caption(scene)
 
-    _write_captioned(folder, range(seed, seed + count), draw, keep)
+def write_scene_sets(config: PromptScenesConfig) -> Path:
+    """Write the generator's training and held-out scenes, or those that are missing, into the folder returned."""
+    out = Path(config.folder)
+    write_prompt_scenes(out / "train", config.training, config.size, 0, keep=True)
+    write_prompt_scenes(out / "val", config.held_out, config.size, HELD_OUT_SEED, keep=True)
+    return out
 
 
 def write_prompt_scenes(folder: Path, count: int, size: int, seed: int, keep: bool = False) -> None:
@@ -106,20 +94,11 @@ def write_choosing(folder: Path) -> None:
     """Write the pictures for choosing settings; their sides are multiples of 32."""
     folder.mkdir(parents=True, exist_ok=True)
     for photo in photographs.CHOOSING:
-        save_png(
-            folder / f"{photo.name}.png",
-            floor_to_multiple(photographs.load(photo), CHOOSING_MULTIPLE),
-        )
+        picture = crop_to_multiple(image_from_pil(photographs.load(photo)), CHOOSING_MULTIPLE)
+        write_image(folder / f"{photo.name}.png", picture)
     for number in range(HELD_OUT_SEED, HELD_OUT_SEED + CHOOSING_SCENES):
-        picture, _ = scenes.render(number, CHOOSING_SIZE)
-        save_png(folder / f"scene_{number}.png", Image.fromarray(picture))
-
-
-def floor_to_multiple(picture: Image.Image, multiple: int) -> Image.Image:
-    """The central part of a picture whose sides are multiples of ``multiple``."""
-    width, height = (side // multiple * multiple for side in picture.size)
-    left, top = (picture.width - width) // 2, (picture.height - height) // 2
-    return picture.crop((left, top, left + width, top + height))
+        drawn, _ = scenes.render(number, CHOOSING_SIZE)
+        save_png(folder / f"scene_{number}.png", Image.fromarray(drawn))
 
 
 def save_png(path: Path, picture: Image.Image) -> None:
@@ -178,7 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.mini.pictures", description=__doc__)
     usual = CodecPicturesConfig(folder=".")
-    parser.add_argument("out", type=Path, help="folder to write train/ and val/ into")
+    parser.add_argument("folder", metavar="out", help="folder to write train/ and val/ into")
     for name, what in (
         ("scenes", "procedural scenes"),
         ("crops", "crops of photographs"),
@@ -189,9 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{what} ({default})")
     given = parser.parse_args(arguments)
     try:
-        write_codec_pictures(
-            CodecPicturesConfig(str(given.out), given.scenes, given.crops, given.size, given.seed)
-        )
+        write_codec_pictures(CodecPicturesConfig(**vars(given)))
     except (CheckpointError, OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

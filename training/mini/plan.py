@@ -49,30 +49,21 @@ BUNDLED = Codec(mini.base_vae_path(), mini.davae_path(), mini.clip_path())
 
 def miniature_plan(out: Path, from_bundled_codec: bool) -> Plan:
     """The plan for a folder: everything, or only transformer and adapter on the bundled VAE, DA-VAE and CLIP."""
-    before: tuple[Stage, ...] = ()
-    if from_bundled_codec:
-        codec = BUNDLED
-    else:
-        before, codec = _codec_stages(out)
+    before, codec = ((), BUNDLED) if from_bundled_codec else _codec_stages(out)
     after = _generator_stages(out, codec)
-    files = {
-        mini.base_vae_path().name: codec.base_vae,
-        mini.davae_path().name: codec.davae,
-        mini.clip_path().name: codec.clip,
-        mini.transformer_path().name: after[-2].result,
-        mini.adapter_path().name: after[-1].result,
-    }
-    return Plan((*before, *after), files)
+    results = (codec.base_vae, codec.davae, codec.clip, after[-2].result, after[-1].result)
+    # Every stage names its result as the bundled file is named.
+    return Plan((*before, *after), {result.name: result for result in results})
 
 
 def _codec_stages(out: Path) -> tuple[tuple[Stage, ...], Codec]:
     pictures = out / "pictures"
     clip = out / "text" / mini.clip_path().name
-    base = _vae_stage(out, "base_vae", "mini_base", mini.base_vae_path().stem, None)
+    base = _vae_stage(out, "base_vae", "mini_base", mini.base_vae_path(), None)
     finish = _vae_stage(
-        out, "base_vae_finish", "mini_base_finish", mini.base_vae_path().stem, base.result
+        out, "base_vae_finish", "mini_base_finish", mini.base_vae_path(), base.result
     )
-    davae = _vae_stage(out, "davae", "mini_davae", mini.davae_path().stem, finish.result)
+    davae = _vae_stage(out, "davae", "mini_davae", mini.davae_path(), finish.result)
     stages = (
         Stage("pictures", "pictures", "mini_pictures", {"folder": str(pictures)}, pictures),
         base,
@@ -83,63 +74,53 @@ def _codec_stages(out: Path) -> tuple[tuple[Stage, ...], Codec]:
     return stages, Codec(finish.result, davae.result, clip)
 
 
-def _vae_stage(out: Path, stage: str, config: str, name: str, parent: Path | None) -> Stage:
-    pictures, folder = out / "pictures", out / stage
+def _vae_stage(out: Path, stage: str, config: str, bundled: Path, parent: Path | None) -> Stage:
+    pictures = out / "pictures"
     joints = {
         "model.base_vae": None if parent is None else str(parent),
         "data.train": [str(pictures / "train" / part) for part in ("scenes", "photographs")],
         "validation.folders": [str(pictures / "val")],
-        "output.folder": str(folder),
-        "output.name": name,
     }
-    return Stage(stage, "vae", config, joints, folder / f"{name}.safetensors")
+    return _training(out, stage, "vae", config, bundled, joints)
 
 
 def _generator_stages(out: Path, codec: Codec) -> tuple[Stage, ...]:
     scenes = out / "scenes"
-    caches = tuple(
-        _cache_stage(out, f"cache_{part}{suffix}", f"mini_cache_{part}", vae, codec.clip, folder)
-        for part, vae in (("base", codec.base_vae), ("davae", codec.davae))
-        for suffix, folder in (("", scenes / "train"), ("_val", scenes / "val"))
-    )
-    transformer = _dit_stage(
-        out, "transformer", "mini_base_transformer", mini.transformer_path().stem, codec.base_vae,
-        "cache_base", {},
+    stages = [Stage("scenes", "scenes", "mini_scenes", {"folder": str(scenes)}, scenes)]
+    for part, vae in (("base", codec.base_vae), ("davae", codec.davae)):
+        for suffix, drawn in (("", "train"), ("_val", "val")):
+            folder = out / f"cache_{part}{suffix}"
+            joints = {
+                "source.folders": [str(scenes / drawn)],
+                "vae.file": str(vae),
+                "text.source": str(codec.clip),
+                "output.folder": str(folder),
+            }
+            config, result = f"mini_cache_{part}", folder / "cache.json"
+            stages.append(Stage(folder.name, "cache", config, joints, result))
+    transformer = _training(
+        out, "transformer", "dit", "mini_base_transformer", mini.transformer_path(),
+        _latents(out, codec.base_vae, "cache_base"),
     )  # fmt: skip
-    adapter = _dit_stage(
-        out, "adapter", "mini_adapter", mini.adapter_path().stem, codec.davae,
-        "cache_davae", {"model.base": str(transformer.result)},
+    adapter = _training(
+        out, "adapter", "dit", "mini_adapter", mini.adapter_path(),
+        {**_latents(out, codec.davae, "cache_davae"), "model.base": str(transformer.result)},
     )  # fmt: skip
-    drawn = Stage("scenes", "scenes", "mini_scenes", {"folder": str(scenes)}, scenes)
-    return (drawn, *caches, transformer, adapter)
+    return (*stages, transformer, adapter)
 
 
-def _cache_stage(out: Path, stage: str, config: str, vae: Path, clip: Path, folder: Path) -> Stage:
-    joints = {
-        "source.folders": [str(folder)],
-        "vae.file": str(vae),
-        "text.source": str(clip),
-        "output.folder": str(out / stage),
-    }
-    return Stage(stage, "cache", config, joints, out / stage / "cache.json")
-
-
-def _dit_stage(
-    out: Path,
-    stage: str,
-    config: str,
-    name: str,
-    vae: Path,
-    cache: str,
-    parent: Mapping[str, str],
-) -> Stage:
-    folder = out / stage
-    joints = {
+def _latents(out: Path, vae: Path, cache: str) -> dict[str, Any]:
+    return {
         "model.vae": str(vae),
         "data.caches": [str(out / cache)],
         "validation.cache": str(out / f"{cache}_val"),
-        "output.folder": str(folder),
-        "output.name": name,
-        **parent,
     }
-    return Stage(stage, "dit", config, joints, folder / f"{name}.safetensors")
+
+
+def _training(
+    out: Path, stage: str, kind: Kind, config: str, bundled: Path, joints: Mapping[str, Any]
+) -> Stage:
+    """A stage whose result is named as the bundled file."""
+    folder = out / stage
+    output = {"output.folder": str(folder), "output.name": bundled.stem}
+    return Stage(stage, kind, config, {**joints, **output}, folder / bundled.name)

@@ -6,7 +6,6 @@ shapes, five places, five backgrounds. Thin dark outlines and fine surfaces are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,16 +105,14 @@ def silhouette(found: PlacedShape, size: int, scale: float = 1.0) -> Field:
     def draw(pencil: ImageDraw.ImageDraw, zoom: int) -> None:
         pencil.polygon([(float(x), float(y)) for x, y in corners * zoom], fill=255)
 
-    return coverage(size, (0, 0, size, size), draw)
+    return coverage(size, draw)
 
 
 def _background(random: np.random.Generator, kind: str, size: int) -> Field:
-    makers: dict[str, Callable[[], Field]] = {
-        "wooden": lambda: textures.wood(random, size),
-        "striped": lambda: _stripes(random, size),
-    }
-    if kind in makers:
-        return makers[kind]()
+    if kind == "wooden":
+        return textures.wood(random, size)
+    if kind == "striped":
+        return _stripes(random, size)
     _, y = textures.grid(size)
     tone = _TONES[kind] + random.uniform(-0.03, 0.03)
     shade = tone * (1.0 + random.uniform(-0.12, 0.12) * (y - 0.5))

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from accelerate.state import AcceleratorState
 from davae_core.files import CheckpointError, file_hash, write_atomically
 
 from ..cache.config import CacheConfig
-from ..cache.make import make_cache
+from ..cache.make import CacheReport, make_cache
 from ..dit.config import DitTrainingConfig
 from ..dit.train import train_dit
 from ..errors import TrainingError, sentence_of
@@ -25,7 +26,7 @@ from ..vae.config import VaeTrainingConfig
 from ..vae.train import train_vae
 from .pictures import write_codec_pictures, write_scene_sets
 from .pictures_config import CodecPicturesConfig, PromptScenesConfig
-from .plan import Kind, Plan, Stage
+from .plan import Kind, Plan
 from .stage_log import StageLog, StageRecord
 from .text_config import TextTrainingConfig
 from .text_encoder import train_text_encoder
@@ -37,38 +38,28 @@ RESULT = "miniature"
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage is told, and what does it: False when it was stopped before its end."""
+    """What a stage is told, and what does it: None when it was stopped before its end."""
 
     config: type
-    run: Callable[[Any], bool]
+    run: Callable[[Any], object]
 
 
-def _draw_pictures(config: CodecPicturesConfig) -> bool:
-    write_codec_pictures(config, keep=True)
-    return True
-
-
-def _draw_scenes(config: PromptScenesConfig) -> bool:
-    write_scene_sets(config, keep=True)
-    return True
-
-
-def _cache(config: CacheConfig) -> bool:
+def _cache(config: CacheConfig) -> CacheReport:
     report = make_cache(config)
     if not report.pictures:
         raise TrainingError(
             f"The cache {config.output.folder} got no picture: see what it left out."
         )
-    return True
+    return report
 
 
 KINDS: dict[Kind, Work] = {
-    "pictures": Work(CodecPicturesConfig, _draw_pictures),
-    "scenes": Work(PromptScenesConfig, _draw_scenes),
-    "vae": Work(VaeTrainingConfig, lambda config: train_vae(config) is not None),
-    "text": Work(TextTrainingConfig, lambda config: train_text_encoder(config) is not None),
+    "pictures": Work(CodecPicturesConfig, partial(write_codec_pictures, keep=True)),
+    "scenes": Work(PromptScenesConfig, write_scene_sets),
+    "vae": Work(VaeTrainingConfig, train_vae),
+    "text": Work(TextTrainingConfig, train_text_encoder),
     "cache": Work(CacheConfig, _cache),
-    "dit": Work(DitTrainingConfig, lambda config: train_dit(config) is not None),
+    "dit": Work(DitTrainingConfig, train_dit),
 }
 
 
@@ -114,14 +105,10 @@ def read_configs(plan: Plan, changes: Sequence[str]) -> dict[str, Any]:
         stage.name: read_config(
             KINDS[stage.kind].config,
             _CONFIGS / f"{stage.config}.yaml",
-            (*_joints(stage), *wanted[stage.name]),
+            (*(override(key, value) for key, value in stage.joints.items()), *wanted[stage.name]),
         )
         for stage in plan.stages
     }
-
-
-def _joints(stage: Stage) -> list[str]:
-    return [override(key, value) for key, value in stage.joints.items()]
 
 
 def _sorted_changes(plan: Plan, changes: Sequence[str]) -> dict[str, list[str]]:
@@ -150,7 +137,7 @@ def _run(title: str, work: Work, config: Any, log: StageLog, record: StageRecord
     # accelerate keeps one state for the process and refuses another precision; the stages differ in theirs.
     AcceleratorState._reset_state(reset_partial_state=True)
     try:
-        finished = work.run(config)
+        finished = work.run(config) is not None
     except KeyboardInterrupt:
         _LOG.info("%s was interrupted.", title)
     except (TrainingError, CheckpointError, OSError) as error:
@@ -172,11 +159,4 @@ def _collect(files: Mapping[str, Path], target: Path) -> None:
     target.mkdir(exist_ok=True)
     for name, source in files.items():
         if not (target / name).is_file() or file_hash(target / name) != file_hash(source):
-            _copy(source, target / name)
-
-
-def _copy(source: Path, target: Path) -> None:
-    def write(beside: Path) -> None:
-        shutil.copyfile(source, beside)
-
-    write_atomically(target, write)
+            write_atomically(target / name, partial(shutil.copyfile, source))

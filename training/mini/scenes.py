@@ -219,17 +219,12 @@ def _light(random: np.random.Generator, picture: Field, size: int) -> Field:
     return picture * slope[..., None]
 
 
-def coverage(
-    size: int,
-    box: tuple[int, int, int, int],
-    draw_shape: Callable[[ImageDraw.ImageDraw, int], None],
-) -> Field:
-    """Coverage ``[height, width]`` in [0, 1] of what ``draw_shape`` paints at 4x inside ``box``."""
+def coverage(side: int, draw_shape: Callable[[ImageDraw.ImageDraw, int], None]) -> Field:
+    """Coverage ``[side, side]`` in [0, 1] of what ``draw_shape`` paints at 4x."""
     zoom = 4
-    left, top, right, bottom = box
-    mask = Image.new("L", ((right - left) * zoom, (bottom - top) * zoom))
+    mask = Image.new("L", (side * zoom, side * zoom))
     draw_shape(ImageDraw.Draw(mask), zoom)
-    return textures.field_of(mask.resize((right - left, bottom - top), Image.Resampling.BOX))
+    return textures.shrink(mask, side)
 
 
 def outline(shape: str) -> NDArray[np.float64]:
@@ -253,19 +248,16 @@ def outline(shape: str) -> NDArray[np.float64]:
         return points / 17
     if shape == "cross":
         arm = 0.33
-        quarter = [(-arm, -1.0), (arm, -1.0), (arm, -arm)]
-        return 0.95 * np.concatenate([np.array(quarter) @ _quarter_turn(k) for k in range(4)])
+        # As complex numbers, which 1j turns by a quarter.
+        quarter = np.array([-arm - 1j, arm - 1j, arm - arm * 1j])
+        turned = np.concatenate([quarter * 1j**k for k in range(4)])
+        return 0.95 * np.stack([turned.real, turned.imag], 1)
     corners = {"square": 4, "triangle": 3, "hexagon": 6, "star": 10}[shape]
     start = -np.pi / 2 + (np.pi / 4 if shape == "square" else 0)
     angles = start + np.arange(corners) * 2 * np.pi / corners
     radii = np.where(np.arange(corners) % 2, 0.42, 1.0) if shape == "star" else np.ones(corners)
     corner_points: NDArray[np.float64] = np.stack([np.cos(angles), np.sin(angles)], 1)
     return corner_points * radii[:, None]
-
-
-def _quarter_turn(quarters: int) -> NDArray[np.float64]:
-    cos, sin = round(np.cos(quarters * np.pi / 2)), round(np.sin(quarters * np.pi / 2))
-    return np.array([[cos, sin], [-sin, cos]], dtype=np.float64)
 
 
 def _paint(random: np.random.Generator, picture: Field, thing: SceneObject, size: int) -> Field:
@@ -284,8 +276,8 @@ def _paint(random: np.random.Generator, picture: Field, thing: SceneObject, size
         if thing.shape == "ring":
             draw.polygon([tuple(p) for p in (corners * 0.55 + centre) * zoom], fill=0)
 
-    cover = coverage(size, box, draw_shape)
-    surface = _surface(random, thing, cover.shape[0])
+    cover = coverage(2 * reach, draw_shape)
+    surface = _surface(random, thing, 2 * reach)
     blur = ImageFilter.GaussianBlur(max(0.5, 0.02 * size))
     soft = textures.field_of(Image.fromarray((cover * 255).astype(np.uint8)).filter(blur))
     offset = max(1, int(0.012 * size))
@@ -342,7 +334,7 @@ def _line(random: np.random.Generator, picture: Field, size: int) -> Field:
         else:
             draw.line([tuple(p) for p in ends * zoom], fill=255, width=thick)
 
-    cover = coverage(size, (0, 0, size, size), draw_shape)[..., None] * random.uniform(0.6, 1)
+    cover = coverage(size, draw_shape)[..., None] * random.uniform(0.6, 1)
     return picture * (1 - cover) + tone * cover
 
 
@@ -356,7 +348,7 @@ def _write(random: np.random.Generator, picture: Field, word: str, size: int) ->
         font = ImageFont.load_default(height * zoom)
         draw.text((left * zoom, top * zoom), word, fill=255, font=font)
 
-    cover = coverage(size, (0, 0, size, size), draw_shape)[..., None]
+    cover = coverage(size, draw_shape)[..., None]
     return picture * (1 - cover) + tone * cover
 
 

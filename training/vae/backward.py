@@ -8,13 +8,15 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from davae_core.codec.alignment import alignment_loss
+
 from ..engine.checkpointing import MODEL, Trained
 from ..engine.randomness import keep_mask, sample_noise
 from ..engine.updates import Parts, synchronised
 from .config import VaeTrainingConfig
 from .crops import Batch
 from .discriminator import discriminator_loss, generator_loss
-from .losses import Perceptual, detail_alignment, gradient_ratio, kl_loss, reconstruction_loss
+from .losses import Perceptual, gradient_ratio, kl_loss, reconstruction_loss
 from .trainees import Forward, Trainee
 
 DISCRIMINATOR = "discriminator"
@@ -66,8 +68,8 @@ class CodecBackward:
         if outputs.posterior is not None and config.kl.weight:
             parts["kl"] = kl_loss(outputs.posterior, config.kl)
             total = total + config.kl.weight * parts["kl"]
-        if outputs.detail is not None:
-            parts["alignment"] = detail_alignment(outputs)
+        if outputs.detail is not None and outputs.base is not None:
+            parts["alignment"] = alignment_loss(outputs.detail.float(), outputs.base.float())
             if config.alignment.weight:
                 total = total + self._alignment_weight(rebuilt, parts) * parts["alignment"]
         if self._gan_active(step):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,6 @@ class CropDataset(Dataset[Sample]):
         self.folders, self.config, self.seed = tuple(folders), config, seed
         self.paths = tuple(path for folder in folders for path in folder.paths)
         self._store = PictureStore(config.cache_mb)
-        self._epoch = -1
-        self._order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def __getitem__(self, number: int) -> Sample:
         random = numpy_generator(self.seed, Stream.CROP, number)
@@ -73,7 +72,7 @@ class CropDataset(Dataset[Sample]):
         tries = min(_MOST_SKIPS_IN_A_ROW, len(self.paths))
         if self.config.shares is None:
             epoch, position = divmod(number, len(self.paths))
-            order = self._permutation(epoch)
+            order = _permutation(self.seed, epoch, len(self.paths))
             for step in range(tries):
                 yield self.paths[order[(position + step) % len(order)]]
             return
@@ -82,14 +81,6 @@ class CropDataset(Dataset[Sample]):
         start = int(random.integers(len(paths)))
         for step in range(min(tries, len(paths))):
             yield paths[(start + step) % len(paths)]
-
-    def _permutation(self, epoch: int) -> NDArray[np.int64]:
-        if epoch != self._epoch:
-            self._order = numpy_generator(self.seed, Stream.ORDER, epoch).permutation(
-                len(self.paths)
-            )
-            self._epoch = epoch
-        return self._order
 
     def _crop(self, picture: Tensor, random: np.random.Generator) -> Tensor:
         height, width = picture.shape[-2:]
@@ -103,6 +94,11 @@ class CropDataset(Dataset[Sample]):
         if self.config.flip and random.random() < 0.5:
             window = window.flip(-1)
         return window
+
+
+@lru_cache(maxsize=1)
+def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return numpy_generator(seed, Stream.ORDER, epoch).permutation(count)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -8,14 +8,14 @@ from base and detail, of what the decoder's first convolution would make of it. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from davae_core.codec.autoencoder import DetailAlignedVAE, Moments
+from davae_core.codec.autoencoder import DetailAlignedVAE, base_moments
 from davae_core.codec.blocks import unshuffle
 from davae_core.latents import base_to_model_space
 
@@ -35,25 +35,14 @@ def fit_codec(codec: DetailAlignedVAE, crops: Crops, detail_learned: bool) -> No
     _fit_stem(codec, crops, detail_learned)
 
 
-@dataclass
 class LeastSquares:
     """Sums over samples of inputs [N, i] (a constant 1 first) and outputs [N, o], float64."""
 
-    inputs: Tensor
-    cross: Tensor
-    outputs: Tensor
-    count: int = 0
-
-    @classmethod
-    def empty(cls, inputs: int, outputs: int, device: torch.device) -> LeastSquares:
+    def __init__(self, inputs: int, outputs: int, device: torch.device) -> None:
         """No samples yet; `inputs` without the constant."""
-
-        def zeros(rows: int, columns: int) -> Tensor:
-            return torch.zeros((rows, columns), dtype=torch.float64, device=device)
-
-        return cls(
-            zeros(inputs + 1, inputs + 1), zeros(inputs + 1, outputs), zeros(outputs, outputs)
-        )
+        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
+        self.inputs, self.cross = zeros(inputs + 1, inputs + 1), zeros(inputs + 1, outputs)
+        self.outputs, self.count = zeros(outputs, outputs), 0
 
     def add(self, inputs: Tensor, outputs: Tensor) -> None:
         """Take in samples [N, i] and [N, o]."""
@@ -83,11 +72,11 @@ def _fit_detail(codec: DetailAlignedVAE, crops: Crops) -> None:
     layout, head = codec.layout, conv_of(codec.detail.down.conv)
     cells = layout.ratio**2
     kernels = min(layout.detail_channels // cells, layout.base_channels)
-    squares = LeastSquares.empty(
+    squares = LeastSquares(
         9 * layout.base_channels, cells * layout.base_channels, head.weight.device
     )
     for images in crops():
-        full = _full_size_latent(codec, images)
+        full = base_moments(codec, images).mean
         small = codec.encode_moments(images).base.mean
         squares.add(_neighbourhoods(small), _rows(unshuffle(full, layout.ratio)))
     covariance = squares.residual_covariance()
@@ -104,7 +93,7 @@ def _fit_detail(codec: DetailAlignedVAE, crops: Crops) -> None:
 
 def _fit_stem(codec: DetailAlignedVAE, crops: Crops, detail_learned: bool) -> None:
     layout, stem = codec.layout, conv_of(codec.joint.up.conv)
-    squares = LeastSquares.empty(9 * layout.channels, stem.out_channels, stem.weight.device)
+    squares = LeastSquares(9 * layout.channels, stem.out_channels, stem.weight.device)
     for images in crops():
         moments = codec.encode_moments(images)
         base, detail = base_to_model_space(moments.base.mean, layout), moments.detail.mean
@@ -118,17 +107,10 @@ def _fit_stem(codec: DetailAlignedVAE, crops: Crops, detail_learned: bool) -> No
     stem.weight.copy_(found[1:].T.reshape_as(stem.weight))
 
 
-def _full_size_latent(codec: DetailAlignedVAE, images: Tensor) -> Tensor:
-    moments = codec.encoder(images)
-    if codec.quant_conv is not None:
-        moments = codec.quant_conv(moments)
-    return Moments.from_channels(moments).mean
-
-
 def _first_features(codec: DetailAlignedVAE, images: Tensor) -> Tensor:
     """What the pretrained decoder's first convolution makes of the full-size latent: [B, w, H/f, W/f]."""
     assert codec.decoder is not None
-    latent = _full_size_latent(codec, images)
+    latent = base_moments(codec, images).mean
     if codec.post_quant_conv is not None:
         latent = codec.post_quant_conv(latent)
     return conv_of(codec.decoder.conv_in)(latent)  # type: ignore[no-any-return]

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from davae_core.codec.alignment import alignment_loss
 from davae_core.codec.autoencoder import Moments
 
 from ..engine.updates import Parts
@@ -37,27 +36,20 @@ def kl_loss(posterior: Moments, config: KLLossConfig) -> Tensor:
     return nats / posterior.mean[0].numel() if config.per == "value" else nats
 
 
-def detail_alignment(outputs: Forward) -> Tensor:
-    """The alignment term (davae_core.codec.alignment) of a posterior sample, unweighted."""
-    assert outputs.detail is not None and outputs.base is not None
-    return alignment_loss(outputs.detail.float(), outputs.base.float())
-
-
 def gradient_ratio(
     reference: Tensor,
     loss: Tensor,
     layer: Tensor,
     average: Callable[[Tensor], Tensor],
-    most: float = 1e4,
 ) -> Tensor:
     """|grad reference| / (|grad loss| + 1e-4) at `layer`: the factor that makes `loss` pull as hard as `reference`.
 
     `average` averages a gradient over processes, so that all of them use the factor of the whole batch. Detached, in
-    [0, most].
+    [0, 1e4].
     """
     norms = []
     for value in (reference, loss):
         (gradient,) = torch.autograd.grad(value, layer, retain_graph=True)
         norms.append(average(gradient.float()).norm())
     ratio: Tensor = norms[0] / (norms[1] + 1e-4)
-    return ratio.clamp(0.0, most).detach()
+    return ratio.clamp(0.0, 1e4).detach()

@@ -31,7 +31,7 @@ from .folders import check_apart
 from .gradient_checkpointing import checkpoint_blocks
 from .perceptual import build_perceptual
 from .trainees import DetailTrainee, build_trainee
-from .validation import ValidationSet, means, measure, read_validation_set, write_side_by_side
+from .validation import means, measure, read_validation_set, write_side_by_side
 
 _LOG = logging.getLogger(__name__)
 _FITTED_CROPS = 256
@@ -63,7 +63,10 @@ class VaeTraining(Run[Batch]):
         self.trainee = build_trainee(config.model, config.loss.target == "base_reconstruction")
         _check_crop(config.data.crop, self.trainee.crop_multiple)
         frozen = tensor_hash(self.trainee.frozen_weights())
-        self.validation = self._validation_set()
+        held_out = config.validation
+        self.held_out = (
+            read_validation_set(held_out, self.trainee.crop_multiple) if held_out.folders else ()
+        )
         self.dataset = CropDataset(self.folders, config.data, config.train.seed)
         parts = self._build_parts()
         self._fit_start()
@@ -92,9 +95,8 @@ class VaeTraining(Run[Batch]):
 
     def validates_at(self, step: int) -> bool:
         """Every so often and at the end, where there are held-out pictures."""
-        return self.validation is not None and (
-            step % self.config.validation.every == 0 or step == self.steps
-        )
+        every = self.config.validation.every
+        return bool(self.held_out) and (step % every == 0 or step == self.steps)
 
     def draws_at(self, step: int) -> bool:
         """Side by side whenever held-out pictures are measured."""
@@ -102,10 +104,9 @@ class VaeTraining(Run[Batch]):
 
     def validate(self) -> dict[str, float]:
         """Means over the held-out pictures, which the processes share among them."""
-        assert self.validation is not None
         started = time.process_time()
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        own = self.validation.pictures[rank::processes]
+        own = self.held_out[rank::processes]
         rows = measure(self.trainee, own, self.accelerator.device)
         rows = gather_object(rows) if processes > 1 else rows
         spent = round(time.process_time() - started, 3)
@@ -113,9 +114,8 @@ class VaeTraining(Run[Batch]):
 
     def draw(self) -> None:
         """The first held-out pictures side by side with what the codec makes of them."""
-        assert self.validation is not None
         if self.accelerator.is_main_process:
-            shown = self.validation.pictures[: self.config.validation.side_by_side]
+            shown = self.held_out[: self.config.validation.side_by_side]
             folder = self.folder / "pictures" / f"step_{self.state.step:08d}"
             write_side_by_side(self.trainee, shown, self.accelerator.device, folder)
 
@@ -141,18 +141,6 @@ class VaeTraining(Run[Batch]):
         if path not in self.state.unreadable:
             self.state.unreadable[path] = unreadable.reason
             _LOG.warning("passing over %s", unreadable.reason)
-
-    def _validation_set(self) -> ValidationSet | None:
-        if not self.config.validation.folders:
-            return None
-        found = read_validation_set(self.config.validation, self.trainee.crop_multiple)
-        for unreadable in found.unreadable:
-            _LOG.warning("validation passes over %s: %s", unreadable.path, unreadable.reason)
-        if not found.pictures:
-            raise TrainingError(
-                "validation.folders hold no picture that can be used: check the folders."
-            )
-        return found
 
     def _build_parts(self) -> dict[str, Trained]:
         config, device = self.config, self.accelerator.device

@@ -19,27 +19,22 @@ from davae_core.presets import PRESETS
 from ..base_source import load_base_source
 from ..errors import TrainingError
 from .config import ModelConfig, SizesConfig
+from .convolutions import conv_of
 from .initialisation import initialise_base_vae, initialise_detail
 
 
 class Forward(NamedTuple):
     """What the losses need of one training forward.
 
-    `base` and `detail` (a posterior sample), both [B, channels, h, w], are there when a codec's detail is learned;
-    `mean` and `logvar` belong to the posterior being trained, if one is.
+    `posterior` is the one being trained, if one is; `detail` (a sample of it) and `base`, both [B, channels, h, w], are
+    there when a codec's detail is learned.
     """
 
     reconstruction: Tensor
     target: Tensor
-    mean: Tensor | None
-    logvar: Tensor | None
-    detail: Tensor | None
-    base: Tensor | None
-
-    @property
-    def posterior(self) -> Moments | None:
-        """The posterior being trained."""
-        return None if self.mean is None or self.logvar is None else Moments(self.mean, self.logvar)
+    posterior: Moments | None = None
+    detail: Tensor | None = None
+    base: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -56,30 +51,33 @@ class Evaluation:
 
 
 class Trainee(nn.Module, ABC):
-    """A module whose trainable parameters are those that need gradients, frozen ones already switched off."""
+    """A module whose trainable parameters are those that need gradients, frozen ones already switched off.
+
+    Its posterior has `channels`; sides of crops must be multiples of `crop_multiple`, the pixels of a latent cell.
+    """
+
+    def __init__(self, channels: int, crop_multiple: int) -> None:
+        super().__init__()
+        self.channels, self.crop_multiple = channels, crop_multiple
 
     @abstractmethod
     def forward(self, images: Tensor, noise: Tensor, keep: Tensor) -> Forward:
         """One training forward of [B, 3, H, W] in [-1, 1]; `noise` draws the posterior, `keep` [B,1,1,1] the detail."""
 
-    @abstractmethod
     def noise_shape(self, crop: int) -> tuple[int, int, int]:
         """Shape of one sample's posterior noise for crops of `crop` pixels."""
+        side = crop // self.crop_multiple
+        return self.channels, side, side
 
     @property
     @abstractmethod
-    def last_layer(self) -> nn.Parameter:
+    def last_layer(self) -> Tensor:
         """Where the adaptive GAN weight compares gradients: the kernel that makes the picture."""
 
     @property
-    def posterior_layer(self) -> nn.Parameter | None:
+    def posterior_layer(self) -> Tensor | None:
         """Where the adaptive alignment weight compares gradients: the kernel that makes the detail."""
         return None
-
-    @property
-    @abstractmethod
-    def crop_multiple(self) -> int:
-        """Sides of crops must be multiples of this."""
 
     def frozen_weights(self) -> dict[str, Tensor]:
         """What the training starts from and never changes; a run must be resumed over the same."""
@@ -94,19 +92,12 @@ class BaseVaeTrainee(Trainee):
     """A plain KL autoencoder, all of it trained."""
 
     def __init__(self, vae: KLAutoencoder) -> None:
-        super().__init__()
+        super().__init__(vae.latent_channels, vae.backbone.factor)
         self.vae = vae
 
     def forward(self, images: Tensor, noise: Tensor, keep: Tensor) -> Forward:
         posterior = self.vae.encode_moments(images)
-        latent = posterior.mean + torch.exp(0.5 * posterior.logvar) * noise
-        return Forward(
-            self.vae.decode(latent), images, posterior.mean, posterior.logvar, None, None
-        )
-
-    def noise_shape(self, crop: int) -> tuple[int, int, int]:
-        side = crop // self.vae.backbone.factor
-        return self.vae.latent_channels, side, side
+        return Forward(self.vae.decode(posterior.sample(noise)), images, posterior)
 
     def evaluate(self, images: Tensor) -> Evaluation:
         posterior = self.vae.encode_moments(images)
@@ -114,12 +105,8 @@ class BaseVaeTrainee(Trainee):
         return Evaluation(made, kl=_nats_per_value(posterior))
 
     @property
-    def last_layer(self) -> nn.Parameter:
-        return _kernel(self.vae.decoder.conv_out)
-
-    @property
-    def crop_multiple(self) -> int:
-        return self.vae.backbone.factor
+    def last_layer(self) -> Tensor:
+        return conv_of(self.vae.decoder.conv_out).weight
 
 
 class DetailTrainee(Trainee):
@@ -132,7 +119,7 @@ class DetailTrainee(Trainee):
     def __init__(
         self, codec: DetailAlignedVAE, detail_learned: bool, teacher: KLAutoencoder | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(codec.layout.detail_channels, codec.layout.factor)
         self.codec, self.detail_learned = codec, detail_learned
         self.teacher = None if teacher is None else teacher.requires_grad_(False)
         codec.requires_grad_(False)
@@ -145,23 +132,16 @@ class DetailTrainee(Trainee):
         moments = self.codec.encode_moments(images)
         base = base_to_model_space(moments.base.mean, self.codec.layout)
         if not self.detail_learned:
-            reconstruction = self.codec.decode_joint(base, torch.zeros_like(noise))
-            return Forward(reconstruction, target, None, None, None, None)
-        detail = moments.detail.mean + torch.exp(0.5 * moments.detail.logvar) * noise
+            return Forward(self.codec.decode_joint(base, torch.zeros_like(noise)), target)
+        detail = moments.detail.sample(noise)
         reconstruction = self.codec.decode_joint(base, detail * keep)
-        return Forward(
-            reconstruction, target, moments.detail.mean, moments.detail.logvar, detail, base
-        )
+        return Forward(reconstruction, target, moments.detail, detail, base)
 
     @torch.no_grad()
     def _target(self, images: Tensor) -> Tensor:
         if self.teacher is None:
             return images
         return self.teacher.decode(self.teacher.encode_moments(images).mean).clamp(-1, 1)
-
-    def noise_shape(self, crop: int) -> tuple[int, int, int]:
-        side = crop // self.codec.layout.factor
-        return self.codec.layout.detail_channels, side, side
 
     def evaluate(self, images: Tensor) -> Evaluation:
         moments, layout = self.codec.encode_moments(images), self.codec.layout
@@ -184,16 +164,12 @@ class DetailTrainee(Trainee):
         return base | {"model_space": space}
 
     @property
-    def last_layer(self) -> nn.Parameter:
-        return _kernel(self.codec.joint.decoder.conv_out)
+    def last_layer(self) -> Tensor:
+        return conv_of(self.codec.joint.decoder.conv_out).weight
 
     @property
-    def posterior_layer(self) -> nn.Parameter | None:
-        return _kernel(self.codec.detail.down.conv) if self.detail_learned else None
-
-    @property
-    def crop_multiple(self) -> int:
-        return self.codec.layout.factor
+    def posterior_layer(self) -> Tensor | None:
+        return conv_of(self.codec.detail.down.conv).weight if self.detail_learned else None
 
 
 def build_trainee(config: ModelConfig, base_target: bool) -> Trainee:
@@ -261,9 +237,3 @@ def _given(sizes: SizesConfig, names: tuple[str, ...]) -> dict[str, Any]:
 
 def _nats_per_value(posterior: Moments) -> Tensor:
     return posterior.kl().mean() / posterior.mean[0].numel()
-
-
-def _kernel(module: nn.Module) -> nn.Parameter:
-    weight = module.weight
-    assert isinstance(weight, nn.Parameter)
-    return weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from davae_core.images import from_bytes, write_image
+from davae_core.images import from_bytes, read_image, to_bytes, write_image
 from davae_core.latents import crop_to_multiple
 from davae_core.metrics import psnr, ssim
 
-from ..pictures import PictureStore, Unreadable, scan_folders
+from ..errors import TrainingError
+from ..pictures import scan_folders
 from .config import ValidationConfig
 from .trainees import Evaluation, Trainee
 
+_LOG = logging.getLogger(__name__)
 _DIFFERENCE_GAIN = 4.0
 # SSIM looks through a window of 11 pixels.
 _LEAST_SIDE = 11
@@ -31,37 +34,27 @@ class HeldOut:
     image: Tensor
 
 
-@dataclass(frozen=True)
-class ValidationSet:
-    """The held-out pictures of a run and the files that could not be read."""
-
-    pictures: tuple[HeldOut, ...]
-    unreadable: tuple[Unreadable, ...]
-
-
-def read_validation_set(config: ValidationConfig, multiple: int) -> ValidationSet:
+def read_validation_set(config: ValidationConfig, multiple: int) -> tuple[HeldOut, ...]:
     """The first pictures of the validation folders in path order, cut centrally to at most `size` pixels a side.
 
-    Pictures smaller than one multiple are passed over like unreadable ones. Raises TrainingError for a missing folder.
+    Pictures that cannot be read or are smaller than one multiple are passed over with a warning. Raises TrainingError
+    for a missing folder, and when no picture is left.
     """
-    store = PictureStore(cache_mb=0)
     pictures: list[HeldOut] = []
-    unreadable: list[Unreadable] = []
-    paths = [
-        path for part in scan_folders(config.folders, "validation.folders") for path in part.paths
-    ]
-    for path in paths:
+    folders = scan_folders(config.folders, "validation.folders")
+    for path in (path for part in folders for path in part.paths):
         if len(pictures) == config.pictures:
             break
-        found = store.read(path)
-        if isinstance(found, Unreadable):
-            unreadable.append(found)
-            continue
         try:
-            pictures.append(HeldOut(path, _central_crop(found, config.size, multiple)))
-        except ValueError as error:
-            unreadable.append(Unreadable(path, str(error)))
-    return ValidationSet(tuple(pictures), tuple(unreadable))
+            read = to_bytes(read_image(path)[0])
+            pictures.append(HeldOut(path, _central_crop(read, config.size, multiple)))
+        except (ValueError, OSError) as error:
+            _LOG.warning("validation passes over %s: %s", path, error)
+    if not pictures:
+        raise TrainingError(
+            "validation.folders hold no picture that can be used: check the folders."
+        )
+    return tuple(pictures)
 
 
 def _central_crop(picture: Tensor, size: int, multiple: int) -> Tensor:

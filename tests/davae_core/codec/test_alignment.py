@@ -21,7 +21,9 @@ def test_projection_is_the_identity_where_detail_equals_base():
 def test_only_the_detail_is_pulled():
     detail = torch.randn(1, 8, 2, 2, requires_grad=True)
     base = torch.randn(1, 4, 2, 2, requires_grad=True)
-    alignment_loss(detail, base).backward()
+    loss = alignment_loss(detail, base)
+    loss.backward()
+    torch.testing.assert_close(loss, (detail.unflatten(1, (4, 2)).mean(2) - base).square().mean())
     assert base.grad is None
     assert detail.grad is not None and torch.count_nonzero(detail.grad) == detail.numel()
 

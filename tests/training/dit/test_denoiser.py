@@ -6,7 +6,7 @@ import torch
 from davae_core.flow import published_sample_weights
 from davae_core.latents import LatentLayout
 from training.dit.config import FlowLossConfig
-from training.dit.denoiser import FlowObjective
+from training.dit.denoiser import flow_loss
 
 
 @pytest.mark.parametrize("weighting", ["none", "published"])
@@ -15,8 +15,8 @@ def test_without_detail_the_loss_is_the_mean_square_of_the_velocitys_error(weigh
     latents, noise = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
     prediction, sigma = torch.randn(2, 3, 4, 4, requires_grad=True), torch.tensor([0.2, 0.7])
     layout = LatentLayout(3, 0, 8, 1, 0.0, 1.0)
-    objective = FlowObjective(FlowLossConfig(weighting=weighting, ramp_steps=4), layout)
-    found = objective.parts(prediction, latents, noise, sigma, step=0)
+    config = FlowLossConfig(weighting=weighting, ramp_steps=4)
+    found = flow_loss(prediction, latents, noise, sigma, layout, config, step=0)
     squares = (prediction - (noise - latents)).square().mean(dim=(1, 2, 3))
     wanted = squares * published_sample_weights(sigma) if weighting == "published" else squares
     assert found.keys() == {"loss"}
@@ -28,7 +28,7 @@ def test_without_detail_the_loss_is_the_mean_square_of_the_velocitys_error(weigh
 def test_with_detail_the_ramp_decides_its_weight_and_both_errors_are_told():
     latents = noise = torch.zeros(1, 4, 2, 2)
     prediction = torch.cat([torch.full((1, 1, 2, 2), 1.0), torch.full((1, 3, 2, 2), 2.0)], dim=1)
-    objective = FlowObjective(FlowLossConfig(ramp_steps=4), LatentLayout(1, 3, 8, 2, 0.0, 1.0))
-    found = objective.parts(prediction, latents, noise, torch.tensor([0.5]), step=2)
+    config, layout = FlowLossConfig(ramp_steps=4), LatentLayout(1, 3, 8, 2, 0.0, 1.0)
+    found = flow_loss(prediction, latents, noise, torch.tensor([0.5]), layout, config, step=2)
     numbers = {name: float(part) for name, part in found.items()}
     assert numbers == pytest.approx({"loss": 2.8, "base": 1, "detail": 4, "detail_weight": 0.5})

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from training.mini.photographs import CHOOSING, HELD_OUT, TRAINING
-from training.mini.pictures import CODEC_BACKGROUNDS, floor_to_multiple, main
+from training.mini.pictures import CODEC_BACKGROUNDS, main
 from training.mini.scenes import caption, render
 
 
@@ -58,13 +58,6 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path, capsys):
     assert main([str(tmp_path / "file"), "--scenes", "1", "--crops", "1"]) == 1
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert "file" in message and "Traceback" not in message
-
-
-def test_floor_to_multiple_keeps_the_centre():
-    picture = Image.fromarray(np.arange(40 * 70, dtype=np.uint16).astype(np.uint8).reshape(40, 70))
-    cut = floor_to_multiple(picture, 32)
-    assert cut.size == (64, 32)
-    assert np.asarray(cut)[0, 0] == np.asarray(picture)[4, 3]
 
 
 def test_a_written_scene_is_the_rendered_one(made):

@@ -4,12 +4,12 @@ from torch import Tensor, nn
 
 from davae_core.codec.autoencoder import Moments
 from training.vae.config import KLLossConfig, LossConfig, PerceptualConfig
-from training.vae.losses import detail_alignment, gradient_ratio, kl_loss, reconstruction_loss
+from training.vae.losses import gradient_ratio, kl_loss, reconstruction_loss
 from training.vae.trainees import Forward
 
 
 def outputs(made: Tensor, wanted: Tensor) -> Forward:
-    return Forward(made, wanted, None, None, None, None)
+    return Forward(made, wanted)
 
 
 def unchanged(gradient: Tensor) -> Tensor:
@@ -49,17 +49,6 @@ def test_kl_agrees_with_torch_distributions() -> None:
     torch.testing.assert_close(
         kl_loss(Moments(mean, logvar), KLLossConfig(per="value")), expected.mean()
     )
-
-
-def test_alignment_moves_the_detail_and_never_the_base() -> None:
-    detail = torch.randn(1, 8, 2, 2, requires_grad=True)
-    base = torch.randn(1, 4, 2, 2, requires_grad=True)
-    image = torch.zeros(1, 3, 8, 8)
-    loss = detail_alignment(Forward(image, image, None, None, detail, base))
-    loss.backward()
-    assert base.grad is None
-    assert detail.grad is not None
-    torch.testing.assert_close(loss, (detail.unflatten(1, (4, 2)).mean(2) - base).square().mean())
 
 
 def test_the_gradient_ratio_makes_both_pull_equally_hard() -> None:

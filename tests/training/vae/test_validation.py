@@ -21,18 +21,20 @@ def settings(pictures: Path) -> ValidationConfig:
 
 def test_the_first_pictures_are_cut_to_multiples(settings: ValidationConfig) -> None:
     found = read_validation_set(settings, multiple=8)
-    assert [held.path.name for held in found.pictures] == ["00.png", "01.png"]
-    assert [tuple(held.image.shape) for held in found.pictures] == [(1, 3, 32, 32)] * 2
+    assert [held.path.name for held in found] == ["00.png", "01.png"]
+    assert [tuple(held.image.shape) for held in found] == [(1, 3, 32, 32)] * 2
 
 
 def test_unreadable_and_tiny_pictures_are_passed_over_and_reported(
-    pictures: Path, settings: ValidationConfig
+    pictures: Path, settings: ValidationConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     (pictures / "held_out" / "00.png").write_bytes(b"no picture")
     Image.new("RGB", (40, 3)).save(pictures / "held_out" / "00_tiny.png")
     found = read_validation_set(settings, multiple=8)
-    assert [held.path.name for held in found.pictures] == ["01.png", "02.png"]
-    assert [unreadable.path.name for unreadable in found.unreadable] == ["00.png", "00_tiny.png"]
+    assert [held.path.name for held in found] == ["01.png", "02.png"]
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "validation passes over" in first and "00.png is not a picture" in first
+    assert "00_tiny.png: The picture is" in second
 
 
 def test_numbers_are_those_of_the_rebuilt_pictures(
@@ -40,12 +42,12 @@ def test_numbers_are_those_of_the_rebuilt_pictures(
 ) -> None:
     trainee = build_trainee(make_config().model, base_target=False)
     found = read_validation_set(settings, trainee.crop_multiple)
-    first, second = measure(trainee, found.pictures, CPU)
+    first, second = measure(trainee, found, CPU)
     assert set(first) == {"psnr", "ssim", "kl", "alignment", "base_psnr"}
-    image = found.pictures[0].image
+    image = found[0].image
     made = trainee.evaluate(image).reconstruction.detach()
     assert first["psnr"] == pytest.approx(float(psnr(made, image)[0]))
-    assert measure(trainee, found.pictures, CPU) == [first, second]
+    assert measure(trainee, found, CPU) == [first, second]
     assert means([first, second])["ssim"] == pytest.approx((first["ssim"] + second["ssim"]) / 2)
 
 
@@ -54,7 +56,7 @@ def test_the_control_arm_has_no_alignment_and_no_kl(
 ) -> None:
     trainee = build_trainee(make_config(model__detail="zero").model, base_target=False)
     found = read_validation_set(settings, trainee.crop_multiple)
-    assert set(measure(trainee, found.pictures, CPU)[0]) == {"psnr", "ssim", "base_psnr"}
+    assert set(measure(trainee, found, CPU)[0]) == {"psnr", "ssim", "base_psnr"}
 
 
 def test_side_by_side_shows_original_base_result_and_difference(
@@ -62,9 +64,9 @@ def test_side_by_side_shows_original_base_result_and_difference(
 ) -> None:
     trainee = build_trainee(make_config().model, base_target=False)
     found = read_validation_set(settings, trainee.crop_multiple)
-    write_side_by_side(trainee, found.pictures[:1], CPU, tmp_path / "shown")
+    write_side_by_side(trainee, found[:1], CPU, tmp_path / "shown")
     (path,) = (tmp_path / "shown").iterdir()
     row = read_image(path)
     assert path.name == "00_00.png"
     assert row.shape == (1, 3, 32, 4 * 32)
-    torch.testing.assert_close(row[..., :32], found.pictures[0].image, atol=1e-2, rtol=0)
+    torch.testing.assert_close(row[..., :32], found[0].image, atol=1e-2, rtol=0)
