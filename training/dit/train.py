@@ -137,6 +137,10 @@ class DitTraining(Run[LatentBatch]):
             )
         if not self.accelerator.is_main_process:
             return
+        # A model that diverged has no pictures; whether to go on is for whoever reads the curves.
+        if not torch.isfinite(latents).all():
+            _LOG.warning("no pictures after step %d: latents are not finite", self.state.step)
+            return
         for name, pictures in self.decoder.pictures(latents).items():
             path = self.folder / "pictures" / f"step_{self.state.step:08d}_{name}.png"
             write_grid(path, pictures)

@@ -104,9 +104,12 @@ def write_side_by_side(
     folder.mkdir(parents=True, exist_ok=True)
     for index, held in enumerate(pictures):
         image = held.image.to(device)
-        write_image(
-            folder / f"{index:02d}_{held.path.stem}.png", _row(trainee.evaluate(image), image).cpu()
-        )
+        row = _row(trainee.evaluate(image), image)
+        # As in stage 2, a model that diverged has no pictures, and goes on.
+        if torch.isfinite(row).all():
+            write_image(folder / f"{index:02d}_{held.path.stem}.png", row)
+        else:
+            _LOG.warning("no picture of %s: the codec's is not finite", held.path)
 
 
 def _row(found: Evaluation, image: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ from training.cache.latent_cache import read_head, write_head
 from training.dit.config import DitTrainingConfig
 from training.dit.train import DitTraining, train_dit
 from training.dit.validation import measure_velocity
+from training.engine.checkpointing import MODEL
 from training.engine.loop import run_to
 from training.engine.processes import make_accelerator
 from training.engine.tracking import read_log
@@ -195,6 +196,19 @@ def test_checkpointing_changes_no_gradient(dit_config):
         train_dit(config, stop_at=1)
         results.append(read_log(dit_path(config), "train")[0]["gradient_norm"])
     assert results[0] == pytest.approx(results[1], rel=1e-5)
+
+
+def test_a_model_that_diverged_is_left_without_pictures_and_with_a_warning(dit_config, caplog):
+    training = DitTraining(dit_config("diverged", validation__cache=None))
+    with torch.no_grad():
+        for value in training.denoiser.parameters():
+            value.fill_(float("nan"))
+    training.average.means = training.parts[MODEL].weights()
+    training.state.step = training.steps
+    assert training.draws_at(training.steps)
+    training.look(None)
+    assert not list((training.folder / "pictures").glob("*"))
+    assert "no pictures after step 4: latents are not finite" in caplog.text
 
 
 def test_a_latent_with_nan_skips_its_steps_and_is_counted(dit_config, davae, tmp_path, caplog):

@@ -70,3 +70,15 @@ def test_side_by_side_shows_original_base_result_and_difference(
     assert path.name == "00_00.png"
     assert row.shape == (1, 3, 32, 4 * 32)
     torch.testing.assert_close(row[..., :32], found[0].image, atol=1e-2, rtol=0)
+
+
+def test_a_codec_that_diverged_has_no_picture_and_a_warning(
+    make_config: Any, settings: ValidationConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainee = build_trainee(make_config().model, base_target=False)
+    with torch.no_grad():
+        trainee.last_layer.fill_(float("nan"))
+    found = read_validation_set(settings, trainee.crop_multiple)
+    write_side_by_side(trainee, found[:1], CPU, tmp_path / "shown")
+    assert not list((tmp_path / "shown").iterdir())
+    assert "00.png: the codec's is not finite" in caplog.text
