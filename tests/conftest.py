@@ -26,7 +26,7 @@ STARTERS = {"subprocess", "on_two_processes"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what starts a server or processes, trains or caches; other long tests say so themselves."""
+    """Mark as slow what starts a server or processes, trains or caches; what else takes long is marked at its place."""
     for item in items:
         assert isinstance(item, pytest.Function)
         if SLOW_FIXTURES & set(item.fixturenames) or STARTERS & names_used(item.function):
