@@ -128,7 +128,8 @@ def _live_lora(source: Path, lora: str | Path | None) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{lora} is not a LoRA: give the pytorch_lora_weights.safetensors beside the heads."
         )
-    return _scaled(found, _scale(lora, metadata))
+    scale = _scale(lora, metadata)
+    return {name: tensor * scale if name.endswith(UP) else tensor for name, tensor in found.items()}
 
 
 def _scale(lora: str | Path, metadata: Mapping[str, str]) -> float:
@@ -154,12 +155,6 @@ def _scale(lora: str | Path, metadata: Mapping[str, str]) -> float:
             "give the pytorch_lora_weights.safetensors beside the heads."
         )
     return scale
-
-
-def _scaled(lora: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
-    if scale == 1.0:
-        return lora
-    return {name: tensor * scale if name.endswith(UP) else tensor for name, tensor in lora.items()}
 
 
 def _ema_lora(source: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,33 +4,18 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from ..files import CheckpointError, read_safetensors
+from ..files import TYPE_NAMES, CheckpointError, read_safetensors
 from ..format import read_metadata, shapes_of, what_is
 from .description import DESCRIPTION
-from .names import (
-    EDGES,
-    EMBEDDER,
-    EMBEDDER_WEIGHT,
-    QUANTISED,
-    diffusers_to_stability,
-    looks_like_diffusers_transformer,
-)
+from .names import EDGES, EMBEDDER, EMBEDDER_WEIGHT, QUANTISED, diffusers_to_stability
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
 """Where checkpoints keep the transformer; the empty prefix is a transformer file of its own."""
 INDEX = "diffusion_pytorch_model.safetensors.index.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-_PLAIN = (
-    torch.float64,
-    torch.float32,
-    torch.float16,
-    torch.bfloat16,
-    torch.float8_e4m3fn,
-    torch.float8_e5m2,
-)
+_PLAIN = [kind for kind in TYPE_NAMES if kind.is_floating_point]
 
 
 def load_transformer(path: str | Path) -> dict[str, Tensor]:
@@ -85,7 +70,7 @@ def transformer_part(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Ten
     Quantised storage is handed through. Raises CheckpointError when there is no such transformer.
     """
     found = _without_prefix(tensors)
-    if looks_like_diffusers_transformer(found):
+    if any(name.startswith("transformer_blocks.") for name in found):
         try:
             found = diffusers_to_stability(found)
         except (ValueError, RuntimeError) as error:

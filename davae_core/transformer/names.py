@@ -78,11 +78,6 @@ class Place:
     swapped: bool = False
 
 
-def looks_like_diffusers_transformer(names: Mapping[str, object]) -> bool:
-    """True when the names are diffusers' (`transformer_blocks`)."""
-    return any(name.startswith("transformer_blocks.") for name in names)
-
-
 def place_of(layer: str, blocks: int) -> Place | None:
     """Where diffusers' layer (its name without .weight or .bias) stands in Stability's file; None when unknown.
 
