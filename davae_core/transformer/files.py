@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -15,6 +16,7 @@ PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
 """Where checkpoints keep the transformer; the empty prefix is a transformer file of its own."""
 INDEX = "diffusion_pytorch_model.safetensors.index.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+T = TypeVar("T")
 _PLAIN = [kind for kind in TYPE_NAMES if kind.is_floating_point]
 
 
@@ -69,7 +71,7 @@ def transformer_part(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Ten
 
     Quantised storage is handed through. Raises CheckpointError when there is no such transformer.
     """
-    found = _without_prefix(tensors)
+    found = without_prefix(tensors)
     if any(name.startswith("transformer_blocks.") for name in found):
         try:
             found = diffusers_to_stability(found)
@@ -94,7 +96,8 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def without_prefix(tensors: Mapping[str, T]) -> dict[str, T]:
+    """What a file holds of a transformer, by its names there; all of the file where there is no transformer."""
     for prefix in PREFIXES:
         if any(
             prefix + embedder in tensors for embedder in (EMBEDDER_WEIGHT, f"{EMBEDDER}.weight")

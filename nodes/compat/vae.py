@@ -1,6 +1,6 @@
 """A DA-VAE file as ComfyUI's VAE object."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,9 @@ class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
         pixels = samples.shape[-2] * samples.shape[-1] * self.layout.base_factor**2
         size = comfy.model_management.dtype_size(self.vae_dtype)
         needed = int(DECODE_ELEMENTS_PER_PIXEL * pixels * size)
-        with self._device_context():
+        # ComfyUI >= 0.23 makes the VAE's GPU the current one while it works.
+        on_device = getattr(comfy.model_management, "cuda_device_context", nullcontext)
+        with on_device(self.device):
             comfy.model_management.load_models_gpu([self.patcher], memory_required=needed)
             drafts = []
             for sample in torch.split(samples, 1):
@@ -122,11 +124,6 @@ class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
         kind = plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
         offload = comfy.model_management.vae_offload_device()
         return kind(codec, load_device=self.device, offload_device=offload)
-
-    def _device_context(self) -> AbstractContextManager[Any]:
-        """ComfyUI >= 0.23 makes the VAE's GPU the current one while it works."""
-        context = getattr(comfy.model_management, "cuda_device_context", None)
-        return nullcontext() if context is None else context(self.device)
 
 
 def reload_patcher(
