@@ -20,7 +20,7 @@ from torch import Tensor
 _LARGEST_HEADER = 100_000_000
 _BLOCK = 2**20
 """Bytes read at a time for a hash."""
-_NAMES = {
+TYPE_NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
     torch.float16: "F16",
@@ -153,7 +153,7 @@ def stream_safetensors(
     for name in names:
         shape, dtype = kinds[name]
         start, end = end, end + math.prod(shape) * dtype.itemsize
-        header[name] = {"dtype": _NAMES[dtype], "shape": shape, "data_offsets": (start, end)}
+        header[name] = {"dtype": TYPE_NAMES[dtype], "shape": shape, "data_offsets": (start, end)}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
 

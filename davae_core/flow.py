@@ -67,7 +67,7 @@ def sample_sigmas(
 
 def add_noise(latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     """(1 - sigma) * latents + sigma * noise: [B, ...], sigma [B] -> [B, ...]."""
-    level = _beside(sigma, latents)
+    level = sigma.to(latents).reshape(-1, *(1,) * (latents.ndim - 1))
     return (1.0 - level) * latents + level * noise
 
 
@@ -144,8 +144,3 @@ def sample_euler(
         if progress is not None:
             progress(step + 1, steps)
     return latents
-
-
-def _beside(sigma: Tensor, latents: Tensor) -> Tensor:
-    """sigma [B] as [B, 1, 1, ...] in the latents' dtype and place."""
-    return sigma.to(latents).reshape(-1, *(1,) * (latents.ndim - 1))

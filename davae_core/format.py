@@ -5,7 +5,8 @@ stem_order and the hashes of its parents.
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -91,6 +92,11 @@ def dataclass_from(kind: type[Config], values: Mapping[str, Any]) -> Config:
         if (found := values.get(field.name)) is not None
     }
     return kind(**arguments)
+
+
+def numbers_in(names: Iterable[str], pattern: str) -> set[int]:
+    """The numbers that the one group of `pattern` takes in the names that begin with it."""
+    return {int(found[1]) for name in names if (found := re.match(pattern, name))}
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -129,5 +129,9 @@ def write_image(path: str | Path, image: Tensor) -> None:
         ValueError: for a tensor that is not one picture.
         CheckpointError: when the disk is full or the folder cannot be written.
     """
-    picture = image_to_pil(image)
+    write_png(path, image_to_pil(image))
+
+
+def write_png(path: str | Path, picture: Image.Image) -> None:
+    """`write_image` for a Pillow picture."""
     write_atomically(path, lambda beside: picture.save(beside, format="PNG"))

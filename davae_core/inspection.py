@@ -34,7 +34,7 @@ from .transformer.description import (
     not_whole,
     read_description,
 )
-from .transformer.files import PREFIXES
+from .transformer.files import without_prefix
 from .transformer.names import EMBEDDER, EMBEDDER_WEIGHT, QUANTISED, count_blocks
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -218,19 +218,16 @@ def _advice(description: ModelDescription) -> str:
 
 def _transformer_lines(shapes: Shapes) -> list[str]:
     """What a pretrained transformer, alone or in a full checkpoint, can be used for; nothing for other files."""
-    for prefix in PREFIXES:
-        for embedder in (EMBEDDER_WEIGHT, f"{EMBEDDER}.weight"):
-            shape = shapes.get(prefix + embedder, ())
-            if len(shape) == 4:
-                inner = [name.removeprefix(prefix) for name in shapes if name.startswith(prefix)]
-                blocks = count_blocks(dict.fromkeys(inner))
-                quantised = any(name.endswith(QUANTISED) for name in inner)
-                return [
-                    f"Transformer: Stable Diffusion 3 of width {shape[0]} with {blocks} blocks, for latents of "
-                    f"{shape[1]} channels.",
-                    _use(shape[1], quantised),
-                ]
-    return []
+    inner = without_prefix(shapes)
+    shape = inner.get(EMBEDDER_WEIGHT, inner.get(f"{EMBEDDER}.weight", ()))
+    if len(shape) != 4:
+        return []
+    quantised = any(name.endswith(QUANTISED) for name in inner)
+    return [
+        f"Transformer: Stable Diffusion 3 of width {shape[0]} with {count_blocks(inner)} blocks, for latents of "
+        f"{shape[1]} channels.",
+        _use(shape[1], quantised),
+    ]
 
 
 def _use(channels: int, quantised: bool) -> str:

@@ -20,7 +20,7 @@ from .flow import Velocity, sample_euler, shifted_sigmas
 from .format import KIND_MERGED, read_metadata
 from .latents import to_vae_space
 from .presets import SD3
-from .transformer.adapter import Adapter, read_adapter
+from .transformer.adapter import read_adapter
 from .transformer.description import DESCRIPTION, Advice, ModelDescription, read_file_description
 from .transformer.diffusers_model import diffusers_transformer, require_diffusers
 from .transformer.files import load_transformer
@@ -149,7 +149,10 @@ def _widened(base: Path, adapter: Path | None) -> tuple[dict[str, Tensor], Model
         tensors.pop(DESCRIPTION, None)
         return tensors, read_file_description(base)
     pretrained = load_transformer(base)
-    found = None if adapter is None else _adapter_for(base, pretrained, adapter)
+    found = None
+    if adapter is not None:
+        found = read_adapter(adapter)
+        require_same_base(found.parents, adapter, pretrained, base)
     try:
         if found is None:
             return widen_model(pretrained, SD3.layout), ModelDescription(SD3.layout, UNTRAINED)
@@ -159,12 +162,6 @@ def _widened(base: Path, adapter: Path | None) -> tuple[dict[str, Tensor], Model
         raise CheckpointError(
             f"{base} cannot be widened for a DA-VAE ({reason_of(error)}): give the pretrained SD3 it was trained on."
         ) from error
-
-
-def _adapter_for(base: Path, pretrained: dict[str, Tensor], path: Path) -> Adapter:
-    adapter = read_adapter(path)
-    require_same_base(adapter.parents, path, pretrained, base)
-    return adapter
 
 
 def _diffusers_model(base: Path, tensors: dict[str, Tensor]) -> nn.Module:

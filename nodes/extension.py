@@ -16,20 +16,6 @@ from .load_vae import LoadVAE
 from .sampler import Sampler
 from .split_latent import SplitLatent
 
-NODES: tuple[type[io.ComfyNode], ...] = (
-    LoadModel,
-    LoadVAE,
-    LoadTextEncoder,
-    Encode,
-    Decode,
-    EmptyLatent,
-    Sampler,
-    SplitLatent,
-    JoinLatent,
-    AdaptControlNet,
-    InspectFile,
-)
-
 
 class DetailAlignedExtension(ComfyExtension):  # type: ignore[misc]
     """The pack as ComfyUI sees it."""
@@ -40,4 +26,16 @@ class DetailAlignedExtension(ComfyExtension):  # type: ignore[misc]
         log_self_test()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return list(NODES)
+        return [
+            LoadModel,
+            LoadVAE,
+            LoadTextEncoder,
+            Encode,
+            Decode,
+            EmptyLatent,
+            Sampler,
+            SplitLatent,
+            JoinLatent,
+            AdaptControlNet,
+            InspectFile,
+        ]

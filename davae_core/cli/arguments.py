@@ -22,24 +22,17 @@ def parser() -> argparse.ArgumentParser:
         prog="davae", description="The detail-aligned VAE on the command line, without ComfyUI."
     )
     commands = found.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_demo(
-        commands.add_parser("demo", help="rebuild six photographs with the bundled miniature")
-    )
-    _add_inspect(commands.add_parser("inspect", help="what a file is and what it needs"))
-    _add_encode(commands.add_parser("encode", help="a picture to a latent file"))
-    _add_decode(commands.add_parser("decode", help="a latent file to a picture"))
-    _add_reconstruct(
-        commands.add_parser("reconstruct", help="pictures through the codec and back, with scores")
-    )
-    _add_convert(
-        commands.add_parser("convert", help="a published DA-VAE checkpoint to a file of ours")
-    )
-    _add_merge(commands.add_parser("merge", help="a base and an adapter to one widened model"))
-    _add_preview_decoder(
-        commands.add_parser(
-            "preview-decoder", help="SD3's small preview decoder made to read our latents"
-        )
-    )
+    for name, add, purpose in (
+        ("demo", _add_demo, "rebuild six photographs with the bundled miniature"),
+        ("inspect", _add_inspect, "what a file is and what it needs"),
+        ("encode", _add_encode, "a picture to a latent file"),
+        ("decode", _add_decode, "a latent file to a picture"),
+        ("reconstruct", _add_reconstruct, "pictures through the codec and back, with scores"),
+        ("convert", _add_convert, "a published DA-VAE checkpoint to a file of ours"),
+        ("merge", _add_merge, "a base and an adapter to one widened model"),
+        ("preview-decoder", _add_preview, "SD3's small preview decoder made to read our latents"),
+    ):
+        add(commands.add_parser(name, help=purpose))
     return found
 
 
@@ -159,7 +152,7 @@ def _side(text: str) -> int:
     return int(text)
 
 
-def _add_preview_decoder(command: argparse.ArgumentParser) -> None:
+def _add_preview(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "source", type=Path, metavar="SRC", help="taesd3_decoder.safetensors, for SD3 and SD3.5"
     )

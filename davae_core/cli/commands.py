@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from ..codec.files import load_base_vae, load_codec, read_codec_file, save_codec
 from ..codec.latent_files import encoding_hash, load_latents, save_latents
 from ..codec.preview_decoder import pad_preview_decoder
 from ..files import read_safetensors, write_safetensors
-from ..images import ImageError, read_image, write_image
+from ..images import ImageError, read_image, write_image, write_png
 from ..inspection import inspect_file
 from ..latents import crop_to_multiple, token_count
 from ..presets import PATCH, SD3
@@ -36,7 +36,7 @@ from . import demo
 from .arguments import MINIATURE, STORAGE_TYPES, parser
 from .comparison import DAVAE, compare
 from .comparison_report import report, table, write_report
-from .contact_sheet import write_contact_sheet
+from .contact_sheet import contact_sheet
 
 Item = TypeVar("Item")
 DONE, FAILED, INTERRUPTED = 0, 1, 130
@@ -59,9 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
+        could_tile = "tiled" in options and not options.tiled
         return _fail(
             "This computer has too little free memory: "
-            + ("add --tiled." if _could_tile(options) else "close other programs or give less.")
+            + ("add --tiled." if could_tile else "close other programs or give less.")
         )
     except OSError as error:
         return _fail(
@@ -78,14 +79,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_demo(options: argparse.Namespace) -> None:
     """`davae demo`."""
     folder = _folder(options.output)
-    _write(demo.run(folder, _bar))
+    sys.stdout.write(demo.run(folder, _bar))
     _note(f"{folder / demo.SHEET}, {demo.GRID} and {demo.REPORT} are written.")
 
 
 def run_inspect(options: argparse.Namespace) -> None:
     """`davae inspect`."""
     found = inspect_file(options.file)
-    _write(
+    sys.stdout.write(
         json.dumps(found.data, indent=2) + "\n" if options.json else "\n".join(found.lines) + "\n"
     )
 
@@ -96,7 +97,7 @@ def run_encode(options: argparse.Namespace) -> None:
     _refuse_overwriting(options.output, options.image, _codec_path(options))
     codec = _codec(options)
     picture = _picture(options.image, codec)
-    with _tiles_bar() as progress:
+    with _counting("tile") as progress:
         latents = (
             codec.encode_tiled(picture, progress=progress)
             if options.tiled
@@ -104,7 +105,7 @@ def run_encode(options: argparse.Namespace) -> None:
         )
     save_latents(options.output, latents, codec.layout, _codec_path(options))
     height, width = picture.shape[-2:]
-    _write(
+    sys.stdout.write(
         f"{options.output}: latent {list(latents.shape[1:])} of {width}x{height} pixels, "
         f"{token_count(width, height, codec.layout, PATCH)} tokens at patch size {PATCH}.\n"
     )
@@ -123,14 +124,14 @@ def run_decode(options: argparse.Namespace) -> None:
     if options.draft:
         picture = codec.decode_base(latents)
     else:
-        with _tiles_bar() as progress:
+        with _counting("tile") as progress:
             picture = (
                 codec.decode_tiled(latents, progress=progress)
                 if options.tiled
                 else codec.decode(latents)
             )
     write_image(options.output, picture)
-    _write(f"{options.output}: {picture.shape[-1]}x{picture.shape[-2]} pixels.\n")
+    sys.stdout.write(f"{options.output}: {picture.shape[-1]}x{picture.shape[-2]} pixels.\n")
 
 
 def run_reconstruct(options: argparse.Namespace) -> None:
@@ -146,10 +147,10 @@ def run_reconstruct(options: argparse.Namespace) -> None:
         comparison = compare(path.stem, _picture(path, codec), codec, tiled=options.tiled)
         picture, sheet = _reconstructions(folder, path)
         write_image(picture, comparison.rebuilt[DAVAE])
-        write_contact_sheet(sheet, [comparison], path.name, f"codec: {options.vae}")
+        write_png(sheet, contact_sheet([comparison], path.name, f"codec: {options.vae}"))
         found.append(comparison.scores)
     write_report(folder / "report.json", report(found, {"davae": str(options.vae)}))
-    _write(table(found))
+    sys.stdout.write(table(found))
 
 
 def run_convert(options: argparse.Namespace) -> None:
@@ -158,7 +159,7 @@ def run_convert(options: argparse.Namespace) -> None:
         _convert_adapter(options)
     else:
         _convert_codec(options)
-    _write("\n".join(inspect_file(options.output).lines) + "\n")
+    sys.stdout.write("\n".join(inspect_file(options.output).lines) + "\n")
 
 
 def _convert_codec(options: argparse.Namespace) -> None:
@@ -169,10 +170,10 @@ def _convert_codec(options: argparse.Namespace) -> None:
             f"leave {foreign[0]} out, or give stage 2's file."
         )
     stats = statistics_file(options.source, options.stats)
-    read = [options.source, stats, options.base and weights_file(options.base)]
-    _refuse_overwriting(options.output, *(path for path in read if path is not None))
+    _refuse_overwriting(options.output, options.source, stats)
     base = None
     if options.base is not None:
+        _refuse_overwriting(options.output, weights_file(options.base))
         base = load_base_vae(options.base, SD3.layout.base_channels, SD3.layout)
     codec = convert_codec(options.source, stats, base, options.compact)
     save_codec(options.output, codec, options.compact)
@@ -181,8 +182,8 @@ def _convert_codec(options: argparse.Namespace) -> None:
 def _convert_adapter(options: argparse.Namespace) -> None:
     _check_stage_two(options)
     vae = options.vae
-    read = [options.source, options.lora, vae, *transformer_weights(options.base)]
-    _refuse_overwriting(options.output, *(path for path in read if path is not None))
+    weights = transformer_weights(options.base)
+    _refuse_overwriting(options.output, options.source, options.lora, vae, *weights)
     parents = {"base_name": options.base.name}
     if vae is not None:
         if read_codec_file(vae)[0].layout != SD3.layout:
@@ -221,10 +222,10 @@ def _check_stage_two(options: argparse.Namespace) -> None:
 def run_merge(options: argparse.Namespace) -> None:
     """`davae merge`."""
     _refuse_overwriting(options.output, options.adapter, *transformer_weights(options.base))
-    with _bytes_bar() as progress:
+    with _counting("B") as progress:
         dtype = None if options.dtype is None else STORAGE_TYPES[options.dtype]
         merge_files(options.base, options.adapter, options.output, dtype, progress)
-    _write("\n".join(inspect_file(options.output).lines) + "\n")
+    sys.stdout.write("\n".join(inspect_file(options.output).lines) + "\n")
 
 
 def run_preview_decoder(options: argparse.Namespace) -> None:
@@ -233,7 +234,7 @@ def run_preview_decoder(options: argparse.Namespace) -> None:
     tensors, metadata = read_safetensors(options.source)
     padded = pad_preview_decoder(str(options.source), tensors, SD3.layout)
     write_safetensors(options.output, padded, metadata)
-    _write(f"{options.output}: put it in ComfyUI's models/vae_approx.\n")
+    sys.stdout.write(f"{options.output}: put it in ComfyUI's models/vae_approx.\n")
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -288,8 +289,8 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _refuse_overwriting(output: Path, *sources: Path) -> None:
-    for source in sources:
+def _refuse_overwriting(output: Path, *sources: Path | None) -> None:
+    for source in filter(None, sources):
         if source.exists() and output.exists() and source.samefile(output):
             raise CommandError(
                 f"{output} is a file that this command reads: name another one with -o."
@@ -300,10 +301,6 @@ def _out_of_memory(error: Exception) -> bool:
     # PyTorch has no type of its own for the CPU's memory running out.
     words = ("DefaultCPUAllocator", "Cannot allocate memory")
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
-
-
-def _could_tile(options: argparse.Namespace) -> bool:
-    return "tiled" in options and not options.tiled
 
 
 def _reconstructions(folder: Path, image: Path) -> tuple[Path, Path]:
@@ -325,27 +322,15 @@ def _bar(pictures: Sequence[Item]) -> Iterable[Item]:
 
 
 @contextmanager
-def _tiles_bar() -> Iterator[Callable[[int, int], None]]:
-    with tqdm(unit="tile", disable=None, leave=False) as bar:
-        yield _counting(bar)
+def _counting(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that is told how many of its units are done, of how many."""
+    with tqdm(unit=unit, unit_scale=unit == "B", disable=None, leave=False) as bar:
 
+        def update(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
 
-@contextmanager
-def _bytes_bar() -> Iterator[Callable[[int, int], None]]:
-    with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
-        yield _counting(bar)
-
-
-def _counting(bar: "tqdm[Any]") -> Callable[[int, int], None]:
-    def update(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-
-    return update
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
+        yield update
 
 
 def _note(text: str) -> None:

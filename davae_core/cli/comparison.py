@@ -73,9 +73,8 @@ def compare(
         latent[BASE_HALF] = ((layout.base_channels, *shape[1:]), tokens)
     rebuilt[DAVAE] = codec.decode_tiled(latents) if tiled else codec.decode(latents)
     latent[DAVAE] = (tuple(shape), tokens)
-    ways = {way: _score(original, rebuilt[way], *latent[way]) for way in rebuilt}
+    ways = {
+        way: Score(psnr(original, picture).item(), ssim(original, picture).item(), *latent[way])
+        for way, picture in rebuilt.items()
+    }
     return Comparison(original, rebuilt, PictureScores(name, width, height, ways))
-
-
-def _score(original: Tensor, picture: Tensor, shape: tuple[int, ...], tokens: int) -> Score:
-    return Score(psnr(original, picture).item(), ssim(original, picture).item(), shape, tokens)

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..files import write_atomically
 from ..images import from_bytes, image_to_pil
 from .comparison import BASE_FULL, BASE_HALF, DAVAE, Comparison, PictureScores, Score
 
@@ -43,18 +41,11 @@ class Panel:
     caption: str
 
 
-def write_contact_sheet(
-    path: Path, comparisons: Sequence[Comparison], title: str, subtitle: str
-) -> None:
-    """Write the sheet as PNG, atomically. Raises CheckpointError when the system refuses."""
-    sheet = contact_sheet(comparisons, title, subtitle)
-    write_atomically(path, lambda beside: sheet.save(beside, format="PNG"))
-
-
 def contact_sheet(comparisons: Sequence[Comparison], title: str, subtitle: str) -> Image.Image:
     """Draw the sheet; every picture is scaled to the same width."""
     rows = [_panels(comparison) for comparison in comparisons]
-    heights = [_height(row[0].picture) for row in rows]
+    sides = [row[0].picture.shape[-2:] for row in rows]
+    heights = [round(PANEL * height / width) for height, width in sides]
     columns = len(rows[0])
     head = 178
     size = (
@@ -70,7 +61,9 @@ def contact_sheet(comparisons: Sequence[Comparison], title: str, subtitle: str) 
     top = head
     for row, height in zip(rows, heights, strict=True):
         for column, panel in enumerate(row):
-            sheet.paste(_thumbnail(panel.picture, height), (_left(column), top))
+            picture = image_to_pil(panel.picture)
+            small = picture.resize((PANEL, height), Image.Resampling.LANCZOS)
+            sheet.paste(small, (_left(column), top))
             draw.text((_left(column), top + height + 12), panel.caption, FAINT, _font(20))
         top += height + CAPTION
     return sheet
@@ -115,14 +108,6 @@ def _line(score: Score) -> str:
 
 def _left(column: int) -> int:
     return MARGIN + column * (PANEL + GAP)
-
-
-def _height(picture: Tensor) -> int:
-    return round(PANEL * picture.shape[-2] / picture.shape[-1])
-
-
-def _thumbnail(picture: Tensor, height: int) -> Image.Image:
-    return image_to_pil(picture).resize((PANEL, height), Image.Resampling.LANCZOS)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

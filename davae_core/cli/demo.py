@@ -8,15 +8,16 @@ from torch import Tensor
 
 from .. import mini
 from ..codec.files import load_base_vae, load_codec
+from ..images import write_png
 from ..latents import crop_to_multiple, token_count
 from ..mini.text_encoder_files import load_text_encoder
 from ..pipeline import load_pipeline
 from ..presets import PATCH
 from .comparison import BASE_FULL, DAVAE, PictureScores, compare
 from .comparison_report import report, table, write_report
-from .contact_sheet import write_contact_sheet
+from .contact_sheet import contact_sheet
 from .demo_photographs import held_out_photographs
-from .prompt_grid import write_prompt_grid
+from .prompt_grid import prompt_grid
 
 Pictures = Iterable[tuple[str, Tensor]]
 SHEET, GRID, REPORT = "contact_sheet.png", "from_prompts.png", "report.json"
@@ -51,7 +52,7 @@ def run(folder: Path, progress: Callable[[Sequence[tuple[str, Tensor]]], Picture
     ]
     scores = [comparison.scores for comparison in comparisons]
     files = {"davae": mini.davae_path().name, "base_vae": mini.base_vae_path().name}
-    write_contact_sheet(folder / SHEET, comparisons, TITLE, _subtitle(scores[0]))
+    write_png(folder / SHEET, contact_sheet(comparisons, TITLE, _subtitle(scores[0])))
     found = report(scores, files)
     found["from_prompts"] = drawn
     write_report(folder / REPORT, found)
@@ -70,7 +71,7 @@ def draw_prompts(path: Path) -> dict[str, object]:
         encode_text=load_text_encoder(mini.clip_path()).encode,
         dtype=torch.float32,
     )
-    write_prompt_grid(path, PROMPTS, pipeline.draw(PROMPTS, SIDE, SIDE))
+    write_png(path, prompt_grid(PROMPTS, pipeline.draw(PROMPTS, SIDE, SIDE)))
     return {
         "prompts": list(PROMPTS),
         "side": SIDE,

@@ -2,26 +2,18 @@
 
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..files import write_atomically
 from ..images import image_to_pil
 
 COLUMNS = 4
 _GAP, _LABEL, _LETTERS, _SIZE = 12, 48, 44, 12
 
 
-def write_prompt_grid(path: str | Path, prompts: Sequence[str], images: Tensor) -> None:
-    """Write pictures [B, 3, H, W] in [-1, 1], four in a row, each with its prompt below. Raises CheckpointError."""
-    sheet = prompt_grid(prompts, images)
-    write_atomically(path, lambda beside: sheet.save(beside, format="PNG"))
-
-
 def prompt_grid(prompts: Sequence[str], images: Tensor) -> Image.Image:
-    """The sheet itself."""
+    """Pictures [B, 3, H, W] in [-1, 1], four in a row, each with its prompt below."""
     height, width = images.shape[-2:]
     rows = -(-len(prompts) // COLUMNS)
     columns = min(COLUMNS, len(prompts))

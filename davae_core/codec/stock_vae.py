@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from ..format import numbers_in
 from .blocks import KLConfig
 
 _RENAMES = (
@@ -23,7 +24,7 @@ _RENAMES = (
     (r"\.(to_v|value)\.", ".v."),
     (r"\.(to_out\.0|proj_attn)\.", ".proj_out."),
 )
-_UP = re.compile(r"^decoder\.up_blocks\.(\d+)\.")
+_UP = r"^decoder\.up_blocks\.(\d+)\."
 _ATTENTION = re.compile(r"\.(q|k|v|proj_out)\.weight$")
 
 
@@ -32,10 +33,10 @@ def to_ldm_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Levels of the decoder are counted from full resolution, attention is 1x1 convolutions.
     """
-    last = max((int(found[1]) for name in tensors if (found := _UP.match(name))), default=0)
+    last = max(numbers_in(tensors, _UP), default=0)
     renamed = {}
     for name, tensor in tensors.items():
-        name = _UP.sub(lambda found: f"decoder.up.{last - int(found[1])}.", name)
+        name = re.sub(_UP, lambda found: f"decoder.up.{last - int(found[1])}.", name)
         for pattern, replacement in _RENAMES:
             name = re.sub(pattern, replacement, name)
         if _ATTENTION.search(name) and tensor.ndim == 2:
@@ -52,16 +53,10 @@ def kl_config_of(tensors: Mapping[str, Tensor], norm_groups: int = 32) -> KLConf
     widths: list[int] = []
     while (name := f"encoder.down.{len(widths)}.block.0.conv1.weight") in tensors:
         widths.append(tensors[name].shape[0])
-    blocks = sum(
-        bool(re.match(r"encoder\.down\.0\.block\.\d+\.conv1\.weight$", name)) for name in tensors
-    )
-    attention = {
-        int(m[1]) for name in tensors if (m := re.match(r"encoder\.down\.(\d+)\.attn\.", name))
-    }
     return KLConfig(
         widths=tuple(widths),
-        res_blocks=blocks,
+        res_blocks=len(numbers_in(tensors, r"encoder\.down\.0\.block\.(\d+)\.conv1\.weight$")),
         norm_groups=norm_groups,
-        attention_levels=tuple(sorted(attention)),
+        attention_levels=tuple(sorted(numbers_in(tensors, r"encoder\.down\.(\d+)\.attn\."))),
         quant_conv="quant_conv.weight" in tensors,
     )

@@ -5,7 +5,7 @@ are detail first and keep the base's and the detail's edge layers apart; an adap
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,10 +23,12 @@ from ..transformer.warm_start import join_head_rows
 from .pickles import read_plain_weights
 
 Weights = Literal["live", "ema"]
-_LIVE_STATE, _EMA_STATE = "model_state_dict", "ema_state_dict"
 _EMA_PREFIX = "transformer.transformer."
-_LIVE = ("tokenizer_patch_embed.proj.", "project_out.")
-_EMA = (f"{_EMA_PREFIX}{EMBEDDER}.", f"{_EMA_PREFIX}{HEAD}.")
+_HEADS = {
+    "live": ("model_state_dict", "tokenizer_patch_embed.proj.", "project_out."),
+    "ema": ("ema_state_dict", f"{_EMA_PREFIX}{EMBEDDER}.", f"{_EMA_PREFIX}{HEAD}."),
+}
+"""Where step_N.pt keeps which heads: the state, and in it the prefixes of the patch embedder and the output head."""
 LEAST_LIKENESS = 0.2
 """Cosine of a trained base layer to the one it started from; between different models it is about 0."""
 _LORA_SETTINGS = "lora_adapter_metadata"
@@ -39,7 +41,7 @@ def holds_stage_two(source: Path) -> bool:
     loaded = read_plain_weights(
         source, "the published pytorch_model.bin (stage 1) or step_N.pt (stage 2)"
     )
-    return any(isinstance(loaded.get(state), dict) for state in (_LIVE_STATE, _EMA_STATE))
+    return any(isinstance(loaded.get(state), dict) for state, *_ in _HEADS.values())
 
 
 def convert_adapter(
@@ -58,8 +60,8 @@ def convert_adapter(
     """
     source = Path(source)
     state = read_plain_weights(source, "the published step_N.pt")
-    prefixes = _LIVE if weights == "live" else _EMA
-    heads = state.get(_LIVE_STATE if weights == "live" else _EMA_STATE)
+    key, *prefixes = _HEADS[weights]
+    heads = state.get(key)
     if not isinstance(heads, dict):
         raise CheckpointError(
             f"{source} holds no EMA weights: use --weights live with its LoRA file."
@@ -105,7 +107,7 @@ def _fused_edges(heads: Mapping[str, Tensor], patch: str, head: str) -> dict[str
 
 
 def _check_origin(
-    heads: Mapping[str, Tensor], prefixes: tuple[str, str], base: Mapping[str, Tensor]
+    heads: Mapping[str, Tensor], prefixes: Sequence[str], base: Mapping[str, Tensor]
 ) -> None:
     """Raise ValueError when the trained base layers have nothing of this base in them, as another model's have not."""
     for name, target in (
@@ -128,7 +130,8 @@ def _live_lora(source: Path, lora: str | Path | None) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{lora} is not a LoRA: give the pytorch_lora_weights.safetensors beside the heads."
         )
-    return _scaled(found, _scale(lora, metadata))
+    scale = _scale(lora, metadata)
+    return {name: tensor * scale if name.endswith(UP) else tensor for name, tensor in found.items()}
 
 
 def _scale(lora: str | Path, metadata: Mapping[str, str]) -> float:
@@ -154,12 +157,6 @@ def _scale(lora: str | Path, metadata: Mapping[str, str]) -> float:
             "give the pytorch_lora_weights.safetensors beside the heads."
         )
     return scale
-
-
-def _scaled(lora: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
-    if scale == 1.0:
-        return lora
-    return {name: tensor * scale if name.endswith(UP) else tensor for name, tensor in lora.items()}
 
 
 def _ema_lora(source: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,34 +3,21 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
-import torch
 from torch import Tensor
 
-from ..files import CheckpointError, read_safetensors
+from ..files import TYPE_NAMES, CheckpointError, read_safetensors
 from ..format import read_metadata, shapes_of, what_is
 from .description import DESCRIPTION
-from .names import (
-    EDGES,
-    EMBEDDER,
-    EMBEDDER_WEIGHT,
-    QUANTISED,
-    diffusers_to_stability,
-    looks_like_diffusers_transformer,
-)
+from .names import EDGES, EMBEDDER, EMBEDDER_WEIGHT, QUANTISED, diffusers_to_stability
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
 """Where checkpoints keep the transformer; the empty prefix is a transformer file of its own."""
 INDEX = "diffusion_pytorch_model.safetensors.index.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-_PLAIN = (
-    torch.float64,
-    torch.float32,
-    torch.float16,
-    torch.bfloat16,
-    torch.float8_e4m3fn,
-    torch.float8_e5m2,
-)
+T = TypeVar("T")
+_PLAIN = [kind for kind in TYPE_NAMES if kind.is_floating_point]
 
 
 def load_transformer(path: str | Path) -> dict[str, Tensor]:
@@ -84,8 +71,8 @@ def transformer_part(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Ten
 
     Quantised storage is handed through. Raises CheckpointError when there is no such transformer.
     """
-    found = _without_prefix(tensors)
-    if looks_like_diffusers_transformer(found):
+    found = without_prefix(tensors)
+    if any(name.startswith("transformer_blocks.") for name in found):
         try:
             found = diffusers_to_stability(found)
         except (ValueError, RuntimeError) as error:
@@ -109,7 +96,8 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def without_prefix(tensors: Mapping[str, T]) -> dict[str, T]:
+    """What a file holds of a transformer, by its names there; all of the file where there is no transformer."""
     for prefix in PREFIXES:
         if any(
             prefix + embedder in tensors for embedder in (EMBEDDER_WEIGHT, f"{EMBEDDER}.weight")

@@ -61,6 +61,19 @@ def plan_merge(base: Mapping[str, Tensor], adapter: Adapter) -> Merge:
     return Merge(base, adapter, edges, layers)
 
 
+def plan_files(
+    base_path: Path, base: Mapping[str, Tensor], adapter_path: Path, adapter: Adapter
+) -> Merge:
+    """`plan_merge` of what was read from files. Raises CheckpointError, naming both, when they do not fit."""
+    try:
+        return plan_merge(base, adapter)
+    except ValueError as error:
+        raise CheckpointError(
+            f"The adapter {adapter_path} does not fit {base_path} ({reason_of(error)}): "
+            "pick the base it was trained on."
+        ) from error
+
+
 def _check_shape(layer: str, place: Place, adapter: Adapter, target: Tensor) -> None:
     found = [adapter.lora[layer + UP].shape[0], adapter.lora[layer + DOWN].shape[1]]
     wanted = list(target.shape)
@@ -167,11 +180,4 @@ def merge_files(
             f"{base_path} is widened already: give the pretrained model it was made from."
         )
     require_same_base(adapter.parents, adapter_path, base, base_path)
-    try:
-        plan = plan_merge(base, adapter)
-    except ValueError as error:
-        raise CheckpointError(
-            f"The adapter {adapter_path} does not fit {base_path} ({reason_of(error)}): "
-            "pick the model it was trained on."
-        ) from error
-    write_merged(output, plan, dtype, progress)
+    write_merged(output, plan_files(base_path, base, adapter_path, adapter), dtype, progress)

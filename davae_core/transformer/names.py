@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..format import numbers_in
+
 EMBEDDER, HEAD = "pos_embed.proj", "proj_out"
 """The edge layers under diffusers' names, the only ones a widening replaces: the patch embedder and the output head."""
 _OUTSIDE = {
@@ -78,11 +80,6 @@ class Place:
     swapped: bool = False
 
 
-def looks_like_diffusers_transformer(names: Mapping[str, object]) -> bool:
-    """True when the names are diffusers' (`transformer_blocks`)."""
-    return any(name.startswith("transformer_blocks.") for name in names)
-
-
 def place_of(layer: str, blocks: int) -> Place | None:
     """Where diffusers' layer (its name without .weight or .bias) stands in Stability's file; None when unknown.
 
@@ -106,8 +103,7 @@ def place_of(layer: str, blocks: int) -> Place | None:
 
 def count_blocks(names: Mapping[str, object]) -> int:
     """Number of blocks under either naming."""
-    numbers = (re.match(r"(?:transformer_blocks|joint_blocks)\.(\d+)\.", name) for name in names)
-    return 1 + max((int(found[1]) for found in numbers if found), default=-1)
+    return 1 + max(numbers_in(names, r"(?:transformer_blocks|joint_blocks)\.(\d+)\."), default=-1)
 
 
 def diffusers_to_stability(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

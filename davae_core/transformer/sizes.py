@@ -1,12 +1,12 @@
 """The sizes of an SD3 transformer, read off its weights (Stability names)."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
 
 from torch import Tensor
 
+from ..format import numbers_in
 from .names import EMBEDDER_WEIGHT, HEAD_WEIGHT, count_blocks
 
 HEAD_WIDTH = 64
@@ -45,13 +45,14 @@ def transformer_sizes(tensors: Mapping[str, Tensor]) -> TransformerSizes:
         width, patch = embedder.shape[0], embedder.shape[-1]
         if width % HEAD_WIDTH:
             raise ValueError(f"a width of {width} is no multiple of {HEAD_WIDTH}")
+        dual = numbers_in(tensors, r"joint_blocks\.(\d+)\.x_block\.attn2\.qkv\.weight")
         return TransformerSizes(
             in_channels=embedder.shape[1],
             out_channels=head.shape[0] // patch**2,
             patch=patch,
             blocks=count_blocks(tensors),
             heads=width // HEAD_WIDTH,
-            dual_blocks=_dual_blocks(tensors),
+            dual_blocks=tuple(sorted(dual)),
             context_width=tensors["context_embedder.weight"].shape[1],
             pooled_width=tensors["y_embedder.mlp.0.weight"].shape[1],
             positions=isqrt(tensors["pos_embed"].shape[1]),
@@ -59,8 +60,3 @@ def transformer_sizes(tensors: Mapping[str, Tensor]) -> TransformerSizes:
         )
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing") from error
-
-
-def _dual_blocks(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
-    matches = (re.match(r"joint_blocks\.(\d+)\.x_block\.attn2\.qkv\.weight", n) for n in tensors)
-    return tuple(sorted(int(found[1]) for found in matches if found))

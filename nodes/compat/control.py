@@ -46,7 +46,7 @@ class BaseChannels:
 
     def copy(self) -> Any:
         """ComfyUI's apply nodes copy a ControlNet before they set it up."""
-        return adapted(self)
+        return adapt_controlnet(self)
 
     @property
     def channels(self) -> int:
@@ -93,11 +93,12 @@ class DetailAlignedControlNetSD35(BaseChannels, comfy.controlnet.ControlNetSD35)
 
 
 def adapt_controlnet(control: Any) -> Any:
-    """The ControlNet for our MODEL, sharing the weights of `control`.
+    """The ControlNet for our MODEL, sharing the weights of `control`, one of ComfyUI's or of ours.
 
     Raises ValueError when it is none of Stable Diffusion 3 or 3.5.
     """
-    if not isinstance(control, comfy.controlnet.ControlNetSD35) and not isinstance(
+    stability = isinstance(control, comfy.controlnet.ControlNetSD35)
+    if not stability and not isinstance(
         getattr(control, "control_model", None), comfy.cldm.mmdit.ControlNet
     ):
         raise ValueError(
@@ -105,12 +106,6 @@ def adapt_controlnet(control: Any) -> Any:
             f"({type(getattr(control, 'control_model', control)).__name__}): load one that was made for SD3.5, or "
             "use this one with its own model."
         )
-    return adapted(control)
-
-
-def adapted(control: Any) -> Any:
-    """A copy of one of ComfyUI's two kinds, or of ours, as ours."""
-    stability = isinstance(control, comfy.controlnet.ControlNetSD35)
     kind = DetailAlignedControlNetSD35 if stability else DetailAlignedControlNet
     found = kind(
         None,

@@ -28,7 +28,7 @@ from ...davae_core.transformer.description import (
 )
 from ...davae_core.transformer.files import PREFIXES, transformer_part
 from ...davae_core.transformer.fingerprint import require_same_base
-from ...davae_core.transformer.merging import plan_merge
+from ...davae_core.transformer.merging import plan_files
 from ...davae_core.transformer.widened_model import is_widened, widen_model
 from .features import supported
 
@@ -56,7 +56,12 @@ class DetailAlignedLatent(comfy.latent_formats.LatentFormat):  # type: ignore[mi
         self.spacial_downscale_ratio = layout.factor
         self.scale_factor, self.shift_factor = layout.base_scale, layout.base_shift
         if layout == SD3.layout:
-            self._preview_like_sd3()
+            # In model space the base channels are an SD3 latent; the detail adds nothing to a preview's colours.
+            sd3 = comfy.latent_formats.SD3()
+            nothing = [[0.0, 0.0, 0.0] for _ in range(layout.detail_channels)]
+            self.latent_rgb_factors = [*sd3.latent_rgb_factors, *nothing]
+            self.latent_rgb_factors_bias = sd3.latent_rgb_factors_bias
+            self.taesd_decoder_name = PREVIEW_DECODER
 
     def process_in(self, latent: Tensor) -> Tensor:
         """VAE space -> model space. Raises ValueError for a latent of another number of channels."""
@@ -70,14 +75,6 @@ class DetailAlignedLatent(comfy.latent_formats.LatentFormat):  # type: ignore[mi
     def process_out(self, latent: Tensor) -> Tensor:
         """Model space -> VAE space."""
         return to_vae_space(latent, self.layout)
-
-    def _preview_like_sd3(self) -> None:
-        """The base channels in model space are an SD3 latent; the detail adds nothing to a preview's colours."""
-        sd3 = comfy.latent_formats.SD3()
-        nothing = [[0.0, 0.0, 0.0] for _ in range(self.layout.detail_channels)]
-        self.latent_rgb_factors = [*sd3.latent_rgb_factors, *nothing]
-        self.latent_rgb_factors_bias = sd3.latent_rgb_factors_bias
-        self.taesd_decoder_name = PREVIEW_DECODER
 
 
 class DetailAlignedSD3(comfy.supported_models.SD3):  # type: ignore[misc]
@@ -194,12 +191,11 @@ def _quantisation(path: Path) -> dict[str, str]:
     if QUANTISATION not in metadata:
         return {}
     told = json.loads(metadata[QUANTISATION])
-    layers = {_without_prefix(name): how for name, how in told.get("layers", {}).items()}
+    layers = {
+        name.removeprefix(next(filter(name.startswith, PREFIXES))): how
+        for name, how in told.get("layers", {}).items()
+    }
     return {QUANTISATION: json.dumps({**told, "layers": layers})}
-
-
-def _without_prefix(layer: str) -> str:
-    return layer.removeprefix(next(prefix for prefix in PREFIXES if layer.startswith(prefix)))
 
 
 def read_transformer(path: Path) -> dict[str, Tensor]:
@@ -235,7 +231,9 @@ def _widened(
         ) from error
     if adapter is not None and adapter_path is not None:
         require_same_base(adapter.parents, adapter_path, tensors, base)
-        _check_fits(base, tensors, adapter_path, adapter)
+        # ComfyUI would only log a layer that has no place. Packed weights do not show their shapes.
+        if not any(tensor.dtype == torch.uint8 for tensor in tensors.values()):
+            plan_files(base, tensors, adapter_path, adapter)
     return {**wide, DESCRIPTION: description_tensor(ModelDescription(layout, advice, parents))}
 
 
@@ -246,20 +244,6 @@ def _check_description(path: Path, tensors: dict[str, Tensor]) -> None:
             read_description(tensors[DESCRIPTION])
         except ValueError as error:
             raise CheckpointError(f"{path} cannot be loaded: {error}") from error
-
-
-def _check_fits(
-    base: Path, tensors: dict[str, Tensor], adapter_path: Path, adapter: Adapter
-) -> None:
-    """Raise CheckpointError when a layer of the adapter has no place in the base; ComfyUI would only log that."""
-    if any(tensor.dtype == torch.uint8 for tensor in tensors.values()):
-        return  # packed weights do not show their shapes
-    try:
-        plan_merge(tensors, adapter)
-    except ValueError as error:
-        raise CheckpointError(
-            f"The adapter {adapter_path} does not fit {base} ({error}): pick the base it was trained on."
-        ) from error
 
 
 def description_of(model: Any) -> ModelDescription | None:

@@ -1,6 +1,6 @@
 """A DA-VAE file as ComfyUI's VAE object."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -53,27 +53,35 @@ class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
             base_decoder="decoder.conv_in.weight" in tensors,
         )
         self.first_stage_model = codec.eval().to(self.vae_dtype)
-        self._remember_dtypes(codec)
+        # ComfyUI >= 0.12 casts back to these types when it moves weights.
+        getattr(comfy.model_management, "archive_model_dtypes", lambda _: None)(codec)
         self.patcher = self._patcher(codec, disable_dynamic)
-        assign = {"assign": True} if self._is_dynamic_patcher() else {}
-        codec.load_state_dict(tensors, **assign)
+        dynamic = getattr(self.patcher, "is_dynamic", lambda: False)()
+        codec.load_state_dict(tensors, assign=dynamic)
         self.patcher.cached_patcher_init = (reload_patcher, (path, device, dtype))
-        self._measure()
+        # ComfyUI >= 0.3.70 keeps the module's size beside it.
+        if hasattr(self, "model_size"):
+            self.size = None
+            self.model_size()
 
     def decode_draft(self, samples: Tensor) -> Tensor:
         """The base channels alone, decoded at half size: latents -> [B, H / ratio, W / ratio, 3] in [0, 1].
 
         Raises ValueError for a compact file or a latent of another layout.
         """
-        device = self.device
-        needed = self.memory_used_draft(samples.shape, self.vae_dtype)
-        with self._device_context():
+        # As much as ComfyUI estimates for a picture of half the size, one at a time.
+        pixels = samples.shape[-2] * samples.shape[-1] * self.layout.base_factor**2
+        size = comfy.model_management.dtype_size(self.vae_dtype)
+        needed = int(DECODE_ELEMENTS_PER_PIXEL * pixels * size)
+        # ComfyUI >= 0.23 makes the VAE's GPU the current one while it works.
+        on_device = getattr(comfy.model_management, "cuda_device_context", nullcontext)
+        with on_device(self.device):
             comfy.model_management.load_models_gpu([self.patcher], memory_required=needed)
             drafts = []
             for sample in torch.split(samples, 1):
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 draft = self.first_stage_model.decode_base(
-                    sample.to(device=device, dtype=self.vae_dtype)
+                    sample.to(device=self.device, dtype=self.vae_dtype)
                 )
                 drafts.append(draft.to(self.output_device).float())
         images = torch.cat(drafts).add(1).div(2).clamp(0, 1)
@@ -97,11 +105,6 @@ class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
         channels_first = pixels[..., :3].movedim(-1, 1)
         return crop_to_multiple(channels_first, self.layout.factor).movedim(1, -1)
 
-    def memory_used_draft(self, shape: torch.Size, dtype: torch.dtype) -> int:
-        """Bytes a draft of a latent of this shape is estimated to need, one picture at a time."""
-        cells = shape[-2] * shape[-1] * self.layout.base_factor**2
-        return int(DECODE_ELEMENTS_PER_PIXEL * cells * comfy.model_management.dtype_size(dtype))
-
     def _describe(self, layout: LatentLayout) -> None:
         """The numbers stock nodes and ComfyUI's memory management ask a VAE for."""
         self.downscale_ratio = self.upscale_ratio = layout.factor
@@ -121,26 +124,6 @@ class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
         kind = plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
         offload = comfy.model_management.vae_offload_device()
         return kind(codec, load_device=self.device, offload_device=offload)
-
-    def _is_dynamic_patcher(self) -> bool:
-        return bool(getattr(self.patcher, "is_dynamic", lambda: False)())
-
-    def _remember_dtypes(self, codec: nn.Module) -> None:
-        """ComfyUI >= 0.12 casts back to these when it moves weights."""
-        remember = getattr(comfy.model_management, "archive_model_dtypes", None)
-        if remember is not None:
-            remember(codec)
-
-    def _measure(self) -> None:
-        """ComfyUI >= 0.3.70 keeps the module's size beside it."""
-        if hasattr(self, "model_size"):
-            self.size = None
-            self.model_size()
-
-    def _device_context(self) -> AbstractContextManager[Any]:
-        """ComfyUI >= 0.23 makes the VAE's GPU the current one while it works."""
-        context = getattr(comfy.model_management, "cuda_device_context", None)
-        return nullcontext() if context is None else context(self.device)
 
 
 def reload_patcher(
