@@ -78,12 +78,12 @@ def retrain(out: Path, plan: Plan, changes: Sequence[str] = ()) -> Path | None:
     log = StageLog(out / "stages.json")
     names = [stage.name for stage in plan.stages]
     for number, stage in enumerate(plan.stages, start=1):
-        title = f"Stage {number} of {len(names)} ({stage.name})"
+        title = f"stage {number} of {len(names)} ({stage.name})"
         record = log.begin(stage.name, flatten(configs[stage.name]))
         if record.finished and stage.result.exists():
-            _LOG.info("%s was finished before.", title)
+            _LOG.info("%s was finished before", title)
             continue
-        _LOG.info("%s begins.", title)
+        _LOG.info("%s begins", title)
         log.reopen(names[number - 1 :])
         log.write()
         if not _run(title, KINDS[stage.kind], configs[stage.name], log, record):
@@ -91,7 +91,7 @@ def retrain(out: Path, plan: Plan, changes: Sequence[str] = ()) -> Path | None:
     target = out / RESULT
     _collect(plan.files, target)
     cpu, wall = log.total()
-    _LOG.info("All stages took %.0f s of processor time, %.0f s by the clock.", cpu, wall)
+    _LOG.info("all stages took %.0f s of processor time, %.0f s by the clock", cpu, wall)
     return target
 
 
@@ -139,14 +139,14 @@ def _run(title: str, work: Work, config: Any, log: StageLog, record: StageRecord
     try:
         finished = work.run(config) is not None
     except KeyboardInterrupt:
-        _LOG.info("%s was interrupted.", title)
+        _LOG.info("%s was interrupted", title)
     except (TrainingError, CheckpointError, OSError) as error:
-        raise TrainingError(f"{title} failed: {sentence_of(error)}") from error
+        raise TrainingError(f"{title.capitalize()} failed: {sentence_of(error)}") from error
     finally:
         log.charge(record, time.process_time() - cpu, time.monotonic() - wall, finished)
     if finished:
         _LOG.info(
-            "%s took %.0f s of processor time, %.0f s by the clock.",
+            "%s took %.0f s of processor time, %.0f s by the clock",
             title,
             record.cpu_seconds,
             record.wall_seconds,
