@@ -10,6 +10,7 @@ import pickletools
 import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -242,6 +243,13 @@ def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def packaged_file(package: str, file: str) -> Path | None:
+    """Where an installed package keeps a file, whether it is there or not; None without the package."""
+    # Importing the package would take seconds and is not needed for a file inside it.
+    spec = find_spec(package)
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / file
 
 
 def file_hash(path: Path) -> str:

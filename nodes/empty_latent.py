@@ -51,18 +51,13 @@ class EmptyLatent(io.ComfyNode):  # type: ignore[misc]
     @classmethod
     def execute(cls, width: int, height: int, batch_size: int) -> io.NodeOutput:
         for side, pixels in (("width", width), ("height", height)):
-            check_side(side, pixels)
+            below = pixels - pixels % LAYOUT.factor
+            if below != pixels:
+                raise ValueError(
+                    f"{NAME} cannot make a {side} of {pixels} pixels, because a latent cell is {LAYOUT.factor} pixels: "
+                    f"use {below} or {below + LAYOUT.factor}."
+                )
         shape = (batch_size, LAYOUT.channels, height // LAYOUT.factor, width // LAYOUT.factor)
         samples = torch.zeros(shape, device=intermediate_device(), dtype=intermediate_dtype())
         # ComfyUI >= 0.11 resizes an empty latent to the model's scale and asks this key for the latent's own.
         return io.NodeOutput({"samples": samples, "downscale_ratio_spacial": LAYOUT.factor})
-
-
-def check_side(side: str, pixels: int) -> None:
-    """Raise ValueError unless `pixels` is a multiple of the factor, naming the nearest sizes that are."""
-    below = pixels - pixels % LAYOUT.factor
-    if below != pixels:
-        raise ValueError(
-            f"{NAME} cannot make a {side} of {pixels} pixels, because a latent cell is {LAYOUT.factor} pixels: "
-            f"use {below} or {below + LAYOUT.factor}."
-        )

@@ -42,10 +42,6 @@ Item = TypeVar("Item")
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
-class CommandError(ValueError):
-    """A command that cannot be carried out; the message is one sentence."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; wrong usage leaves through argparse with code 2."""
     options = parser().parse_args(arguments)
@@ -118,7 +114,7 @@ def run_decode(options: argparse.Namespace) -> None:
     codec = _codec(options)
     latents = load_latents(options.latent, codec, _codec_path(options))
     if latents.shape[0] != 1:
-        raise CommandError(
+        raise ValueError(
             f"{options.latent} holds {latents.shape[0]} latents: give a file with one."
         )
     if options.draft:
@@ -165,7 +161,7 @@ def run_convert(options: argparse.Namespace) -> None:
 def _convert_codec(options: argparse.Namespace) -> None:
     foreign = [f"--{name}" for name in ("weights", "lora", "vae", "sizes") if vars(options)[name]]
     if foreign:
-        raise CommandError(
+        raise ValueError(
             f"{foreign[0]} belongs to stage 2, but {options.source} is no step_N.pt: "
             f"leave {foreign[0]} out, or give stage 2's file."
         )
@@ -187,7 +183,7 @@ def _convert_adapter(options: argparse.Namespace) -> None:
     parents = {"base_name": options.base.name}
     if vae is not None:
         if read_codec_file(vae)[0].layout != SD3.layout:
-            raise CommandError(
+            raise ValueError(
                 f"{vae} is a DA-VAE of another base than SD3's, which the published stage 2 is for: "
                 "give the one it was trained with."
             )
@@ -206,15 +202,15 @@ def _convert_adapter(options: argparse.Namespace) -> None:
 def _check_stage_two(options: argparse.Namespace) -> None:
     source = f"{options.source} is a stage-2 file"
     if options.stats or options.compact:
-        raise CommandError(f"{source}, which --stats and --compact are not for: leave them out.")
+        raise ValueError(f"{source}, which --stats and --compact are not for: leave them out.")
     if options.weights is None:
-        raise CommandError(f"{source} with live and averaged weights: add --weights live or ema.")
+        raise ValueError(f"{source} with live and averaged weights: add --weights live or ema.")
     if options.base is None:
-        raise CommandError(
+        raise ValueError(
             f"{source}, and an adapter is its difference from the pretrained transformer: name that with --base."
         )
     if options.weights == "ema" and options.lora is not None:
-        raise CommandError(
+        raise ValueError(
             f"{source} whose averaged weights hold their own LoRA: leave --lora out, or use --weights live."
         )
 
@@ -260,9 +256,7 @@ def _codec(options: argparse.Namespace) -> DetailAlignedVAE:
 
 def _device(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
-        raise CommandError(
-            "PyTorch finds no CUDA GPU here: leave --device out, or use --device cpu."
-        )
+        raise ValueError("PyTorch finds no CUDA GPU here: leave --device out, or use --device cpu.")
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
@@ -284,7 +278,7 @@ def _picture(path: Path, codec: DetailAlignedVAE) -> Tensor:
 
 def _folder(path: Path) -> Path:
     if path.exists() and not path.is_dir():
-        raise CommandError(f"{path} is a file, but a folder is needed: name another one with -o.")
+        raise ValueError(f"{path} is a file, but a folder is needed: name another one with -o.")
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -292,7 +286,7 @@ def _folder(path: Path) -> Path:
 def _refuse_overwriting(output: Path, *sources: Path | None) -> None:
     for source in filter(None, sources):
         if source.exists() and output.exists() and source.samefile(output):
-            raise CommandError(
+            raise ValueError(
                 f"{output} is a file that this command reads: name another one with -o."
             )
 
@@ -311,7 +305,7 @@ def _refuse_same_stems(paths: Sequence[Path]) -> None:
     seen: dict[str, Path] = {}
     for path in paths:
         if path.stem in seen:
-            raise CommandError(
+            raise ValueError(
                 f"{seen[path.stem]} and {path} would be written under one name: rename one, or use two calls."
             )
         seen[path.stem] = path

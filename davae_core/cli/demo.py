@@ -39,8 +39,8 @@ TITLE = "DA-VAE miniature: six photographs it has never seen"
 def run(folder: Path, progress: Callable[[Sequence[tuple[str, Tensor]]], Pictures]) -> str:
     """Rebuild the photographs and draw PROMPTS; write SHEET, GRID and REPORT into `folder`, return the table of scores.
 
-    `progress` wraps the photographs while they are worked on. Raises MissingPhotographs, CheckpointError when a file
-    cannot be read or written, or ImportError without diffusers or transformers.
+    `progress` wraps the photographs while they are worked on. Raises CheckpointError when a file cannot be read
+    or written, and ImportError without the photographs, diffusers or transformers.
     """
     # First, because it needs the packages that are most often missing.
     drawn = draw_prompts(folder / GRID)

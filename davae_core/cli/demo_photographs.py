@@ -1,11 +1,10 @@
 """The six photographs the demo rebuilds. They ship in Python packages, and nothing here was ever trained on them."""
 
 from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
 
 from torch import Tensor
 
+from ..files import packaged_file
 from ..images import read_image
 
 HELD_OUT = {
@@ -19,27 +18,16 @@ HELD_OUT = {
 """Package, file and licence of the photographs that no training and no choice of a setting may look at."""
 
 
-class MissingPhotographs(ValueError):
-    """The packages that carry the photographs are not installed."""
-
-
 def held_out_photographs() -> Iterator[tuple[str, Tensor]]:
     """Name and picture [1, 3, H, W] in [-1, 1], at native size, in the order of HELD_OUT.
 
-    Raises MissingPhotographs when scikit-image or scikit-learn is not installed.
+    Raises ImportError when scikit-image or scikit-learn is not installed.
     """
     for name, (package, file, _) in HELD_OUT.items():
         path = packaged_file(package, file)
         if path is None:
-            raise MissingPhotographs(
+            raise ImportError(
                 "The demo's photographs ship in scikit-image and scikit-learn, which are not installed: "
                 "run `pip install scikit-image scikit-learn`, or `davae reconstruct` on pictures of your own."
             )
         yield name, read_image(path)
-
-
-def packaged_file(package: str, file: str) -> Path | None:
-    """Where an installed package keeps a file, whether it is there or not; None without the package."""
-    # Importing the package would take seconds and is not needed for a file inside it.
-    spec = find_spec(package)
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent / file

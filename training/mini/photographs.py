@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageOps
 
 from davae_core.cli import demo_photographs
-from davae_core.cli.demo_photographs import packaged_file
+from davae_core.files import packaged_file
 
 Box = tuple[int, int, int, int]
 
