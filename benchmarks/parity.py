@@ -26,8 +26,8 @@ from davae_core.latents import split, to_model_space
 from davae_core.presets import SD3
 from davae_core.published.adapter import convert_adapter
 from davae_core.published.codec import convert_codec
-from davae_core.transformer.files import load_transformer
 from davae_core.transformer.merging import merge
+from davae_core.transformer.pretrained import load_transformer
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "data" / "golden"

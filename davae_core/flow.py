@@ -4,6 +4,7 @@ sigma in [0, 1] is the share of noise: x = (1 - sigma) * latent + sigma * noise,
 the transformer predicts, is noise - latent. Latents are in model space.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -84,6 +85,18 @@ class VelocityLoss(NamedTuple):
     detail: Tensor
 
 
+def detail_weight(step: int, ramp_steps: int, end: float = 1.0) -> float:
+    """w(n): the detail's weight in the loss, from 0 at step 0 along half a cosine to `end` at `ramp_steps` and after.
+
+    Raises ValueError unless `ramp_steps` is positive.
+    """
+    if ramp_steps < 1:
+        raise ValueError(
+            f"The detail weight needs at least one step to rise over, not {ramp_steps}."
+        )
+    return end * 0.5 * (1.0 - math.cos(math.pi * min(step, ramp_steps) / ramp_steps))
+
+
 def velocity_loss(
     prediction: Tensor,
     target: Tensor,
@@ -93,7 +106,7 @@ def velocity_loss(
 ) -> VelocityLoss:
     """(sum_base e^2 + w sum_detail e^2) / ((C + w D) h w), meaned over the batch (paper Eq. 12-13).
 
-    `prediction`, `target`: [B, C + D, h, w]; `detail_weight`: w(n) in [0, 1], see warm_start.detail_weight;
+    `prediction`, `target`: [B, C + D, h, w]; `detail_weight`: w(n) in [0, 1], see `detail_weight`;
     `sample_weights`: [B], for all three numbers, see `published_sample_weights`; None is 1, the paper's. Computed in
     float32. loss = (C * base + w * D * detail) / (C + w * D).
     """

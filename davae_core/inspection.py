@@ -34,8 +34,8 @@ from .transformer.description import (
     not_whole,
     read_description,
 )
-from .transformer.files import without_prefix
 from .transformer.names import EMBEDDER, EMBEDDER_WEIGHT, QUANTISED, count_blocks
+from .transformer.pretrained import without_prefix
 
 Shapes = Mapping[str, tuple[int, ...]]
 

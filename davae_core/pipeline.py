@@ -23,10 +23,10 @@ from .presets import SD3
 from .transformer.adapter import read_adapter
 from .transformer.description import DESCRIPTION, Advice, ModelDescription, read_file_description
 from .transformer.diffusers_model import diffusers_transformer, require_diffusers
-from .transformer.files import load_transformer
 from .transformer.fingerprint import require_same_base
 from .transformer.merging import merge
 from .transformer.names import stability_to_diffusers
+from .transformer.pretrained import load_transformer
 from .transformer.sizes import transformer_sizes
 from .transformer.widened_model import widen_model
 

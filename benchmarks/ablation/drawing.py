@@ -12,15 +12,15 @@ from torch import Tensor
 
 from davae_core.transformer.adapter import read_adapter
 from davae_core.transformer.diffusers_model import diffusers_transformer
-from davae_core.transformer.files import load_transformer
 from davae_core.transformer.merging import merge
 from davae_core.transformer.names import stability_to_diffusers
+from davae_core.transformer.pretrained import load_transformer
 from davae_core.transformer.sizes import transformer_sizes
 from training.cache.config import TextConfig
 from training.cache.encoding import latents_of, load_caption_encoder
 from training.cache.text_states import TextStates
 from training.dit.denoiser import Denoiser
-from training.dit.sampling import PictureDecoder, SamplingPlan, draw_latents
+from training.dit.drawing import PictureDecoder, SamplingPlan, draw_latents
 
 from .arms import SIDE, Reference, Sampling, Stack
 

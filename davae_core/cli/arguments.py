@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = found.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, add, purpose in (
-        ("demo", _add_demo, "rebuild six photographs with the bundled miniature"),
+        ("demo", _add_demo, "photographs and prompts through the bundled miniature"),
         ("inspect", _add_inspect, "what a file is and what it needs"),
         ("encode", _add_encode, "a picture to a latent file"),
         ("decode", _add_decode, "a latent file to a picture"),
@@ -43,7 +43,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("davae-demo"),
         metavar="DIR",
-        help="folder for contact_sheet.png and report.json (default: davae-demo)",
+        help="folder for contact_sheet.png, from_prompts.png and report.json (default: davae-demo)",
     )
 
 

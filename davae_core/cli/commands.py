@@ -30,8 +30,8 @@ from ..published.adapter import convert_adapter, holds_stage_two
 from ..published.codec import convert_codec, statistics_file
 from ..transformer.adapter import write_adapter
 from ..transformer.description import Advice
-from ..transformer.files import load_transformer, transformer_weights
 from ..transformer.merging import merge_files
+from ..transformer.pretrained import load_transformer, transformer_weights
 from . import demo
 from .arguments import MINIATURE, STORAGE_TYPES, parser
 from .comparison import DAVAE, compare

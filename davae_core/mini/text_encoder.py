@@ -48,7 +48,7 @@ def clip_text_model(config: TextConfig) -> Any:
         from transformers import CLIPTextConfig, CLIPTextModelWithProjection
     except ImportError as error:
         raise ImportError(
-            'The miniature CLIP outside ComfyUI needs transformers: pip install "davae[demo]".'
+            'The miniature CLIP outside ComfyUI needs transformers: pip install ".[demo]".'
         ) from error
     return CLIPTextModelWithProjection(
         CLIPTextConfig(

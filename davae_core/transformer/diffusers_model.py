@@ -33,6 +33,6 @@ def require_diffusers() -> Any:
         import diffusers
     except ImportError as error:
         raise ImportError(
-            'Text to image outside ComfyUI needs diffusers: pip install "davae[diffusers]".'
+            'Text to image outside ComfyUI needs diffusers: pip install ".[diffusers]".'
         ) from error
     return diffusers

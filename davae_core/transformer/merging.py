@@ -11,9 +11,9 @@ from torch import Tensor
 from ..files import METADATA_KEY, CheckpointError, reason_of, stream_safetensors, value_hash
 from .adapter import DOWN, UP, Adapter, read_adapter, widened_edges
 from .description import DESCRIPTION, ModelDescription, description_tensor
-from .files import load_transformer
 from .fingerprint import require_same_base
 from .names import EDGES, Place, count_blocks, place_of, swap_halves
+from .pretrained import load_transformer
 from .widened_model import is_widened
 
 FP8 = torch.float8_e4m3fn

@@ -5,8 +5,6 @@ base channels first (docs/method.md, "Stage 2"). Before training the widened net
 network's, up to the order in which a processor's kernels sum (2.4e-7 seen), and its detail output is exactly zero.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -47,15 +45,3 @@ def join_head_rows(base: Tensor, detail: Tensor, positions: int) -> Tensor:
         )
     parts = [rearrange(part, "(k c) ... -> k c ...", k=positions) for part in (base, detail)]
     return rearrange(torch.cat(parts, dim=1), "k c ... -> (k c) ...")
-
-
-def detail_weight(step: int, ramp_steps: int, end: float = 1.0) -> float:
-    """w(n): the detail's weight in the loss, from 0 at step 0 along half a cosine to `end` at `ramp_steps` and after.
-
-    Raises ValueError unless `ramp_steps` is positive.
-    """
-    if ramp_steps < 1:
-        raise ValueError(
-            f"The detail weight needs at least one step to rise over, not {ramp_steps}."
-        )
-    return end * 0.5 * (1.0 - math.cos(math.pi * min(step, ramp_steps) / ramp_steps))

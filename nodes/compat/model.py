@@ -26,9 +26,9 @@ from ...davae_core.transformer.description import (
     description_tensor,
     read_description,
 )
-from ...davae_core.transformer.files import PREFIXES, transformer_part
 from ...davae_core.transformer.fingerprint import require_same_base
 from ...davae_core.transformer.merging import plan_files
+from ...davae_core.transformer.pretrained import PREFIXES, transformer_part
 from ...davae_core.transformer.widened_model import is_widened, widen_model
 from .features import supported
 

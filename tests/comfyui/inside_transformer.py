@@ -26,7 +26,7 @@ from torch import Tensor, nn  # noqa: E402
 
 inside_pack.part("nodes.extension").DetailAlignedExtension()
 widen_model = inside_pack.part("davae_core.transformer.widened_model").widen_model
-load_transformer = inside_pack.part("davae_core.transformer.files").load_transformer
+load_transformer = inside_pack.part("davae_core.transformer.pretrained").load_transformer
 LAYOUT = inside_pack.part("davae_core.presets").SD3.layout
 EXPECTED = load_file(FILES / "expected.safetensors")
 GRIDS = ((4, 6), (8, 8), (16, 10), (5, 7), (3, 4), (1, 1))

@@ -3,6 +3,7 @@ import torch
 
 from davae_core.flow import (
     add_noise,
+    detail_weight,
     published_sample_weights,
     published_training_sigmas,
     sample_euler,
@@ -154,3 +155,13 @@ def test_guidance_goes_beyond_the_conditional_velocity():
     assert torch.equal(found, torch.full_like(noise, -(1 + 2.5)))
     with pytest.raises(ValueError, match="unconditional"):
         sample_euler(lambda x, sigma: x, noise, torch.tensor([1.0, 0.0]), guidance=2.5)
+
+
+def test_detail_weight_rises_along_half_a_cosine():
+    assert detail_weight(0, 100) == 0
+    assert detail_weight(50, 100) == pytest.approx(0.5)
+    assert detail_weight(25, 100) == pytest.approx(0.5 - 0.5 * 2**-0.5)
+    assert detail_weight(100, 100) == detail_weight(10_000, 100) == 1
+    assert detail_weight(100, 100, end=0.5) == 0.5
+    with pytest.raises(ValueError, match="at least one step"):
+        detail_weight(0, 0)

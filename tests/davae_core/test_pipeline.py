@@ -23,9 +23,9 @@ from davae_core.pipeline import load_pipeline
 from davae_core.presets import SD3
 from davae_core.transformer.adapter import Adapter, widened_edges, write_adapter
 from davae_core.transformer.description import Advice
-from davae_core.transformer.files import load_transformer
 from davae_core.transformer.fingerprint import base_fingerprint
 from davae_core.transformer.merging import plan_merge, write_merged
+from davae_core.transformer.pretrained import load_transformer
 
 STEPS = Advice(shift=3.0, guidance=2.0, steps=3)
 

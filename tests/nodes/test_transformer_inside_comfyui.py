@@ -11,7 +11,7 @@ from davae_core.cli.commands import main
 from davae_core.presets import SD3
 from davae_core.transformer.adapter import write_adapter
 from davae_core.transformer.description import read_file_description
-from davae_core.transformer.files import load_transformer
+from davae_core.transformer.pretrained import load_transformer
 from tests.comfyui.process import answers_of, answers_of_process
 from tests.comfyui.server import ROOT
 from tests.training.random_adapters import random_adapter

@@ -6,9 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from davae_core.flow import published_sample_weights, velocity_loss, velocity_target
+from davae_core.flow import detail_weight, published_sample_weights, velocity_loss, velocity_target
 from davae_core.latents import LatentLayout
-from davae_core.transformer.warm_start import detail_weight
 
 from ..cache.text_states import TextStates
 from ..engine.updates import Parts

@@ -35,8 +35,8 @@ from .batches import (
 )
 from .config import DitTrainingConfig
 from .denoiser import Denoiser, flow_loss
+from .drawing import PictureDecoder, SamplingPlan, draw_latents, write_grid
 from .export import DTYPES, adapter_of, whole_transformer
-from .sampling import PictureDecoder, SamplingPlan, draw_latents, write_grid
 from .transformer import build_transformer, checkpoint_transformer, lower_frozen, read_base
 from .validation import ValidationPlan, measure_velocity
 

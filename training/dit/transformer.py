@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from davae_core.files import CheckpointError
 from davae_core.transformer.diffusers_model import diffusers_transformer
-from davae_core.transformer.files import load_transformer
 from davae_core.transformer.names import EMBEDDER, HEAD, stability_to_diffusers
 from davae_core.transformer.presets import LORA_TARGETS, SD35_MEDIUM
+from davae_core.transformer.pretrained import load_transformer
 from davae_core.transformer.sizes import TransformerSizes, transformer_sizes
 
 from ..errors import TrainingError

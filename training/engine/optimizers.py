@@ -118,7 +118,7 @@ def _adamw_in_8_bits(
     except ImportError as error:
         raise TrainingError(
             "optimizer.kind is adamw8bit, but the package bitsandbytes is not installed: "
-            'pip install "davae[train-8bit]", or set it to adamw.'
+            'pip install ".[train-8bit]", or set it to adamw.'
         ) from error
     optimizer: torch.optim.Optimizer = AdamW8bit(groups, betas=betas)
     return optimizer

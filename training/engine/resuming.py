@@ -1,4 +1,4 @@
-"""Whether a checkpoint may be continued under a configuration."""
+"""Whether a checkpoint may be continued under a configuration, and continuing it."""
 
 from __future__ import annotations
 

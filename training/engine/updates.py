@@ -15,8 +15,8 @@ from torch.distributed.fsdp import FSDPModule
 from ..errors import TrainingError
 from ..settings.run_config import OptimizerConfig
 from .checkpointing import MODEL, Trained
+from .learning_rate import cosine_factor
 from .optimizers import set_learning_rates
-from .schedule import cosine_factor
 from .sharding import whole
 
 Batch = TypeVar("Batch")

@@ -19,8 +19,8 @@ from davae_core.presets import SD3
 from davae_core.published.adapter import convert_adapter
 from davae_core.transformer.adapter import read_adapter
 from davae_core.transformer.description import DESCRIPTION, Advice, read_file_description
-from davae_core.transformer.files import load_transformer
 from davae_core.transformer.merging import merge
+from davae_core.transformer.pretrained import load_transformer
 from tests.davae_core.cli.test_bad_input import OLD, room_for
 
 STEP, LORA, BASE = "step_4321.pt", "pytorch_lora_weights.safetensors", "base.safetensors"

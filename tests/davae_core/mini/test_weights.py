@@ -5,8 +5,8 @@ from davae_core.codec.latent_files import encoding_hash
 from davae_core.files import read_safetensors, value_hash
 from davae_core.inspection import inspect_file
 from davae_core.transformer.adapter import read_adapter
-from davae_core.transformer.files import load_transformer
 from davae_core.transformer.fingerprint import same_base
+from davae_core.transformer.pretrained import load_transformer
 
 
 def test_the_codec_and_its_base_take_less_than_12_megabytes():

@@ -11,10 +11,10 @@ from davae_core.presets import SD3
 from davae_core.published.adapter import convert_adapter
 from davae_core.transformer.adapter import Adapter, read_adapter, widened_edges, write_adapter
 from davae_core.transformer.description import Advice, read_file_description
-from davae_core.transformer.files import load_transformer
 from davae_core.transformer.fingerprint import same_base
 from davae_core.transformer.merging import plan_merge, write_merged
 from davae_core.transformer.names import EDGES
+from davae_core.transformer.pretrained import load_transformer
 from davae_core.transformer.widened_model import widen_model
 from tests.davae_core.transformer.in_diffusers import in_diffusers
 

@@ -10,9 +10,9 @@ from davae_core.presets import SD3
 from davae_core.published.adapter import convert_adapter
 from davae_core.transformer.adapter import Adapter, widened_edges, write_adapter
 from davae_core.transformer.description import DESCRIPTION, read_description, read_file_description
-from davae_core.transformer.files import load_transformer
 from davae_core.transformer.merging import merge, merge_files, plan_merge, write_merged
 from davae_core.transformer.names import EDGES
+from davae_core.transformer.pretrained import load_transformer
 
 
 @pytest.fixture

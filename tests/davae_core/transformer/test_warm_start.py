@@ -3,7 +3,6 @@ import torch
 import torch.nn.functional as F
 
 from davae_core.transformer.warm_start import (
-    detail_weight,
     join_head_rows,
     widen_conv_weight,
     widen_head_rows,
@@ -51,13 +50,3 @@ def test_embedders_that_do_not_read_the_base_are_refused(shape):
 def test_heads_of_another_width_are_refused():
     with pytest.raises(ValueError, match="widened already"):
         widen_head_rows(torch.zeros(30, 4), 16, 16)
-
-
-def test_detail_weight_rises_along_half_a_cosine():
-    assert detail_weight(0, 100) == 0
-    assert detail_weight(50, 100) == pytest.approx(0.5)
-    assert detail_weight(25, 100) == pytest.approx(0.5 - 0.5 * 2**-0.5)
-    assert detail_weight(100, 100) == detail_weight(10_000, 100) == 1
-    assert detail_weight(100, 100, end=0.5) == 0.5
-    with pytest.raises(ValueError, match="at least one step"):
-        detail_weight(0, 0)

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from davae_core.presets import SD3
-from davae_core.transformer.files import load_transformer
 from davae_core.transformer.names import EMBEDDER_WEIGHT, HEAD_BIAS, HEAD_WEIGHT
+from davae_core.transformer.pretrained import load_transformer
 from davae_core.transformer.warm_start import widen_conv_weight, widen_head_rows
 from davae_core.transformer.widened_model import is_widened, widen_model
 from tests.davae_core.transformer.in_diffusers import in_diffusers

@@ -17,7 +17,7 @@ from davae_core.mini.text_encoder_files import (
     read_text_encoder,
     write_text_encoder,
 )
-from davae_core.transformer.files import load_transformer
+from davae_core.transformer.pretrained import load_transformer
 from davae_core.transformer.sizes import transformer_sizes
 from tests.training.dit_fixtures import BACKBONE
 from tests.training.two_processes import on_two_processes

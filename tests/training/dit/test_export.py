@@ -8,9 +8,9 @@ import torch
 from davae_core.latents import LatentLayout
 from davae_core.transformer.adapter import DOWN
 from davae_core.transformer.diffusers_model import diffusers_transformer
-from davae_core.transformer.files import load_transformer
 from davae_core.transformer.merging import merge
 from davae_core.transformer.names import stability_to_diffusers
+from davae_core.transformer.pretrained import load_transformer
 from davae_core.transformer.sizes import transformer_sizes
 from tests.training.dit_fixtures import CHANNELS, CONTEXT, POOLED, WORDS
 from tests.training.random_adapters import random_adapter

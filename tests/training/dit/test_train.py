@@ -16,10 +16,10 @@ from davae_core.files import read_safetensors, write_safetensors
 from davae_core.transformer.adapter import read_adapter
 from davae_core.transformer.description import DESCRIPTION
 from davae_core.transformer.diffusers_model import diffusers_transformer
-from davae_core.transformer.files import load_transformer
 from davae_core.transformer.fingerprint import same_base
 from davae_core.transformer.merging import merge
 from davae_core.transformer.names import stability_to_diffusers
+from davae_core.transformer.pretrained import load_transformer
 from davae_core.transformer.sizes import transformer_sizes
 from tests.training.dit_fixtures import (
     write_base_transformer,

@@ -130,5 +130,5 @@ def test_8_bit_adamw_that_is_not_installed_is_asked_for(monkeypatch: pytest.Monk
     # None in sys.modules is how Python marks a package that cannot be imported.
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
-    with pytest.raises(TrainingError, match=r"adamw8bit, .*pip install \"davae\[train-8bit\]\""):
+    with pytest.raises(TrainingError, match=r"adamw8bit, .*pip install \"\.\[train-8bit\]\""):
         build_optimizer(nn.Linear(2, 2), OptimizerConfig(kind="adamw8bit"))

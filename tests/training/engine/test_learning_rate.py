@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from training.engine.schedule import cosine_factor
+from training.engine.learning_rate import cosine_factor
 
 
 def test_the_rate_warms_up_linearly_then_falls_on_a_half_cosine() -> None:
