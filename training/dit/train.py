@@ -142,7 +142,7 @@ class DitTraining(Run[LatentBatch]):
             _LOG.warning("no pictures after step %d: latents are not finite", self.state.step)
             return
         for name, pictures in self.decoder.pictures(latents).items():
-            path = self.folder / "pictures" / f"step_{self.state.step:08d}_{name}.png"
+            path = self.pictures_folder / f"step_{self.state.step:08d}_{name}.png"
             write_grid(path, pictures)
 
     def contents(self) -> Contents:

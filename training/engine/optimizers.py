@@ -89,7 +89,7 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.O
     kernels = [value for value in trainable if value.ndim >= 2]
     vectors = [value for value in trainable if value.ndim < 2]
     rate, decay = config.learning_rate, config.weight_decay
-    if config.kind == "muon" and kernels:
+    if config.kind == "muon":
         slower = [group_of(vectors, rate * config.adamw_ratio, 0.0)]
         beside = adamw(slower, config.betas) if vectors else None
         return Muon(group_of(kernels, rate, decay), config.momentum, beside)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env
 
 from ..errors import TrainingError
 
@@ -16,7 +16,12 @@ _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:
-    """accelerate for this process. Raises TrainingError for fp16 without a GPU."""
+    """accelerate for this process. Raises TrainingError for fp16 without a GPU, and for DeepSpeed."""
+    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
+        raise TrainingError(
+            "The accelerate configuration asks for DeepSpeed, which this trainer does not know: launch with "
+            "configs/accelerate/ddp.yaml, or to share the model among GPUs with fsdp.yaml."
+        )
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     if precision == "fp16" and on_cpu:
         raise TrainingError("train.precision is fp16, which needs a GPU: set it to bf16 or fp32.")

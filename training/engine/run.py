@@ -112,18 +112,27 @@ class Run(ABC, Generic[Batch]):
         return self.settings.train.steps
 
     @property
+    def pictures_folder(self) -> Path:
+        """Where `draw` puts what begins with `step_` and the step in eight digits."""
+        return self.folder / "pictures"
+
+    @property
     def target(self) -> Path:
         """Where the result goes."""
         return self.folder / f"{self.settings.output.name}.safetensors"
 
     def begin(self, stop_at: int, tracker: Tracker | None) -> None:
-        """Make up for a validation that the run was stopped before, and start reading for the steps up to `stop_at`."""
+        """Make up for a look that the run was stopped before, and start reading for the steps up to `stop_at`."""
         step = self.state.step
-        if step and self.validates_at(step):
-            missed = tracker is not None and not tracker.has("validation", step)
-            if any_process(self.accelerator, missed):
-                self.look(tracker)
+        if step and any_process(self.accelerator, tracker is not None and self._missed(tracker)):
+            self.look(tracker)
         self._batches = self.batches(step, stop_at)
+
+    def _missed(self, tracker: Tracker) -> bool:
+        step = self.state.step
+        drawn = any(self.pictures_folder.glob(f"step_{step:08d}*"))
+        measured = tracker.has("validation", step)
+        return (self.validates_at(step) and not measured) or (self.draws_at(step) and not drawn)
 
     def advance(self, step: int) -> Parts | None:
         """Take step `step` (0-based); its loss terms, None when it was left out."""
@@ -141,7 +150,7 @@ class Run(ABC, Generic[Batch]):
             if validates:
                 found = self.validate()
                 if tracker is not None:
-                    tracker.write("validation", step, found)
+                    tracker.replace("validation", step, found)
             if draws:
                 self.draw()
             release(self.module)

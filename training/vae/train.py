@@ -116,7 +116,7 @@ class VaeTraining(Run[Batch]):
         """The first held-out pictures side by side with what the codec makes of them."""
         if self.accelerator.is_main_process:
             shown = self.held_out[: self.config.validation.side_by_side]
-            folder = self.folder / "pictures" / f"step_{self.state.step:08d}"
+            folder = self.pictures_folder / f"step_{self.state.step:08d}"
             write_side_by_side(self.trainee, shown, self.accelerator.device, folder)
 
     def write_result(self, target: Path, contents: Contents) -> dict[str, object]:

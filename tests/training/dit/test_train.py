@@ -171,6 +171,17 @@ def test_a_validation_that_a_run_was_killed_before_is_made_up_for(dit_config, mo
     assert [found["step"] for found in read_log(dit_path(config), "validation")] == [4]
 
 
+def test_pictures_that_a_run_was_killed_before_are_made_up_for(dit_config):
+    config = dit_config("killed", validation__cache=None, validation__samples_every=2)
+    train_dit(config, stop_at=2)
+    drawn = sorted((dit_path(config) / "pictures").glob("step_00000002*"))
+    assert drawn
+    for path in drawn:
+        path.unlink()
+    train_dit(config, stop_at=3)
+    assert sorted((dit_path(config) / "pictures").glob("step_00000002*")) == drawn
+
+
 def test_a_transformer_is_trained_from_nothing_on_a_plain_vae(dit_config, tmp_path, base_vae):
     cache = write_cache(tmp_path / "base_cache", base_vae, False, [(4, 4)] * 4)
     config = dit_config(
