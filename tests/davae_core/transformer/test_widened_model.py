@@ -37,7 +37,8 @@ def test_a_widened_transformer_gives_the_old_base_and_no_detail(base, height, wi
     before = in_diffusers(base)(hidden_states=latents[:, :16], **conditions).sample
     after = in_diffusers(widen_model(base, SD3.layout))(hidden_states=latents, **conditions).sample
     assert before.abs().max() > 0
-    assert torch.equal(after[:, :16], before)
+    # More channels are another kernel's sums: float32 rounding apart on some processors.
+    torch.testing.assert_close(after[:, :16], before, atol=1e-6, rtol=1e-6)
     assert torch.count_nonzero(after[:, 16:]) == 0
 
 
