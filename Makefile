@@ -10,7 +10,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-v
 help:
 	@echo "make demo   six photographs through the bundled miniature DA-VAE and eight pictures from prompts; see davae-demo/"
 	@echo "make test   lint, types and every test, in a real ComfyUI (the first time it installs one)"
-	@echo "make quick  the tests that start no server and no process, train nothing and take no seconds: a minute and a half"
+	@echo "make quick  the tests that start no server and no process, train nothing and measure nothing: a minute and a half"
 	@echo "make lint   only ruff and mypy"
 	@echo "make miniature  trains the bundled miniature again from nothing and repeats the ablation: hours, see docs/ablation.md"
 	@echo "make clean  remove what the other commands installed and wrote"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from inspect import isfunction
+from pathlib import Path
 from types import FunctionType
 
 import pytest
@@ -23,13 +24,15 @@ SLOW_FIXTURES = {
 """Those of a ComfyUI that runs, and of what is trained or cached."""
 STARTERS = {"subprocess", "on_two_processes"}
 """What starts processes."""
+BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what starts a server or processes, trains or caches; what else takes long is marked at its place."""
+    """Mark as slow what starts a server or processes, trains, caches or measures; others are marked at their place."""
     for item in items:
         assert isinstance(item, pytest.Function)
-        if SLOW_FIXTURES & set(item.fixturenames) or STARTERS & names_used(item.function):
+        runs = SLOW_FIXTURES & set(item.fixturenames) or STARTERS & names_used(item.function)
+        if runs or BENCHMARKS in item.path.parents:
             item.add_marker("slow")
 
 

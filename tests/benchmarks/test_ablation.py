@@ -92,7 +92,6 @@ def test_a_plan_has_every_arm_on_the_same_seeds():
 
 
 @pytest.mark.usefixtures("at_root")
-@pytest.mark.slow
 def test_a_tiny_run_trains_draws_measures_and_does_nothing_twice(tmp_path, capsys):
     photographs = tmp_path / "photographs"
     write_photograph_crops(photographs, 2, 64, 0)
@@ -145,7 +144,6 @@ def at_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-@pytest.mark.slow
 def test_a_process_that_fails_names_its_log(tmp_path):
     with pytest.raises(TrainingFailed, match=r"said\.txt"):
         run_process(tmp_path / "said.txt", ["-c", "raise SystemExit('no such arm')"])

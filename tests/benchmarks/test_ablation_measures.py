@@ -12,8 +12,6 @@ from benchmarks.ablation.frechet import frechet_distance, moments, standardised
 from benchmarks.ablation.measuring import look, measures, rendered, scenes
 from benchmarks.ablation.sharpness import high_frequency_energy
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def wanted():

@@ -2,12 +2,9 @@
 
 import re
 
-import pytest
-
 from benchmarks import prompt_accuracy
 
 
-@pytest.mark.slow
 def test_the_bundled_miniature_follows_captions_it_has_not_seen(capsys):
     assert prompt_accuracy.main(["--pictures", "3"]) == 0
     said = capsys.readouterr().out
