@@ -1,7 +1,7 @@
 """What every file of ours says of itself, and what any file is (docs/method.md, "Files").
 
-Every file is safetensors with a JSON object under the metadata key "davae": kind, format_version, layout, backbone,
-stem_order and the hashes of its parents.
+Every file but a plain transformer and a preview decoder is safetensors with a JSON object under the metadata key
+"davae": kind, format_version and by kind layout, backbone, stem_order and the hashes of its parents.
 """
 
 import json
