@@ -94,5 +94,5 @@ def test_impossible_sizes_are_refused(layers, heads, reason):
 def test_without_transformers_the_extra_that_brings_it_is_named(monkeypatch):
     # None in sys.modules is how Python marks a package that cannot be imported.
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match=r'needs transformers: pip install "davae\[demo\]"\.'):
+    with pytest.raises(ImportError, match=r'needs transformers: pip install "\.\[demo\]"\.'):
         load_text_encoder(mini.clip_path())
