@@ -154,6 +154,11 @@ def test_only_the_presets_know_a_models_shift_and_scale():
         assert (path == ROOT / "davae_core" / "presets.py") == bool(found & numbers), path
 
 
+def test_stage_2_knows_nothing_of_stage_1():
+    for path in python_files("training/dit"):
+        assert "vae" not in rooms_used(path, "training"), path
+
+
 def test_every_room_says_in_one_line_what_it_is():
     for package in ("davae_core", "training"):
         for room in (path.parent for path in (ROOT / package).glob("*/__init__.py")):
