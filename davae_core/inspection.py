@@ -213,7 +213,11 @@ def _advice(description: ModelDescription) -> str:
     advice = description.advice
     sizes = " or ".join(f"{side}x{side}" for side in advice.sizes) or "sizes it does not say"
     how = f"shift {advice.shift:g}, {advice.steps} steps, guidance {advice.guidance:g}"
-    return f"Sample with {how}; trained at {sizes}."
+    what = {
+        "joint": "Draws base and detail together",
+        "detail": "Draws the detail alone, on a base that the untouched model has drawn",
+    }[description.mode]
+    return f"{what}. Sample with {how}; trained at {sizes}."
 
 
 def _transformer_lines(shapes: Shapes) -> list[str]:

@@ -156,7 +156,7 @@ def _widened(base: Path, adapter: Path | None) -> tuple[dict[str, Tensor], Model
     try:
         if found is None:
             return widen_model(pretrained, SD3.layout), ModelDescription(SD3.layout, UNTRAINED)
-        description = ModelDescription(found.layout, found.advice, found.parents)
+        description = ModelDescription(found.layout, found.advice, found.parents, mode=found.mode)
         return merge(pretrained, found), description
     except ValueError as error:
         raise CheckpointError(

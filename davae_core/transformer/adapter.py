@@ -14,7 +14,7 @@ from torch import Tensor
 from ..files import METADATA_KEY, CheckpointError, read_safetensors, write_safetensors
 from ..format import KIND_ADAPTER, shapes_of
 from ..latents import LatentLayout
-from .description import Advice, ModelDescription, describe_file, not_whole
+from .description import Advice, Mode, ModelDescription, describe_file, not_whole
 from .names import EDGES
 from .widened_model import widen_model
 
@@ -32,7 +32,7 @@ class Adapter:
 
     `lora`: `<diffusers layer>.lora_A.weight` [r, in] and `.lora_B.weight` [out, r] (scale alpha / r already in B).
     `edges`: the keys of names.EDGES, each minus the zero-widened base, base channels first.
-    `parents`: by role, as in description.ModelDescription; `base` and `vae` where known.
+    `parents`: by role, as in description.ModelDescription; `base` and `vae` where known. `mode`: what it draws.
     """
 
     layout: LatentLayout
@@ -40,6 +40,7 @@ class Adapter:
     edges: dict[str, Tensor]
     advice: Advice = field(default_factory=Advice)
     parents: dict[str, str] = field(default_factory=dict)
+    mode: Mode = "joint"
 
 
 def widened_edges(base: Mapping[str, Tensor], layout: LatentLayout) -> dict[str, Tensor]:
@@ -56,7 +57,9 @@ def write_adapter(path: str | Path, adapter: Adapter) -> None:
     check_adapter(adapter)
     tensors = {PREFIX + name: tensor for name, tensor in adapter.lora.items()}
     tensors |= {_DIFFERENCES[name]: tensor for name, tensor in adapter.edges.items()}
-    described = ModelDescription(adapter.layout, adapter.advice, adapter.parents, KIND_ADAPTER)
+    described = ModelDescription(
+        adapter.layout, adapter.advice, adapter.parents, KIND_ADAPTER, adapter.mode
+    )
     write_safetensors(path, tensors, {METADATA_KEY: json.dumps(described.as_json())})
 
 
@@ -71,7 +74,7 @@ def read_adapter(path: str | Path) -> Adapter:
     edges = {name: tensors.pop(key) for name, key in _DIFFERENCES.items() if key in tensors}
     try:
         lora = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
-        adapter = Adapter(found.layout, lora, edges, found.advice, found.parents)
+        adapter = Adapter(found.layout, lora, edges, found.advice, found.parents, found.mode)
         check_adapter(adapter)
     except ValueError as error:
         raise not_whole(path, found.kind, error) from error

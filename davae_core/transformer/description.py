@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,6 +18,10 @@ from torch import Tensor
 from ..files import CheckpointError, read_shapes, reason_of
 from ..format import FORMAT_VERSION, KIND_ADAPTER, KIND_MERGED, layout_from, read_metadata, what_is
 from ..latents import LatentLayout
+
+Mode = Literal["joint", "detail"]
+"""What the transformer draws: base and detail together, or the detail alone on a clean base (docs/method.md, "Detail
+pass")."""
 
 DESCRIPTION = "davae.description"
 """Name of the tensor beside the transformer's own, uint8 [bytes]."""
@@ -46,13 +50,19 @@ class ModelDescription:
     """What a widened model or an adapter (`kind`) is.
 
     `parents`, by role and where known: `base` (fingerprint.base_fingerprint), `base_name` (its file, for sentences),
-    `vae` (hash of the DA-VAE), and in a merged model `adapter` (its hash).
+    `vae` (hash of the DA-VAE), and in a merged model `adapter` (its hash). `mode` is what it draws; files from before
+    there was a second mode do not say it, and are joint ones. Raises ValueError for another mode.
     """
 
     layout: LatentLayout
     advice: Advice = field(default_factory=Advice)
     parents: dict[str, str] = field(default_factory=dict)
     kind: str = KIND_MERGED
+    mode: Mode = "joint"
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise ValueError(f"the mode must be {' or '.join(get_args(Mode))}, not {self.mode!r}")
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object of the file's metadata."""
@@ -62,6 +72,7 @@ class ModelDescription:
             "layout": asdict(self.layout),
             "advice": asdict(self.advice),
             "parents": dict(self.parents),
+            "mode": self.mode,
         }
 
     @classmethod
@@ -79,6 +90,7 @@ class ModelDescription:
                 ),
                 parents={str(role): str(own) for role, own in described["parents"].items()},
                 kind=str(described["kind"]),
+                mode=described.get("mode", "joint"),
             )
         except KeyError as error:
             raise ValueError(f"{error} is missing") from error

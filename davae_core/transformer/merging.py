@@ -150,7 +150,7 @@ def write_merged(
         for name, tensor in plan.base.items()
     }
     parents = {**adapter.parents, "adapter": value_hash(adapter.lora | adapter.edges)}
-    description = ModelDescription(adapter.layout, adapter.advice, parents)
+    description = ModelDescription(adapter.layout, adapter.advice, parents, mode=adapter.mode)
     told = description_tensor(description)
     kinds[DESCRIPTION] = (tuple(told.shape), told.dtype)
     stream_safetensors(

@@ -241,6 +241,8 @@ def test_the_header_alone_gives_layout_advice_and_parents(live, tmp_path):
         (lambda d: d["layout"].update(base_channels="x"), "DA-VAE adapter"),
         (lambda d: d.pop("parents"), "'parents' is missing"),
         (lambda d: d.update(kind="latent"), "a stored latent, not a DA-VAE adapter"),
+        (lambda d: d.update(mode="both"), "joint or detail, not 'both'"),
+        (lambda d: d.update(mode=[]), "joint or detail"),
     ],
 )
 def test_a_damaged_description_is_refused(change, words, live, tmp_path):
@@ -253,6 +255,17 @@ def test_a_damaged_description_is_refused(change, words, live, tmp_path):
     with pytest.raises(CheckpointError, match=words) as caught:
         read_file_description(path)
     assert str(path) in str(caught.value) and str(caught.value).count(". ") == 0
+
+
+def test_what_an_adapter_draws_comes_back_and_files_that_do_not_say_it_are_joint(live, tmp_path):
+    path = tmp_path / "adapter.safetensors"
+    write_adapter(path, replace(live, mode="detail"))
+    assert read_adapter(path).mode == read_file_description(path).mode == "detail"
+    with safe_open(path, "pt") as file:
+        described = json.loads(file.metadata()["davae"])
+    del described["mode"]
+    save_file(load_file(path), path, {"davae": json.dumps(described)})
+    assert read_adapter(path).mode == "joint"
 
 
 TO_Q = "transformer_blocks.0.attn.to_q"
