@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...davae_core.codec.autoencoder import DetailAlignedVAE
-from ...davae_core.codec.files import read_codec_file
+from ...davae_core.codec.files import has_base_decoder, read_codec_file
 from ...davae_core.codec.latent_files import encoding_hash
 from ...davae_core.latents import LatentLayout, crop_to_multiple
 from .host import intermediate_dtype
@@ -50,7 +50,7 @@ class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
         codec = DetailAlignedVAE(
             config,
             ops=comfy.ops.disable_weight_init,
-            base_decoder="decoder.conv_in.weight" in tensors,
+            base_decoder=has_base_decoder(tensors),
         )
         self.first_stage_model = codec.eval().to(self.vae_dtype)
         # ComfyUI >= 0.12 casts back to these types when it moves weights.
