@@ -71,7 +71,8 @@ class DetailAlignedLatent(comfy.latent_formats.LatentFormat):  # type: ignore[mi
         if latent.shape[1] != self.layout.channels:
             raise ValueError(
                 f"The latent has {latent.shape[1]} channels, but the DA-VAE model draws {self.layout.channels}: "
-                "make it with DA-VAE Encode or Empty DA-VAE Latent, or use the model this latent was made for."
+                "make it with DA-VAE Encode or Empty DA-VAE Latent, put Lock DA-VAE Base before the sampler to draw "
+                "detail on it, or use the model this latent was made for."
             )
         return to_model_space(latent, self.layout)
 

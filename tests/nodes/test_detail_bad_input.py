@@ -56,6 +56,11 @@ def test_a_detail_adapter_in_a_sampler_that_draws_both_is_named(server, make):
     assert "DA-VAE Detail Sampler" in sentence and "Lock DA-VAE Base" in sentence
 
 
+@pytest.mark.parametrize("make", [ksampler, sampler], ids=["KSampler", "ours"])
+def test_a_base_straight_in_a_sampler_with_a_detail_adapter_is_shown_the_lock(server, make):
+    assert "Lock DA-VAE Base" in failure(server, graph(server, make()))
+
+
 def test_a_detail_adapter_in_a_custom_sampler_is_named(server):
     custom = {
         "noise": node("RandomNoise", noise_seed=7),
