@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .. import mini
-from ..codec.autoencoder import DetailAlignedVAE
+from ..codec.autoencoder import Codec
 from ..codec.files import load_base_vae, load_codec, read_codec_file, save_codec, weights_file
 from ..codec.latent_files import encoding_hash, load_latents, save_latents
 from ..codec.preview_decoder import pad_preview_decoder
@@ -250,7 +250,7 @@ def _codec_path(options: argparse.Namespace) -> Path:
     return mini.davae_path() if options.vae == MINIATURE and not path.exists() else path
 
 
-def _codec(options: argparse.Namespace) -> DetailAlignedVAE:
+def _codec(options: argparse.Namespace) -> Codec:
     return load_codec(_codec_path(options), _device(options.device), torch.float32)
 
 
@@ -260,7 +260,7 @@ def _device(name: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
-def _picture(path: Path, codec: DetailAlignedVAE) -> Tensor:
+def _picture(path: Path, codec: Codec) -> Tensor:
     """The picture at `path`, cropped centrally to what the codec takes, as ComfyUI does; says so when it cuts."""
     picture = read_image(path)
     try:

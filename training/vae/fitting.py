@@ -8,23 +8,20 @@ from base and detail, of what the decoder's first convolution would make of it. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
 from davae_core.codec.autoencoder import DetailAlignedVAE, base_moments
 from davae_core.codec.blocks import unshuffle
+from davae_core.codec.least_squares import LeastSquares, neighbourhoods, rows
 from davae_core.latents import base_to_model_space
 
 from .convolutions import bias_of, conv_of
 
 Crops = Callable[[], Iterator[Tensor]]
 """Gives the same crops [B, 3, H, W] in [-1, 1] each time it is called."""
-
-_RIDGE = 1e-4
 
 
 @torch.no_grad()
@@ -33,39 +30,6 @@ def fit_codec(codec: DetailAlignedVAE, crops: Crops, detail_learned: bool) -> No
     if detail_learned:
         _fit_detail(codec, crops)
     _fit_stem(codec, crops, detail_learned)
-
-
-class LeastSquares:
-    """Sums over samples of inputs [N, i] (a constant 1 first) and outputs [N, o], float64."""
-
-    def __init__(self, inputs: int, outputs: int, device: torch.device) -> None:
-        """No samples yet; `inputs` without the constant."""
-        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
-        self.inputs, self.cross = zeros(inputs + 1, inputs + 1), zeros(inputs + 1, outputs)
-        self.outputs, self.count = zeros(outputs, outputs), 0
-
-    def add(self, inputs: Tensor, outputs: Tensor) -> None:
-        """Take in samples [N, i] and [N, o]."""
-        rows = F.pad(inputs.double(), (1, 0), value=1.0)
-        wanted = outputs.double()
-        self.inputs += rows.T @ rows
-        self.cross += rows.T @ wanted
-        self.outputs += wanted.T @ wanted
-        self.count += len(rows)
-
-    def solution(self) -> Tensor:
-        """Coefficients [1 + i, o], the constant first, with a slight ridge."""
-        ridge = _RIDGE * self.inputs.diagonal().mean()
-        eye = torch.eye(len(self.inputs), dtype=torch.float64, device=self.inputs.device)
-        found: Tensor = torch.linalg.solve(self.inputs + ridge * eye, self.cross)
-        return found
-
-    def residual_covariance(self) -> Tensor:
-        """Covariance [o, o] of what the solution leaves unexplained."""
-        found = self.solution()
-        explained = self.cross.T @ found
-        unexplained = self.outputs - explained - explained.T + found.T @ self.inputs @ found
-        return unexplained / self.count
 
 
 def _fit_detail(codec: DetailAlignedVAE, crops: Crops) -> None:
@@ -78,8 +42,8 @@ def _fit_detail(codec: DetailAlignedVAE, crops: Crops) -> None:
     for images in crops():
         full = base_moments(codec, images).mean
         small = codec.encode_moments(images).base.mean
-        squares.add(_neighbourhoods(small), _rows(unshuffle(full, layout.ratio)))
-    covariance = squares.residual_covariance()
+        squares.add(neighbourhoods(small, outside="zero"), rows(unshuffle(full, layout.ratio)))
+    covariance = squares.residual_covariance(squares.solution())
     # Unshuffled channels run channel by channel, sub-position by sub-position within each.
     blocks = rearrange(covariance, "(a i) (b j) -> a i b j", i=cells, j=cells)
     per_channel = torch.einsum("aibi->ab", blocks) / cells
@@ -101,7 +65,9 @@ def _fit_stem(codec: DetailAlignedVAE, crops: Crops, detail_learned: bool) -> No
         detail_first = codec.config.stem_order == "detail_first"
         latents = torch.cat((detail, base) if detail_first else (base, detail), dim=1)
         wanted = unshuffle(_first_features(codec, images), layout.ratio)
-        squares.add(_neighbourhoods(latents), _rows(wanted - codec.joint.up.shortcut(latents)))
+        squares.add(
+            neighbourhoods(latents, outside="zero"), rows(wanted - codec.joint.up.shortcut(latents))
+        )
     found = squares.solution().to(stem.weight.dtype)
     bias_of(stem).copy_(found[0])
     stem.weight.copy_(found[1:].T.reshape_as(stem.weight))
@@ -125,13 +91,3 @@ def _mean_convolution(codec: DetailAlignedVAE) -> tuple[Tensor, Tensor]:
     mix = after.weight[:channels, :, 0, 0]
     weight = torch.einsum("cm,miyx->ciyx", mix, last.weight)
     return weight, mix @ bias_of(last) + bias_of(after)[:channels]
-
-
-def _neighbourhoods(latents: Tensor) -> Tensor:
-    """[B, c, h, w] -> [B * h * w, c * 9]: each cell's 3 x 3 surroundings, zero outside, as a convolution sees them."""
-    return rearrange(F.unfold(latents, kernel_size=3, padding=1), "b k n -> (b n) k")
-
-
-def _rows(latents: Tensor) -> Tensor:
-    """[B, c, h, w] -> [B * h * w, c]."""
-    return rearrange(latents, "b c h w -> (b h w) c")
