@@ -128,9 +128,7 @@ def _text_encoder_lines(sizes: TextConfig) -> list[str]:
     ]
 
 
-def _codec_lines(
-    config: AnyConfig, base_decoder: bool, described: Mapping[str, Any]
-) -> list[str]:
+def _codec_lines(config: AnyConfig, base_decoder: bool, described: Mapping[str, Any]) -> list[str]:
     layout = config.layout
     size = 64 * layout.factor
     plain = replace(layout, detail_channels=0, ratio=1)

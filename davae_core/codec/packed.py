@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from ..latents import LatentLayout, check_latents, downscale_image, join, split
 from .autoencoder import Codec, KLAutoencoder, Progress, base_decode, base_moments, require_factor
-from .blocks import KLConfig, Ops, unshuffle
+from .blocks import KLConfig, Ops, shuffle, unshuffle
 from .tiling import map_tiled
 
 
@@ -38,9 +37,9 @@ class PackedConfig:
         require_factor(self.layout, self.backbone)
         if self.layout.detail_channels > phase_channels(self.layout):
             raise ValueError(
-                f"{self.layout.detail_channels} detail channels cannot be packed: {self.layout.ratio} times "
-                f"{self.layout.ratio} latent cells of {self.layout.base_channels} channels have "
-                f"{phase_channels(self.layout)} numbers."
+                f"{self.layout.ratio} times {self.layout.ratio} latent cells of {self.layout.base_channels} channels "
+                f"are {phase_channels(self.layout)} numbers, so {self.layout.detail_channels} detail channels are too "
+                "many."
             )
         if not 0 <= self.alignment <= 1:
             raise ValueError(f"alignment must be between 0 and 1, not {self.alignment}.")
@@ -148,6 +147,4 @@ class PackedVAE(Codec):
         return self.detail.unpack(detail, base)
 
     def _decode_phases(self, phases: Tensor) -> Tensor:
-        s = self.layout.ratio
-        full = rearrange(phases, "b (c i j) h w -> b c (h i) (w j)", i=s, j=s)
-        return base_decode(self, full).clamp(-1, 1)
+        return base_decode(self, shuffle(phases, self.layout.ratio)).clamp(-1, 1)

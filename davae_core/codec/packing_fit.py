@@ -89,8 +89,7 @@ def pack(
     config = PackedConfig(layout, base.vae.backbone, alignment)
     if phases and channels != most:
         raise ValueError(
-            f"The phases are {most} channels, and {channels} of them would leave out parts of every picture: "
-            f"take all {most}, or principal axes."
+            f"The phases are {most} channels, of which none can be left out, so {channels} are too few."
         )
     fit = PackingFit(base.vae, ratio)
     for images in crops:
