@@ -32,7 +32,6 @@ mini = inside_pack.part("davae_core.mini")
 
 RANDOM = MODELS / "davae_random.safetensors"
 PACKED = MODELS / "davae_packed.safetensors"
-BASE = MODELS / "davae_base.safetensors"
 
 
 def photograph() -> torch.Tensor:
@@ -66,12 +65,12 @@ def packed_detail() -> dict[str, Any]:
     """A packed codec beside the plain VAE that it was packed of, on a photograph; in float32 and bfloat16."""
     picture = photograph()[:, :256, :320]
     vae, half = DetailAlignedComfyVAE(PACKED), DetailAlignedComfyVAE(PACKED, dtype=torch.bfloat16)
-    plain = codec_files.load_base_vae(BASE).vae
+    plain = codec_files.load_base_vae(mini.base_vae_path()).vae.float()
     with torch.no_grad():
         own = plain.decode(plain.encode_moments(picture.movedim(-1, 1) * 2 - 1).mean)
     expected = own.clamp(-1, 1).movedim(1, -1) / 2 + 0.5
     latents = vae.encode(picture)
-    tiled = vae.decode_tiled(latents, tile_x=8, tile_y=8, overlap=2)
+    tiled = vae.decode_tiled(latents, tile_x=16, tile_y=16, overlap=4)
     return {
         "latent_shape": list(latents.shape),
         "decode": largest(vae.decode(latents) - expected),

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from davae_core import mini
 from davae_core.codec.files import load_base_vae
 from davae_core.images import image_from_pil
 from tests.comfyui import base_directory as files
@@ -120,8 +121,8 @@ def test_stock_nodes_on_a_packed_codec_give_a_picture_back_as_its_plain_vae_does
         for name in ("back", "ours")
     )
     assert np.array_equal(back, ours)
-    vae = load_base_vae(server.base / "models" / "vae" / files.BASE).vae
+    vae = load_base_vae(mini.base_vae_path()).vae.float()
     with torch.inference_mode():
         own = vae.decode(vae.encode_moments(image_from_pil(picture)).mean).clamp(-1, 1)
-    # A step of 8 bits, for rounding.
-    assert np.abs(back - (own[0].movedim(0, -1).numpy() + 1) * 127.5).max() <= 1
+    # ComfyUI cuts to 8 bits where rounding would be nearer.
+    assert np.abs(back - (own[0].movedim(0, -1).numpy() + 1) * 127.5).max() < 1.01

@@ -122,7 +122,7 @@ def test_a_packed_start_is_near_a_standard_normal_and_carries_what_the_base_leav
     fit_codec(without, crops, detail_learned=False)
     detail, _ = detail_rows(packed)
     assert float(detail.mean(dim=0).abs().max()) < 0.5
-    assert 0.5 < float(detail.std(dim=0).min()) and float(detail.std(dim=0).max()) < 1.5
+    assert float(detail.std(dim=0).min()) > 0.5 and float(detail.std(dim=0).max()) < 1.5
     assert unexplained(packed) < 0.8 * unexplained(without, learned=False)
 
 
