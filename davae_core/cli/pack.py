@@ -60,13 +60,13 @@ def _middles(paths: Iterable[Path], multiple: int, device: torch.device) -> Iter
     for path in paths:
         picture = read_image(path)
         try:
-            yield _middle(crop_to_multiple(picture, multiple), multiple).to(device)
+            yield middle(crop_to_multiple(picture, multiple), multiple).to(device)
         except ValueError as error:
             raise ImageError(f"{path} is too small for this packing: {error}") from error
 
 
-def _middle(picture: Tensor, multiple: int) -> Tensor:
-    """At most LARGEST_SIDE a side, cut from the middle where `multiple` allows."""
+def middle(picture: Tensor, multiple: int) -> Tensor:
+    """At most LARGEST_SIDE a side, from the middle of [1, 3, H, W] whose sides are multiples; they still are."""
     largest = max(LARGEST_SIDE // multiple, 1) * multiple
     for dimension in (2, 3):
         spare = max(picture.shape[dimension] - largest, 0)

@@ -76,7 +76,8 @@ def _leading_mixes(codec: DetailAlignedVAE, squares: LeastSquares) -> Tensor:
     per_channel = torch.einsum("aibi->ab", blocks) / cells
     values, vectors = torch.linalg.eigh(per_channel)
     leading = vectors[:, -kernels:].flip(1) / values[-kernels:].flip(0).clamp(min=1e-12).sqrt()
-    return leading.T.to(conv_of(codec.detail.down.conv).weight.dtype)
+    mixes: Tensor = leading.T.to(conv_of(codec.detail.down.conv).weight.dtype)
+    return mixes
 
 
 def _set_summary(codec: DetailAlignedVAE, mixed: Tensor) -> None:
