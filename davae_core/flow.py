@@ -1,4 +1,4 @@
-"""Rectified flow: the noise schedule, the training loss and the sampler (docs/method.md, "Stage 2").
+"""Rectified flow: the noise schedule, the training loss and the samplers (docs/method.md, "Stage 2", "Detail pass").
 
 sigma in [0, 1] is the share of noise: x = (1 - sigma) * latent + sigma * noise, 1 is pure noise. The velocity, which
 the transformer predicts, is noise - latent. Latents are in model space.
@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from .latents import LatentLayout, split
+from .latents import LatentLayout, join, split
 
 Sigma = TypeVar("Sigma", float, Tensor)
 Velocity = Callable[[Tensor, Tensor], Tensor]
@@ -72,6 +72,17 @@ def add_noise(latents: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     return (1.0 - level) * latents + level * noise
 
 
+def add_noise_apart(
+    latents: Tensor, noise: Tensor, base_sigma: Tensor, sigma: Tensor, layout: LatentLayout
+) -> Tensor:
+    """`add_noise` with levels of their own: [B, C + D, h, w], the base at `base_sigma` [B], the detail at `sigma` [B].
+
+    A detail pass sees its base at level 0, which leaves it as it is.
+    """
+    base, detail = zip(split(latents, layout), split(noise, layout), strict=True)
+    return join(add_noise(*base, base_sigma), add_noise(*detail, sigma), layout)
+
+
 def velocity_target(latents: Tensor, noise: Tensor) -> Tensor:
     """What the transformer should predict, at every sigma: noise - latents."""
     return noise - latents
@@ -110,14 +121,30 @@ def velocity_loss(
     `sample_weights`: [B], for all three numbers, see `published_sample_weights`; None is 1, the paper's. Computed in
     float32. loss = (C * base + w * D * detail) / (C + w * D).
     """
+    base, detail = _part_errors(prediction, target, layout, sample_weights)
+    base_share, detail_share = layout.base_channels, detail_weight * layout.detail_channels
+    loss = (base_share * base + detail_share * detail) / (base_share + detail_share)
+    return VelocityLoss(loss, base, detail)
+
+
+def detail_loss(
+    prediction: Tensor, target: Tensor, layout: LatentLayout, sample_weights: Tensor | None = None
+) -> Tensor:
+    """The mean squared error (scalar) of the detail channels alone; those of the base get no gradient.
+
+    The arguments are those of `velocity_loss`, which has the same number as its `detail`.
+    """
+    return _part_errors(prediction, target, layout, sample_weights)[1]
+
+
+def _part_errors(
+    prediction: Tensor, target: Tensor, layout: LatentLayout, sample_weights: Tensor | None
+) -> tuple[Tensor, Tensor]:
     error = (prediction.float() - target.float()).square()
     base, detail = (part.mean(dim=(1, 2, 3)) for part in split(error, layout))
     if sample_weights is not None:
         base, detail = base * sample_weights, detail * sample_weights
-    base, detail = base.mean(), detail.mean()
-    base_share, detail_share = layout.base_channels, detail_weight * layout.detail_channels
-    loss = (base_share * base + detail_share * detail) / (base_share + detail_share)
-    return VelocityLoss(loss, base, detail)
+    return base.mean(), detail.mean()
 
 
 def published_sample_weights(sigma: Tensor, limit: float = 5.0) -> Tensor:
@@ -157,3 +184,28 @@ def sample_euler(
         if progress is not None:
             progress(step + 1, steps)
     return latents
+
+
+def sample_detail(
+    velocity: Velocity,
+    base: Tensor,
+    detail: Tensor,
+    sigmas: Tensor,
+    layout: LatentLayout,
+    guidance: float = 1.0,
+    unconditional: Velocity | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Latents [B, C + D, h, w] in model space: `base` [B, C, h, w], bit for bit, and a detail drawn by Euler steps.
+
+    `velocity` sees the base clean at every level and is told the detail's. `detail` [B, D, h, w] is where the drawing
+    starts, at sigmas[0]: noise at 1; below 1, `add_noise` of an existing detail, of which the less changes the lower
+    that level is. The rest is as in `sample_euler`. Raises ValueError when base and detail make no latent of `layout`.
+    """
+
+    def of_detail(whole: Velocity) -> Velocity:
+        return lambda drawn, sigma: split(whole(join(base, drawn, layout), sigma), layout)[1]
+
+    without = None if unconditional is None else of_detail(unconditional)
+    drawn = sample_euler(of_detail(velocity), detail, sigmas, guidance, without, progress)
+    return join(base, drawn, layout)

@@ -123,6 +123,10 @@ def what_is(shapes: Mapping[str, tuple[int, ...]], described: Mapping[str, Any])
                 "a full checkpoint with a VAE" if prefix == "first_stage_model." else "a plain VAE"
             )
             return f"{where} of {channels} latent channels"
+    if "taesd_decoder.1.weight" in names or (
+        {"0.weight", "1.weight"} & names and any(name.endswith(".conv.0.weight") for name in names)
+    ):
+        return "a small VAE"
     if any(
         name.endswith(("lora_A.weight", "lora_down.weight", "lora_up.weight")) for name in names
     ):

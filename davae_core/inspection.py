@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .codec.files import AnyConfig, codec_config
+from .codec.files import AnyConfig, codec_config, has_base_decoder
 from .codec.latent_files import SAMPLES
 from .codec.packed import PackedConfig, phase_channels
 from .files import open_safetensors, read_shapes
@@ -95,7 +95,7 @@ def _lines_of(
 ) -> list[str]:
     if kind == KIND_CODEC:
         config = codec_config(path, shapes, metadata)
-        return _codec_lines(config, "decoder.conv_in.weight" in shapes, described)
+        return _codec_lines(config, has_base_decoder(shapes), described)
     if kind == KIND_BASE_VAE:
         return _base_lines(path, described)
     if kind == KIND_TEXT_ENCODER:

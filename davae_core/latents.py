@@ -65,6 +65,11 @@ def check_latents(latents: Tensor, layout: LatentLayout) -> None:
             f"height/{layout.factor}, width/{layout.factor}]: use a latent made for it (DA-VAE Encode or "
             "Empty DA-VAE Latent)."
         )
+    check_finite(latents)
+
+
+def check_finite(latents: Tensor) -> None:
+    """Raise ValueError for NaN and infinite values."""
     if not torch.isfinite(latents).all():
         raise ValueError(
             "This latent holds NaN or infinite values, so no picture can be made of it: "

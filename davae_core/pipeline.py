@@ -1,4 +1,4 @@
-"""Text to image without ComfyUI, on diffusers' SD3 transformer.
+"""Text to image without ComfyUI, on diffusers' SD3 transformer, by joint and by detail adapters.
 
 pipeline = load_pipeline("sd3.5-medium/", "davae_sd3.safetensors", adapter="adapter.safetensors")
 images = pipeline.draw(["a lighthouse at dusk"], width=1024, height=1024)
@@ -16,7 +16,7 @@ from .codec.autoencoder import Codec
 from .codec.files import load_codec
 from .codec.latent_files import encoding_hash
 from .files import CheckpointError, read_safetensors, read_shapes, reason_of
-from .flow import Velocity, sample_euler, shifted_sigmas
+from .flow import Velocity, sample_detail, sample_euler, shifted_sigmas
 from .format import KIND_MERGED, read_metadata
 from .latents import to_vae_space
 from .presets import SD3
@@ -26,24 +26,29 @@ from .transformer.diffusers_model import diffusers_transformer, require_diffuser
 from .transformer.fingerprint import require_same_base
 from .transformer.merging import merge
 from .transformer.names import stability_to_diffusers
+from .transformer.presets import UNTRAINED
 from .transformer.pretrained import load_transformer
 from .transformer.sizes import transformer_sizes
 from .transformer.widened_model import widen_model
 
+Progress = Callable[[int, int], None]
+"""Told (steps done, steps in all)."""
 EncodeText = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
 """B prompts -> context [B, N, width] and pooled vectors [B, pooled width]; `TextEncoder.encode` is one."""
-UNTRAINED = Advice(shift=3.0)
-"""How to sample the pretrained SD3 itself, which a widened model without adapter still is."""
 
 
 @dataclass(frozen=True)
 class TextToImage:
-    """A widened transformer (diffusers' model), its description, its DA-VAE and what encodes text for it."""
+    """A widened transformer (diffusers' model), its description, its DA-VAE and what encodes text for it.
+
+    `untouched`: the pretrained transformer, which draws the base where `transformer` draws the detail alone, else None.
+    """
 
     transformer: nn.Module
     description: ModelDescription
     codec: Codec
     encode_text: EncodeText
+    untouched: nn.Module | None = None
 
     @torch.inference_mode()
     def draw(
@@ -59,13 +64,17 @@ class TextToImage:
         shift: float | None = None,
         draft: bool = False,
         tiled: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
+        base: Advice | None = None,
     ) -> Tensor:
         """Pictures [B, 3, height, width] in [-1, 1], one per prompt.
 
-        Steps, guidance and shift are the model's own advice unless given. `draft` decodes the base channels alone, at
-        half the size; `tiled` decodes in tiles. `progress` is told (steps done, steps in all). The noise is drawn on
-        the CPU, so a seed means the same on every device. Raises ValueError for sizes the token grid cannot have.
+        Steps, guidance and shift are the model's own advice unless given. With a detail adapter they are those of the
+        detail, and the untouched model draws the base first, as `base` says (None: as the pretrained model is sampled):
+        what it would draw at half the size from the same seed. `draft` decodes the base channels alone, at half the
+        size; `tiled` decodes in tiles. `progress` is told (steps done, steps in all), of both passes. The noise comes
+        from the CPU, so a seed means the same on every device. Raises ValueError for sizes the token grid cannot have,
+        and for `base` where base and detail are drawn together.
         """
         layout, advice = self.description.layout, self.description.advice
         side = layout.factor * int(self.transformer.config.patch_size)  # type: ignore[union-attr, arg-type]
@@ -73,40 +82,82 @@ class TextToImage:
             raise ValueError(
                 f"A picture of {width}x{height} pixels has no whole number of tokens: use multiples of {side}."
             )
-        shape = (len(prompts), layout.channels, height // layout.factor, width // layout.factor)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        if base is not None and self.untouched is None:
+            raise ValueError(
+                "This model draws base and detail together, so no base is drawn before: leave `base` out."
+            )
+        sigmas = shifted_sigmas(steps or advice.steps, advice.shift if shift is None else shift)
         scale = advice.guidance if guidance is None else guidance
-        latents = sample_euler(
-            self._velocity(prompts),
-            noise.to(next(self.transformer.parameters()).device),
-            shifted_sigmas(steps or advice.steps, advice.shift if shift is None else shift),
-            scale,
-            self._velocity([negative] * len(prompts)) if scale != 1.0 else None,
-            progress,
-        )
-        weight = next(self.codec.parameters())
-        latents = to_vae_space(latents, layout).to(weight)
+        velocity, without = self._velocities(self.transformer, prompts, negative, scale)
+        cells = (height // layout.factor, width // layout.factor)
+        random = torch.Generator().manual_seed(seed)
+
+        def noise(channels: int) -> Tensor:
+            drawn = torch.randn((len(prompts), channels, *cells), generator=random)
+            return drawn.to(next(self.transformer.parameters()).device)
+
+        if self.untouched is None:
+            latents = sample_euler(
+                velocity, noise(layout.channels), sigmas, scale, without, progress
+            )
+        else:
+            how = base or UNTRAINED
+            whole = how.steps + len(sigmas) - 1
+            first, second = (_part(progress, before, whole) for before in (0, how.steps))
+            start = noise(layout.base_channels)
+            drawn = self._draw_base(self.untouched, prompts, negative, start, how, first)
+            start = noise(layout.detail_channels)
+            latents = sample_detail(velocity, drawn, start, sigmas, layout, scale, without, second)
+        latents = to_vae_space(latents, layout).to(next(self.codec.parameters()))
         if draft:
             return self.codec.decode_base(latents)
         return self.codec.decode_tiled(latents) if tiled else self.codec.decode(latents)
 
-    def _velocity(self, prompts: Sequence[str]) -> Velocity:
-        weight = next(self.transformer.parameters())
-        context, pooled = (part.to(weight) for part in self.encode_text(prompts))
+    def _draw_base(
+        self,
+        model: nn.Module,
+        prompts: Sequence[str],
+        negative: str,
+        noise: Tensor,
+        how: Advice,
+        progress: Progress | None,
+    ) -> Tensor:
+        velocity, without = self._velocities(model, prompts, negative, how.guidance)
+        sigmas = shifted_sigmas(how.steps, how.shift)
+        return sample_euler(velocity, noise, sigmas, how.guidance, without, progress)
 
-        def velocity(latents: Tensor, sigma: Tensor) -> Tensor:
-            found: Tensor = self.transformer(
-                hidden_states=latents.to(weight.dtype),
-                encoder_hidden_states=context,
-                pooled_projections=pooled,
-                # The transformer was trained on timesteps of 1000.
-                timestep=sigma * 1000,
-                return_dict=False,
-            )[0]
-            # Steps are added up in float32, whatever the network computes in.
-            return found.float()
+    def _velocities(
+        self, model: nn.Module, prompts: Sequence[str], negative: str, guidance: float
+    ) -> tuple[Velocity, Velocity | None]:
+        """A transformer's under the prompts, and the one that guidance leads away from where there is any."""
+        told = _velocity(model, self.encode_text(prompts))
+        if guidance == 1.0:
+            return told, None
+        return told, _velocity(model, self.encode_text([negative] * len(prompts)))
 
-        return velocity
+
+def _velocity(transformer: nn.Module, text: tuple[Tensor, Tensor]) -> Velocity:
+    weight = next(transformer.parameters())
+    context, pooled = (part.to(weight) for part in text)
+
+    def velocity(latents: Tensor, sigma: Tensor) -> Tensor:
+        found: Tensor = transformer(
+            hidden_states=latents.to(weight.dtype),
+            encoder_hidden_states=context,
+            pooled_projections=pooled,
+            # The transformer was trained on timesteps of 1000.
+            timestep=sigma * 1000,
+            return_dict=False,
+        )[0]
+        # Steps are added up in float32, whatever the network computes in.
+        return found.float()
+
+    return velocity
+
+
+def _part(progress: Progress | None, before: int, whole: int) -> Progress | None:
+    """What a pass tells that begins after `before` of `whole` steps."""
+    return None if progress is None else lambda done, _: progress(before + done, whole)
 
 
 def load_pipeline(
@@ -121,25 +172,38 @@ def load_pipeline(
     """Everything that text to image needs, in `dtype` on `device`; the codec stays in float32.
 
     `base`: a pretrained SD3 (whatever load_transformer takes), to which `adapter` belongs, or a merged DA-VAE model.
-    Without adapter the widened, untrained model. `vae`: a DA-VAE. `encode_text`: None for the text encoders in `base`,
+    Without adapter the widened, untrained model. With a detail adapter the pretrained model is kept beside the adapted
+    one; the weights they share are held once. `vae`: a DA-VAE. `encode_text`: None for the text encoders in `base`,
     which must be a diffusers pipeline's folder then. Nothing is downloaded. Raises CheckpointError, naming the files,
     when they are not what they should be or do not belong together, and ImportError without diffusers.
     """
     base, vae = Path(base), Path(vae)
-    tensors, description = _widened(base, None if adapter is None else Path(adapter))
+    tensors, description, pretrained = _widened(base, None if adapter is None else Path(adapter))
     codec = load_codec(vae, device, torch.float32)
     model = base if adapter is None else adapter
     trained_for = description.parents.get("vae")
     if codec.layout != description.layout or trained_for not in (None, encoding_hash(vae)):
         raise CheckpointError(f"{model} was trained for another DA-VAE than {vae}: pick that one.")
-    cast = {name: tensor.to(device=device, dtype=dtype) for name, tensor in tensors.items()}
+    beside = {name: tensor.to(device=device, dtype=dtype) for name, tensor in pretrained.items()}
+    cast = {
+        name: beside[name]
+        if tensor is pretrained.get(name)
+        else tensor.to(device=device, dtype=dtype)
+        for name, tensor in tensors.items()
+    }
     transformer = _diffusers_model(base, cast)
+    untouched = _diffusers_model(base, beside) if beside else None
     text = _text_encoders(base, transformer, device, dtype) if encode_text is None else encode_text
-    return TextToImage(transformer, description, codec, text)
+    return TextToImage(transformer, description, codec, text, untouched)
 
 
-def _widened(base: Path, adapter: Path | None) -> tuple[dict[str, Tensor], ModelDescription]:
-    """The widened transformer under Stability's names and what it says of itself."""
+def _widened(
+    base: Path, adapter: Path | None
+) -> tuple[dict[str, Tensor], ModelDescription, dict[str, Tensor]]:
+    """The widened transformer under Stability's names, what it says of itself, and the pretrained one it needs beside.
+
+    The last is empty where base and detail are drawn together.
+    """
     if base.is_file() and read_metadata(base, read_shapes(base)[1]).get("kind") == KIND_MERGED:
         if adapter is not None:
             raise CheckpointError(
@@ -147,7 +211,13 @@ def _widened(base: Path, adapter: Path | None) -> tuple[dict[str, Tensor], Model
             )
         tensors = read_safetensors(base)[0]
         tensors.pop(DESCRIPTION, None)
-        return tensors, read_file_description(base)
+        described = read_file_description(base)
+        if described.mode == "detail":
+            raise CheckpointError(
+                f"{base} draws the detail alone, on what the model it was made from draws: give that model with the "
+                "adapter instead."
+            )
+        return tensors, described, {}
     pretrained = load_transformer(base)
     found = None
     if adapter is not None:
@@ -155,9 +225,9 @@ def _widened(base: Path, adapter: Path | None) -> tuple[dict[str, Tensor], Model
         require_same_base(found.parents, adapter, pretrained, base)
     try:
         if found is None:
-            return widen_model(pretrained, SD3.layout), ModelDescription(SD3.layout, UNTRAINED)
+            return widen_model(pretrained, SD3.layout), ModelDescription(SD3.layout, UNTRAINED), {}
         description = ModelDescription(found.layout, found.advice, found.parents, mode=found.mode)
-        return merge(pretrained, found), description
+        return merge(pretrained, found), description, pretrained if found.mode == "detail" else {}
     except ValueError as error:
         raise CheckpointError(
             f"{base} cannot be widened for a DA-VAE ({reason_of(error)}): give the pretrained SD3 it was trained on."

@@ -2,6 +2,7 @@
 
 from .codec.autoencoder import CodecConfig
 from .codec.blocks import KLConfig
+from .codec.small import SmallConfig
 from .latents import LatentLayout
 
 SD3 = CodecConfig(
@@ -48,7 +49,20 @@ MINI = CodecConfig(
 )
 """The miniature's sizes; shift and scale are measured when its base VAE is trained and stand in its file."""
 
+SMALL = CodecConfig(
+    layout=SD3.layout,
+    backbone=SmallConfig(
+        width=64,
+        levels=4,
+        blocks=3,
+        shift=SD3.layout.base_shift,
+        scale=SD3.layout.base_scale,
+    ),
+    stem_order="detail_first",
+)
+"""A codec on the latent space of Stable Diffusion 3 that is small enough for a CPU, with TAESD3's sizes."""
+
 PATCH = 2
 """Latent cells along one side of a token, in every transformer of Stable Diffusion 3."""
 
-PRESETS: dict[str, CodecConfig] = {"sd3": SD3, "imagenet": IMAGENET, "mini": MINI}
+PRESETS: dict[str, CodecConfig] = {"sd3": SD3, "imagenet": IMAGENET, "mini": MINI, "small": SMALL}

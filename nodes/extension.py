@@ -6,6 +6,7 @@ from .adapt_controlnet import AdaptControlNet
 from .compat.features import log_self_test
 from .compat.model import register
 from .decode import Decode
+from .detail_sampler import DetailSampler
 from .empty_latent import EmptyLatent
 from .encode import Encode
 from .inspect_file import InspectFile
@@ -13,6 +14,7 @@ from .join_latent import JoinLatent
 from .load_model import LoadModel
 from .load_text_encoder import LoadTextEncoder
 from .load_vae import LoadVAE
+from .lock_base import LockBase
 from .sampler import Sampler
 from .split_latent import SplitLatent
 
@@ -34,6 +36,8 @@ class DetailAlignedExtension(ComfyExtension):  # type: ignore[misc]
             Decode,
             EmptyLatent,
             Sampler,
+            DetailSampler,
+            LockBase,
             SplitLatent,
             JoinLatent,
             AdaptControlNet,

@@ -14,6 +14,9 @@ from .compat.folders import file_names, file_path
 BUNDLED = "miniature (bundled)"
 """The name under which the bundled miniature stands beside the files of models/vae."""
 
+DETAIL_BUNDLED = "miniature, detail pass (bundled)"
+"""The name of the bundled miniature's second adapter, which draws the detail alone."""
+
 NO_ADAPTER = "none (warm start)"
 """The choice of no adapter: the widened model as it is before any training."""
 
@@ -54,14 +57,16 @@ def base_layout(name: str) -> LatentLayout:
 
 
 def adapter_names() -> list[str]:
-    """The bundled miniature's, no adapter, then the names in models/loras."""
+    """The bundled miniature's two, no adapter, then the names in models/loras."""
     bundled, *others = ADAPTERS.names()
-    return [bundled, NO_ADAPTER, *others]
+    return [bundled, DETAIL_BUNDLED, NO_ADAPTER, *others]
 
 
 def adapter_path(name: str) -> Path | None:
     """The file behind one of `adapter_names`, None for none. Raises CheckpointError when it is gone."""
-    return None if name == NO_ADAPTER else ADAPTERS.path(name)
+    if name == NO_ADAPTER:
+        return None
+    return mini.detail_adapter_path() if name == DETAIL_BUNDLED else ADAPTERS.path(name)
 
 
 def inspected_names() -> list[str]:

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io, ui
 
-from ..davae_core.transformer.description import Advice
+from ..davae_core.transformer.description import ModelDescription
 from . import files
 from .compat.host import show_text
 from .compat.model import WEIGHT_TYPES, description_of, load_model
@@ -36,8 +36,8 @@ class LoadModel(io.ComfyNode):  # type: ignore[misc]
                     display_name="adapter",
                     options=files.adapter_names(),
                     default=files.BUNDLED,
-                    tooltip="A DA-VAE adapter in models/loras, trained on this base. Without one the model draws what "
-                    "its base draws at half the size, and no detail.",
+                    tooltip="A DA-VAE adapter in models/loras, trained on this base. A detail adapter is for DA-VAE "
+                    "Detail Sampler. Without one the model draws what its base draws at half the size, and no detail.",
                 ),
                 io.Combo.Input(
                     "weight_dtype",
@@ -68,14 +68,16 @@ class LoadModel(io.ComfyNode):  # type: ignore[misc]
         model = load_model(base, adapter, weight_dtype, files.base_layout(base_name))
         description = description_of(model)
         assert description is not None
-        text = advice_text(description.advice)
+        text = advice_text(description)
         show_text(text, cls.hidden.unique_id)
         return io.NodeOutput(model, ui=ui.PreviewText(text))
 
 
-def advice_text(advice: Advice) -> str:
+def advice_text(description: ModelDescription) -> str:
     """The model's advice to whoever samples it, one line."""
+    advice = description.advice
+    alone = "Draws the detail alone: " if description.mode == "detail" else ""
     sizes = ", ".join(f"{side} px" for side in advice.sizes)
-    return f"{advice.steps} steps, cfg {advice.guidance:g}, shift {advice.shift:g} (set)" + (
+    return f"{alone}{advice.steps} steps, cfg {advice.guidance:g}, shift {advice.shift:g} (set)" + (
         f", trained at {sizes}" if sizes else ""
     )

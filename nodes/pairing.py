@@ -5,20 +5,31 @@ from typing import Any
 
 from torch import Tensor
 
-from ..davae_core.latents import LatentLayout, check_latents
+from ..davae_core.latents import (
+    LatentLayout,
+    base_to_model_space,
+    check_finite,
+    check_latents,
+    split,
+)
 from ..davae_core.presets import SD3
 from ..davae_core.transformer.description import ModelDescription
+from .compat.locking import is_locked
 from .compat.model import (
     describe_model,
     description_of,
     largest_token_side,
+    no_base_given,
     patch_size,
+    source_of,
     text_widths,
 )
 from .compat.vae import DetailAlignedComfyVAE, describe_vae
 
 ORIGIN = "davae_origin"
 """The key of a LATENT that says whose it is. Stock nodes hand it on; a latent without it is nobody's."""
+LARGEST_SPREAD = 2.5
+"""How far a base's values may spread in model space, where those of its own VAE spread about 1 and FLUX's 4."""
 
 
 @dataclass(frozen=True)
@@ -87,20 +98,93 @@ def check_latent_fits(node: str, latent: dict[str, Any], vae: object) -> None:
 
 def check_model_fits(node: str, model: Any, latent: dict[str, Any]) -> None:
     """Raise ValueError unless this MODEL is a DA-VAE one and draws latents of such channels and about this size."""
-    description = description_of(model)
+    description = _require_ours(node, model, latent)
     samples: Tensor = latent["samples"]
     shape = list(samples.shape)
-    if description is None:
-        raise ValueError(
-            f"{node} got a latent of shape {shape} and {describe_model(model)}: connect Load DA-VAE SD3.5 Model "
-            "for a DA-VAE latent, or use KSampler for an ordinary one."
-        )
     if samples.ndim != 4 or samples.shape[1] != description.layout.channels:
         raise ValueError(
             f"{node} got a latent of shape {shape}, but {describe_model(model)} draws [batch, "
             f"{description.layout.channels}, height, width]: use a latent from Empty DA-VAE Latent or DA-VAE Encode."
         )
     _check_size(node, model, description, samples)
+    _check_origin(node, model, description, latent)
+
+
+def check_base_fits(node: str, model: Any, latent: dict[str, Any]) -> ModelDescription:
+    """What a DA-VAE MODEL says of itself, if the latent has a base that its detail can be drawn on.
+
+    [B, C, h, w] is a base, [B, C + D, h, w] a whole latent. Raises ValueError for any other model or shape, a latent of
+    another VAE as far as it can be told, an empty one, and one of a size that the model was not trained at.
+    """
+    description = _require_ours(node, model, latent)
+    layout, origin = description.layout, latent.get(ORIGIN)
+    samples: Tensor = latent["samples"]
+    fits = samples.ndim == 4 and samples.shape[1] in (layout.base_channels, layout.channels)
+    if not fits or (origin is not None and _channels(origin.layout) != _channels(layout)):
+        whose = "" if origin is None else f" of {origin.words}"
+        raise ValueError(
+            f"{node} got a latent of shape {list(samples.shape)}{whose}, but {describe_model(model)} draws detail on "
+            f"a base of {layout.base_channels} channels: use a latent of Stable Diffusion 3.5 at half the size, or "
+            "encode the picture with this model's DA-VAE."
+        )
+    _check_origin(node, model, description, latent)
+    _check_values(node, model, layout, samples)
+    _check_size(node, model, description, samples)
+    return description
+
+
+def check_draws_base(node: str, model: Any) -> None:
+    """Raise ValueError for a model that draws the detail alone, unless its base is locked."""
+    description = description_of(model)
+    if description is not None and description.mode == "detail" and not is_locked(model):
+        raise ValueError(no_base_given(node, source_of(model)))
+
+
+def check_draws_detail(node: str, model: Any) -> None:
+    """Raise ValueError unless the model draws the detail alone."""
+    description = description_of(model)
+    if description is None or description.mode != "detail":
+        raise ValueError(
+            f"{node} needs a detail adapter, but {describe_model(model)} draws base and detail together: choose a "
+            "detail adapter in Load DA-VAE SD3.5 Model, or use DA-VAE Sampler."
+        )
+
+
+def _channels(layout: LatentLayout) -> tuple[int, int, int]:
+    """What tells two layouts apart at sight."""
+    return layout.base_channels, layout.detail_channels, layout.factor
+
+
+def _require_ours(node: str, model: Any, latent: dict[str, Any]) -> ModelDescription:
+    description = description_of(model)
+    if description is None:
+        raise ValueError(
+            f"{node} got a latent of shape {list(latent['samples'].shape)} and {describe_model(model)}: connect Load "
+            "DA-VAE SD3.5 Model for a DA-VAE latent, or use KSampler for an ordinary one."
+        )
+    return description
+
+
+def _check_values(node: str, model: Any, layout: LatentLayout, samples: Tensor) -> None:
+    check_finite(samples)
+    base = split(samples, layout)[0]
+    if not base.any():
+        raise ValueError(
+            f"{node} got an empty latent, but {describe_model(model)} needs a base to draw detail on: connect what "
+            "KSampler has drawn, or a picture from DA-VAE Encode."
+        )
+    spread = float(base_to_model_space(base.float(), layout).std())
+    if spread > LARGEST_SPREAD:
+        raise ValueError(
+            f"{node} got a base whose values spread {spread:.1f} times as far as those that {describe_model(model)} "
+            "draws on, so another VAE made it, perhaps FLUX's: decode it with that one and encode the picture with "
+            "DA-VAE Encode."
+        )
+
+
+def _check_origin(
+    node: str, model: Any, description: ModelDescription, latent: dict[str, Any]
+) -> None:
     origin, trained_for = latent.get(ORIGIN), description.parents.get("vae")
     if origin is not None and trained_for not in (None, origin.vae_hash):
         raise ValueError(

@@ -100,6 +100,7 @@ class Sampler(io.ComfyNode):  # type: ignore[misc]
         scheduler: str,
         denoise: float,
     ) -> io.NodeOutput:
+        pairing.check_draws_base(NAME, model)
         pairing.check_model_fits(NAME, model, latent_image)
         pairing.check_prompts_fit(NAME, model, positive, negative)
         check_choice(NAME, "sampler", sampler_name, sampler_names())

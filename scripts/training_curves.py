@@ -47,8 +47,9 @@ class Run:
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """The errors it has: base and detail, or of a plain transformer the velocity's."""
-        return ("base", "detail") if "train/detail" in self.curves else ("velocity",)
+        """The errors it has: base and detail, of a detail pass the detail's, of a plain transformer the velocity's."""
+        found = tuple(term for term in ("base", "detail") if f"train/{term}" in self.curves)
+        return found or ("velocity",)
 
     def training(self, term: str) -> Curve:
         """The training error of a term; a plain transformer's velocity error is its loss."""
@@ -106,7 +107,8 @@ def draw(runs: Sequence[Run], target: Path) -> None:
     for column, run in enumerate(runs):
         errors, weights, rates = axes[:, column]
         _draw_errors(errors, run)
-        _draw_line(weights, run.curves.get("train/detail_weight"), "no detail")
+        alone = "the detail alone" if run.terms == ("detail",) else "no detail"
+        _draw_line(weights, run.curves.get("train/detail_weight"), alone)
         weights.set_ylim(-0.08, 1.08)
         _draw_line(rates, run.curves.get("train/learning_rate"), "not logged")
         rates.set_yscale("log")

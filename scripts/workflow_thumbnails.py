@@ -1,7 +1,7 @@
-"""Make the workflows' thumbnails: `python scripts/workflow_thumbnails.py [--mini PICTURE]`.
+"""Make the workflows' thumbnails: `python scripts/workflow_thumbnails.py [--mini PICTURE] [--mini-detail PICTURE] …`.
 
 For Stable Diffusion 3.5 there are no weights to make a picture with, so those are drawings of what the workflows do to
-the grid of tokens. The miniature's shows PICTURE, which its workflow has drawn.
+the grid of tokens. The miniature's show PICTURE, which that workflow has drawn.
 """
 
 import argparse
@@ -17,6 +17,13 @@ SIDE, OVER = 400, 4
 """Pixels of a thumbnail, and how many times larger it is drawn. The built-in font has no multiplication sign."""
 
 BACKGROUND, TEXT, FAINT = "#191b26", "#f2f3f7", "#a9aec2"
+MINIATURES = {
+    "davae_mini": ("miniature", "256 x 256, 8 x 8 tokens"),
+    "davae_mini_detail": ("detail pass", "miniature: a draft, then its detail"),
+    "davae_mini_enlarge": ("enlarge", "miniature: 128 x 128 to 256 x 256"),
+}
+"""Workflows whose thumbnails are pictures, and the two lines below them."""
+
 Array = NDArray[np.float64]
 CORNERS: Array = np.array(
     [[[94, 170, 218], [130, 96, 215]], [[48, 190, 170], [44, 92, 190]]], np.float64
@@ -28,19 +35,25 @@ Colours = Callable[[Array, Array], Array]
 
 
 def main() -> None:
-    """Write the four drawings, and the miniature's picture when there is one."""
+    """Write the drawings, and the miniature's pictures that are given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--mini", type=Path, help="a picture that davae_mini has saved")
-    mini = parser.parse_args().mini
-    if mini is not None:
-        image = framed("miniature", "256 x 256, 8 x 8 tokens")
-        image.paste(Image.open(mini).resize((288, 288), Image.Resampling.LANCZOS), (56, 24))
-        image.save(WORKFLOWS / "davae_mini.jpg", quality=90)
+    for name in MINIATURES:
+        option = "--" + name.removeprefix("davae_").replace("_", "-")
+        parser.add_argument(option, dest=name, type=Path, help=f"a picture that {name} has saved")
+    given = vars(parser.parse_args())
+    for name, (title, subtitle) in MINIATURES.items():
+        if given[name] is not None:
+            image = framed(title, subtitle)
+            picture = Image.open(given[name]).resize((288, 288), Image.Resampling.LANCZOS)
+            image.paste(picture, (56, 24))
+            image.save(WORKFLOWS / f"{name}.jpg", quality=90)
     for name, tokens, colours, title, subtitle in (
         ("davae_sd35_1024", 32, gradient, "1024 x 1024", "32 x 32 tokens"),
         ("davae_sd35_2048", 64, gradient, "2048 x 2048", "64 x 64 tokens"),
         ("davae_sd35_image_to_image", 32, partly_noise, "image to image", "denoise 0.55"),
         ("davae_sd35_inpaint", 32, hole, "inpaint", "masked cells drawn anew"),
+        ("davae_sd35_detail", 32, coarse_then_fine, "detail pass", "a draft, then its detail"),
+        ("davae_sd35_enlarge", 32, coarse_then_fine, "enlarge", "detail on an encoded picture"),
     ):
         drawing = framed(title, subtitle, tokens, colours)
         drawing.save(WORKFLOWS / f"{name}.jpg", quality=90)
@@ -86,6 +99,13 @@ def hole(x: Array, y: Array) -> Array:
     """The scene with noise where it is to be drawn anew."""
     masked = ((x - 0.36) / 0.24) ** 2 + ((y - 0.56) / 0.26) ** 2 < 1
     return np.where(masked[..., None], noise(x), scene(x, y))
+
+
+def coarse_then_fine(x: Array, y: Array) -> Array:
+    """The scene, all left of the sun's middle in squares of four tokens a side."""
+    left = x < 0.68
+    coarse_x, coarse_y = ((np.floor(part * 8) + 0.5) / 8 for part in (x, y))
+    return scene(np.where(left, coarse_x, x), np.where(left, coarse_y, y))
 
 
 def framed(title: str, subtitle: str, tokens: int = 0, colours: Colours = gradient) -> Image.Image:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..latents import LatentLayout, base_to_model_space, check_latents, downscale_image, join, split
-from .blocks import DCDown, DCUp, Decoder, Encoder, KLConfig, Ops
+from .backbones import Backbone, build_decoder, build_encoder
+from .blocks import DCDown, DCUp, KLConfig, Ops
 from .tiling import map_tiled
 
 StemOrder = Literal["detail_first", "base_first"]
@@ -27,7 +28,7 @@ class CodecConfig:
     """
 
     layout: LatentLayout
-    backbone: KLConfig
+    backbone: Backbone
     stem_order: StemOrder = "detail_first"
     shared_trunk: bool = True
 
@@ -40,12 +41,12 @@ class CodecConfig:
             )
 
 
-def require_factor(layout: LatentLayout, backbone: KLConfig) -> None:
+def require_factor(layout: LatentLayout, backbone: Backbone) -> None:
     """Raise ValueError unless the backbone makes the layout's base latent cells."""
     if layout.base_factor != backbone.factor:
         raise ValueError(
-            f"The layout says {layout.base_factor} pixels per base latent cell, but "
-            f"{len(backbone.widths)} resolution levels make {backbone.factor}."
+            f"The layout says {layout.base_factor} pixels per base latent cell, but the backbone's "
+            f"resolution levels make {backbone.factor}."
         )
 
 
@@ -86,11 +87,11 @@ class KLAutoencoder(nn.Module):
     `latent_channels` is C; sizes come from `backbone`.
     """
 
-    def __init__(self, backbone: KLConfig, latent_channels: int, ops: Ops = nn) -> None:
+    def __init__(self, backbone: Backbone, latent_channels: int, ops: Ops = nn) -> None:
         super().__init__()
         self.backbone, self.latent_channels = backbone, latent_channels
-        self.encoder = Encoder(backbone, 2 * latent_channels, ops)
-        self.decoder = Decoder(backbone, latent_channels, ops)
+        self.encoder = build_encoder(backbone, latent_channels, ops)
+        self.decoder = build_decoder(backbone, latent_channels, ops)
         self.quant_conv, self.post_quant_conv = _quant_convs(
             backbone, latent_channels, ops, decoder=True
         )
@@ -113,8 +114,8 @@ class DetailHead(nn.Module):
     def __init__(self, config: CodecConfig, ops: Ops) -> None:
         super().__init__()
         layout, backbone = config.layout, config.backbone
-        self.trunk = None if config.shared_trunk else Encoder(backbone, None, ops)
-        self.down = DCDown(backbone.widths[-1], 2 * layout.detail_channels, layout.ratio, ops)
+        self.trunk = None if config.shared_trunk else build_encoder(backbone, None, ops)
+        self.down = DCDown(backbone.features, 2 * layout.detail_channels, layout.ratio, ops)
         self.register_buffer("mean", torch.zeros(layout.detail_channels))
         self.register_buffer("std", torch.ones(layout.detail_channels))
 
@@ -125,8 +126,8 @@ class JointDecoder(nn.Module):
     def __init__(self, config: CodecConfig, ops: Ops) -> None:
         super().__init__()
         layout, backbone = config.layout, config.backbone
-        self.up = DCUp(layout.channels, backbone.widths[-1], layout.ratio, ops)
-        self.decoder = Decoder(backbone, None, ops)
+        self.up = DCUp(layout.channels, backbone.features, layout.ratio, ops)
+        self.decoder = build_decoder(backbone, None, ops)
 
     def forward(self, stem_latents: Tensor) -> Tensor:
         return self.decoder(self.up(stem_latents))  # type: ignore[no-any-return]
@@ -141,12 +142,12 @@ class Codec(nn.Module, ABC):
     """
 
     def __init__(
-        self, layout: LatentLayout, backbone: KLConfig, ops: Ops, base_decoder: bool = True
+        self, layout: LatentLayout, backbone: Backbone, ops: Ops, base_decoder: bool = True
     ) -> None:
         super().__init__()
         self.layout = layout
-        self.encoder = Encoder(backbone, 2 * layout.base_channels, ops)
-        self.decoder = Decoder(backbone, layout.base_channels, ops) if base_decoder else None
+        self.encoder = build_encoder(backbone, layout.base_channels, ops)
+        self.decoder = build_decoder(backbone, layout.base_channels, ops) if base_decoder else None
         self.quant_conv, self.post_quant_conv = _quant_convs(
             backbone, layout.base_channels, ops, decoder=base_decoder
         )
@@ -302,10 +303,10 @@ class DetailAlignedVAE(Codec):
 
 
 def _quant_convs(
-    backbone: KLConfig, channels: int, ops: Ops, decoder: bool
+    backbone: Backbone, channels: int, ops: Ops, decoder: bool
 ) -> tuple[nn.Module | None, nn.Module | None]:
     """The 1x1 convolutions around the base latent, where the pretrained VAE has them."""
-    if not backbone.quant_conv:
+    if not (isinstance(backbone, KLConfig) and backbone.quant_conv):
         return None, None
     before = ops.Conv2d(2 * channels, 2 * channels, kernel_size=1)
     return before, ops.Conv2d(channels, channels, kernel_size=1) if decoder else None

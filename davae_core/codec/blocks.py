@@ -47,6 +47,11 @@ class KLConfig:
         """Picture pixels per latent cell along one side."""
         return 1 << (len(self.widths) - 1)
 
+    @property
+    def features(self) -> int:
+        """Channels at the latent's resolution, which the detail head reads and the stem makes."""
+        return self.widths[-1]
+
 
 def _conv3(ops: Ops, inputs: int, outputs: int) -> nn.Module:
     return ops.Conv2d(inputs, outputs, kernel_size=3, stride=1, padding=1)  # type: ignore[no-any-return]
@@ -212,9 +217,13 @@ class Decoder(nn.Module):
         self.norm_out = _norm(ops, widths[0], groups)
         self.conv_out = _conv3(ops, widths[0], 3)
 
+    def first_features(self, latents: Tensor) -> Tensor:
+        """What the first convolution makes of a latent: [B, widths[-1], h, w]."""
+        assert self.conv_in is not None
+        return self.conv_in(latents)  # type: ignore[no-any-return]
+
     def forward(self, latents: Tensor) -> Tensor:
-        x = latents if self.conv_in is None else self.conv_in(latents)
-        x = self.mid(x)
+        x = self.mid(latents if self.conv_in is None else self.first_features(latents))
         for level in reversed(self.up):
             x = level(x)
         return self.conv_out(F.silu(self.norm_out(x)))  # type: ignore[no-any-return]

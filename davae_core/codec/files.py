@@ -1,7 +1,7 @@
 """Codec files, and the pretrained VAEs that codecs start from: reading, checking, writing (docs/method.md, "Files")."""
 
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,8 +24,11 @@ from ..format import (
 )
 from ..latents import LatentLayout
 from .autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
+from .backbones import Backbone
 from .blocks import KLConfig, Ops
 from .packed import PackedConfig, PackedVAE
+from .small import SmallConfig
+from .small_files import as_one_file, latent_channels, small_config_of, small_vae_tensors
 from .stock_vae import kl_config_of, to_ldm_names
 
 STATISTICS = ("detail.mean", "detail.std", "detail.prediction", "detail.axes")
@@ -74,11 +77,11 @@ def load_codec(
     return codec.to(device=device, dtype=dtype).eval()
 
 
-def build_codec(config: AnyConfig, names: Container[str], ops: Ops = nn) -> AnyCodec:
+def build_codec(config: AnyConfig, names: Iterable[str], ops: Ops = nn) -> AnyCodec:
     """The codec that a file of this configuration holds, its weights fresh; compact where the tensors' `names` are."""
     if isinstance(config, PackedConfig):
         return PackedVAE(config, ops)
-    return DetailAlignedVAE(config, ops, base_decoder="decoder.conv_in.weight" in names)
+    return DetailAlignedVAE(config, ops, base_decoder=has_base_decoder(names))
 
 
 def codec_config(
@@ -100,12 +103,22 @@ def codec_config(
 
 def _config_from(described: Mapping[str, Any]) -> AnyConfig:
     layout = layout_from(described["layout"])
-    backbone = dataclass_from(KLConfig, described["backbone"])
+    backbone = backbone_from(described["backbone"])
     if described.get("codec") == PACKED:
         return PackedConfig(layout, backbone, described["alignment"])
     return CodecConfig(
         layout, backbone, described["stem_order"], shared_trunk=bool(described["shared_trunk"])
     )
+
+
+def backbone_from(values: Mapping[str, Any]) -> Backbone:
+    """The sizes in our JSON; a KL autoencoder has a width per level, a small one has one width.
+
+    Raises TypeError or ValueError when they are damaged.
+    """
+    if "width" in values:
+        return dataclass_from(SmallConfig, values)
+    return dataclass_from(KLConfig, values)
 
 
 def empty_codec(
@@ -140,6 +153,11 @@ def _check_keys(
                 f"{path} has {name} of shape {list(found[name])} where its metadata means {list(shape)}: "
                 "download or write it again."
             )
+
+
+def has_base_decoder(names: Iterable[str]) -> bool:
+    """Whether a codec's tensors hold the base VAE's own decoder, which a compact file lacks."""
+    return any(name.startswith("decoder.") for name in names)
 
 
 def encoding_part(tensors: Mapping[str, T]) -> dict[str, T]:
@@ -194,7 +212,7 @@ def save_base_vae(
     scale: float,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a plain KL autoencoder with its measured shift and scale; its keys are a stock file's.
+    """Write a plain VAE with its measured shift and scale; its keys are those of a file that stock ComfyUI loads.
 
     `dtype` None keeps the weights' own.
     """
@@ -206,6 +224,8 @@ def save_base_vae(
         "parents": {},
     }
     weights = {name: t.to(dtype or t.dtype) for name, t in vae.state_dict().items()}
+    if isinstance(vae.backbone, SmallConfig):
+        weights = as_one_file(weights, vae.backbone)
     write_described(path, weights, KIND_BASE_VAE, described)
 
 
@@ -214,6 +234,7 @@ def load_base_vae(
 ) -> BaseVae:
     """A pretrained VAE from our own base file, a stock VAE file, a full checkpoint, or a diffusers file or folder.
 
+    Either file of TAESD's published pairs, with the other beside it, is a VAE too.
     `channels`: how many latent channels it must have, if that matters. Shift and scale come from our metadata or the
     folder's config.json, else they are those of `like`, or 0 and 1 without it. Raises CheckpointError.
     """
@@ -226,19 +247,29 @@ def load_base_vae(
         raise CheckpointError(
             f"{file} is {what_is(shapes_of(tensors), described)}, not a plain VAE: pick the VAE it came from."
         )
-    stock = _stock_vae_tensors(file, tensors, described)
-    found = stock["decoder.conv_in.weight"].shape[1]
+    small = small_vae_tensors(file, tensors)
+    if small is None:
+        weights = _stock_vae_tensors(file, tensors, described)
+        found = weights["decoder.conv_in.weight"].shape[1]
+    else:
+        weights, found = small, latent_channels(file, small)
     if channels is not None and found != channels:
         raise CheckpointError(
             f"{file} is a VAE with {found} latent channels, but {channels} are needed: "
             "pick the VAE this DA-VAE starts from, such as SD3's, not an SD1 or SDXL one."
         )
-    backbone = _backbone_of(file, stock, described, settings)
+    backbone = (
+        _backbone_of(file, weights, described, settings)
+        if small is None
+        else small_config_of(file, small, tensors, like)
+    )
     with torch.device("meta"):
         vae = KLAutoencoder(backbone, found)
-    _check_keys(file, shapes_of(stock), shapes_of(vae.state_dict()))
-    vae.load_state_dict(stock, assign=True)
+    _check_keys(file, shapes_of(weights), shapes_of(vae.state_dict()))
+    vae.load_state_dict(weights, assign=True)
     unsaid = (0.0, 1.0) if like is None else (like.base_shift, like.base_scale)
+    if isinstance(backbone, SmallConfig):
+        unsaid = (backbone.shift, backbone.scale)
     shift = described.get("shift", settings.get("shift_factor", unsaid[0]))
     scale = described.get("scale", settings.get("scaling_factor", unsaid[1]))
     try:
@@ -253,10 +284,10 @@ def _backbone_of(
     stock: Mapping[str, Tensor],
     described: Mapping[str, Any],
     settings: Mapping[str, Any],
-) -> KLConfig:
+) -> Backbone:
     try:
         if "backbone" in described:
-            return dataclass_from(KLConfig, described["backbone"])
+            return backbone_from(described["backbone"])
         return kl_config_of(stock, norm_groups=settings.get("norm_num_groups", 32))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ..latents import LatentLayout, check_latents, downscale_image, join, split
 from .autoencoder import Codec, KLAutoencoder, Progress, base_decode, base_moments, require_factor
-from .blocks import KLConfig, Ops, shuffle, unshuffle
+from .backbones import Backbone
+from .blocks import Ops, shuffle, unshuffle
 from .tiling import map_tiled
 
 
@@ -29,7 +30,7 @@ class PackedConfig:
     """
 
     layout: LatentLayout
-    backbone: KLConfig
+    backbone: Backbone
     alignment: float
 
     def __post_init__(self) -> None:

@@ -28,3 +28,8 @@ def transformer_path() -> Path:
 def adapter_path() -> Path:
     """The miniature adapter: what widens the base transformer to 256 px with the miniature DA-VAE."""
     return _FOLDER / "mini_adapter.safetensors"
+
+
+def detail_adapter_path() -> Path:
+    """The miniature detail adapter: on a base that is there already it draws the detail alone, at 256 px."""
+    return _FOLDER / "mini_detail_adapter.safetensors"

@@ -1,6 +1,7 @@
-"""Stable Diffusion 3.5 Medium's transformer, and the LoRA that the published stage 2 trains on it."""
+"""Stable Diffusion 3.5 Medium's transformer, how to sample it, and the LoRA that the published stage 2 trains on it."""
 
 from ..presets import PATCH, SD3
+from .description import Advice
 from .sizes import TransformerSizes
 
 SD35_MEDIUM = TransformerSizes(
@@ -15,6 +16,8 @@ SD35_MEDIUM = TransformerSizes(
     positions=384,
     normed=True,
 )
+UNTRAINED = Advice(shift=3.0)
+"""How to sample the pretrained SD3 itself, which a widened model without adapter still is."""
 LORA_RANK = LORA_ALPHA = 256
 LORA_TARGETS: dict[str, tuple[str, ...]] = {
     "published": ("to_q", "to_k", "to_v", "to_out.0", "ff.net.2", "norm1.linear"),

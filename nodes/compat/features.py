@@ -14,12 +14,13 @@ BUILT_ON = {
     "comfy.controlnet": "ControlNet.copy ControlNet.get_control ControlNet.pre_run ControlNet.set_cond_hint "
     "ControlNetSD35.pre_run",
     "comfy.latent_formats": "LatentFormat.process_in LatentFormat.process_out SD3",
-    "comfy.model_base": "SD3",
+    "comfy.model_base": "SD3.apply_model",
     "comfy.model_management": "dtype_size get_torch_device intermediate_device load_models_gpu should_use_bf16 "
     "throw_exception_if_processing_interrupted vae_offload_device",
     "comfy.model_patcher": "ModelPatcher",
     "comfy.model_sampling": "CONST ModelSamplingDiscreteFlow",
     "comfy.ops": "disable_weight_init",
+    "comfy.patcher_extension": "WrappersMP.OUTER_SAMPLE WrappersMP.PREDICT_NOISE add_wrapper_with_key",
     "comfy.sample": "prepare_noise sample",
     "comfy.samplers": "KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS KSampler.SAMPLERS KSampler.SCHEDULERS",
     "comfy.sd": "CLIP VAE.decode_tiled_ VAE.vae_encode_crop_pixels load_diffusion_model_state_dict "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import comfy.latent_formats
+import comfy.model_base
 import comfy.model_management
 import comfy.sd
 import comfy.supported_models
@@ -45,6 +46,8 @@ WEIGHT_TYPES: dict[str, dict[str, Any]] = {
 """The stock loader's choices of weight types and the options they mean to ComfyUI."""
 QUANTISATION = "_quantization_metadata"
 """Where ComfyUI's own quantised files say in their metadata which layers are quantised, and how."""
+BASE_IS_GIVEN = "davae_base_is_given"
+"""The transformer option that says: the base channels of the latent are the ones to draw the detail on."""
 
 
 class DetailAlignedLatent(comfy.latent_formats.LatentFormat):  # type: ignore[misc]
@@ -68,13 +71,33 @@ class DetailAlignedLatent(comfy.latent_formats.LatentFormat):  # type: ignore[mi
         if latent.shape[1] != self.layout.channels:
             raise ValueError(
                 f"The latent has {latent.shape[1]} channels, but the DA-VAE model draws {self.layout.channels}: "
-                "make it with DA-VAE Encode or Empty DA-VAE Latent, or use the model this latent was made for."
+                "make it with DA-VAE Encode or Empty DA-VAE Latent, put Lock DA-VAE Base before the sampler to draw "
+                "detail on it, or use the model this latent was made for."
             )
         return to_model_space(latent, self.layout)
 
     def process_out(self, latent: Tensor) -> Tensor:
         """Model space -> VAE space."""
         return to_vae_space(latent, self.layout)
+
+
+class DetailAlignedTransformer(comfy.model_base.SD3):  # type: ignore[misc]
+    """ComfyUI's model object: Stable Diffusion 3's, which does not draw detail on a base that nobody gave it."""
+
+    def apply_model(self, x: Tensor, t: Tensor, *args: Any, **conditions: Any) -> Any:
+        """What every sampler calls. Raises ValueError for a detail adapter in a sampler that draws the base too."""
+        given = conditions.get("transformer_options", {}).get(BASE_IS_GIVEN, False)
+        if self.model_config.description.mode == "detail" and not given:
+            raise ValueError(no_base_given("This sampler", self.model_config.source))
+        return super().apply_model(x, t, *args, **conditions)
+
+
+def no_base_given(node: str, source: str) -> str:
+    """The sentence for a model that draws the detail alone, from `source`, in a `node` that draws the base too."""
+    return (
+        f"{node} draws base and detail together, but the DA-VAE model ({source}) draws the detail alone on a base that "
+        "is there already: use DA-VAE Detail Sampler, or put Lock DA-VAE Base before the sampler."
+    )
 
 
 class DetailAlignedSD3(comfy.supported_models.SD3):  # type: ignore[misc]
@@ -108,7 +131,7 @@ class DetailAlignedSD3(comfy.supported_models.SD3):  # type: ignore[misc]
             self.description = read_description(told)
         self.latent_format = DetailAlignedLatent(self.description.layout)
         self.sampling_settings["shift"] = self.description.advice.shift
-        return super().get_model(state_dict, prefix, device)
+        return DetailAlignedTransformer(self, device=device)
 
     def process_unet_state_dict_for_saving(
         self, state_dict: dict[str, Tensor]
@@ -220,8 +243,9 @@ def _widened(
             )
         _check_description(base, tensors)
         return tensors
-    parents = {} if adapter is None else adapter.parents
-    advice = Advice(shift=BASE_SHIFT) if adapter is None else adapter.advice
+    described = ModelDescription(layout, Advice(shift=BASE_SHIFT))
+    if adapter is not None:
+        described = ModelDescription(layout, adapter.advice, adapter.parents, mode=adapter.mode)
     try:
         wide = widen_model(tensors, layout)
     except ValueError as error:
@@ -234,7 +258,7 @@ def _widened(
         # ComfyUI would only log a layer that has no place. Packed weights do not show their shapes.
         if not any(tensor.dtype == torch.uint8 for tensor in tensors.values()):
             plan_files(base, tensors, adapter_path, adapter)
-    return {**wide, DESCRIPTION: description_tensor(ModelDescription(layout, advice, parents))}
+    return {**wide, DESCRIPTION: description_tensor(described)}
 
 
 def _check_description(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -258,6 +282,11 @@ def describe_model(model: Any) -> str:
     if isinstance(config, DetailAlignedSD3):
         return f"the DA-VAE model ({config.source})"
     return f"an ordinary model of {model.model.latent_format.latent_channels} latent channels"
+
+
+def source_of(model: Any) -> str:
+    """The files that one of our MODELs came from, in words."""
+    return str(model.model.model_config.source)
 
 
 def largest_token_side(model: Any) -> int | None:

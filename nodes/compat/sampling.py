@@ -42,16 +42,25 @@ def scheduler_names() -> list[str]:
 
 
 def sample(
-    model: Any, positive: Any, negative: Any, latent: dict[str, Any], settings: SamplingSettings
+    model: Any,
+    positive: Any,
+    negative: Any,
+    latent: dict[str, Any],
+    settings: SamplingSettings,
+    preview_first: bool = False,
 ) -> dict[str, Any]:
     """A new LATENT drawn from noise, or from `latent` where it is not empty; its mask and batch numbers count.
 
-    Progress, previews and interrupts are ComfyUI's own.
+    Progress, previews and interrupts are ComfyUI's own. `preview_first` shows `latent` itself before the first step.
     """
     if settings.shift is not None:
         model = with_shift(model, settings.shift)
     samples = latent["samples"]
     noise = comfy.sample.prepare_noise(samples, settings.seed, latent.get("batch_index"))
+    callback = latent_preview.prepare_callback(model, settings.steps)
+    if preview_first:
+        # The callback counts steps from 0 and reports the next one, so this is none done.
+        callback(-1, _in_model_space(model, samples), None, settings.steps)
     drawn = comfy.sample.sample(
         model,
         noise,
@@ -66,11 +75,16 @@ def sample(
         denoise=settings.denoise,
         noise_mask=latent.get("noise_mask"),
         sigmas=_published_sigmas(model, settings) if settings.scheduler == PUBLISHED else None,
-        callback=latent_preview.prepare_callback(model, settings.steps),
+        callback=callback,
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=settings.seed,
     )
     return {**without_scale(latent), "samples": drawn}
+
+
+def _in_model_space(model: Any, samples: Tensor) -> Tensor:
+    """A latent as previews want it: in model space, where the model works."""
+    return model.model.process_latent_in(samples).to(model.load_device)  # type: ignore[no-any-return]
 
 
 def with_shift(model: Any, shift: float) -> Any:

@@ -12,6 +12,7 @@ AFTER_GENERATE = ("fixed", "increment", "decrement", "randomize")
 """What the browser saves after a seed: how it changes for the next run."""
 
 NO_ADAPTER = "none (warm start)"
+DETAIL_BUNDLED = "miniature, detail pass (bundled)"
 LINKED_TYPES = {"IMAGE", "LATENT", "VAE", "MASK", "MODEL", "CLIP", "CONDITIONING"}
 
 
@@ -71,14 +72,28 @@ CONDITIONS = {"positive": ["positive", 0], "negative": ["negative", 0]}
 
 def ksampler(model: str = "model", latent: str = "latent", **changed: object) -> dict[str, Any]:
     """ComfyUI's KSampler of those two nodes, with SETTINGS."""
-    settings = {**CONDITIONS, **SETTINGS, **changed}
-    return node("KSampler", model=[model, 0], latent_image=[latent, 0], **settings)
+    settings = {**CONDITIONS, **SETTINGS, "latent_image": [latent, 0], **changed}
+    return node("KSampler", model=[model, 0], **settings)
 
 
 def sampler(model: str = "model", latent: str = "latent", **changed: object) -> dict[str, Any]:
     """DA-VAE Sampler of those two nodes, with SETTINGS and the model's own shift."""
-    settings = {**CONDITIONS, **SETTINGS, "shift": 0.0, **changed}
-    return node("DAVAE_Sampler", model=[model, 0], latent_image=[latent, 0], **settings)
+    settings = {**CONDITIONS, **SETTINGS, "latent_image": [latent, 0], "shift": 0.0, **changed}
+    return node("DAVAE_Sampler", model=[model, 0], **settings)
+
+
+def detail_sampler(
+    model: str = "model", latent: str = "latent", **changed: object
+) -> dict[str, Any]:
+    """DA-VAE Detail Sampler of those two nodes, without a negative prompt."""
+    settings = {"positive": ["positive", 0], "seed": 7, "steps": 3, "strength": 1.0, "cfg": 1.0}
+    inputs = {**settings, **changed}
+    return node("DAVAE_DetailSampler", model=[model, 0], latent_image=[latent, 0], **inputs)
+
+
+def lock_base(model: str = "model", samples: str = "latent") -> dict[str, Any]:
+    """Lock DA-VAE Base of those two nodes."""
+    return node("DAVAE_LockBase", model=[model, 0], samples=[samples, 0])
 
 
 def save(images: str) -> dict[str, Any]:

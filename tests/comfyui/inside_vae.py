@@ -96,6 +96,29 @@ def agreement_with_comfyui() -> dict[str, Any]:
     }
 
 
+def a_small_vae_in_stock_hands() -> dict[str, Any]:
+    """The file of a small base VAE through ComfyUI's own loader, and a codec that grew from it through ours."""
+    torch.manual_seed(3)
+    preset = core.PRESETS["small"]
+    ours = core.KLAutoencoder(preset.backbone, latent_channels=16).eval()
+    path = ANSWERS.with_name("small_base.safetensors")
+    codec_files.save_base_vae(path, ours, preset.backbone.shift, preset.backbone.scale)
+    theirs = comfy.sd.VAE(sd=load_file(path), dtype=torch.float32)
+    picture = torch.rand(1, 64, 96, 3)
+    latents = ours.encode_moments(picture.movedim(-1, 1) * 2 - 1).mean
+    images = (ours.decode(latents).clamp(-1, 1) / 2 + 0.5).movedim(1, -1)
+    codec = core.DetailAlignedVAE.from_base(ours, preset).eval()
+    codec_files.save_codec(path.with_name("small_davae.safetensors"), codec)
+    vae = DetailAlignedComfyVAE(path.with_name("small_davae.safetensors"), dtype=torch.float32)
+    expected = codec.encode(picture.movedim(-1, 1) * 2 - 1)
+    return {
+        "encode": largest(theirs.encode(picture) - latents),
+        "decode": largest(theirs.decode(latents) - images),
+        "codec": largest(vae.encode(picture) - expected),
+        "draft": list(vae.decode_draft(expected).shape),
+    }
+
+
 def fallback_when_memory_runs_out() -> dict[str, Any]:
     """The decoder refuses more than `limit` latent cells as a full GPU would: which tiles does ComfyUI then try?"""
     vae = DetailAlignedComfyVAE(RANDOM)
@@ -204,6 +227,7 @@ EXPERIMENTS = (
     agreement_with_the_core,
     packed_detail,
     agreement_with_comfyui,
+    a_small_vae_in_stock_hands,
     fallback_when_memory_runs_out,
     tiles_on_a_photograph,
     interruption,

@@ -37,12 +37,17 @@ ADAPTER_2048 = "davae_tiny_2048.safetensors"
 ADAPTER_OF_VAE = "davae_tiny_other_vae.safetensors"
 ADAPTER_OF_MORE_BLOCKS = "davae_tiny_deeper.safetensors"
 TRUNCATED_ADAPTER = "davae_tiny_truncated.safetensors"
+DETAIL = "davae_tiny_detail.safetensors"
+DETAIL_1024 = "davae_tiny_detail_1024.safetensors"
+DETAIL_OF_VAE = "davae_tiny_detail_other_vae.safetensors"
+DETAIL_MERGED = "davae_tiny_detail_merged.safetensors"
 LORA_DIFFUSERS = "ordinary_diffusers.safetensors"
 LORA_KOHYA = "ordinary_kohya.safetensors"
 
 RANK, WIDTH = 4, 128
 CONTEXT, POOLED, POSITIONS = 4096, 64 + 1280, 72
 ADVICE = Advice(shift=4.0, guidance=2.5, steps=30)
+DETAIL_ADVICE = Advice(shift=3.0, guidance=1.0, steps=10)
 GOLDEN = ROOT / "tests" / "data" / "golden" / "transformer" / "base.safetensors"
 
 
@@ -100,6 +105,9 @@ def write_transformers(models: Path) -> None:
     adapter = tiny_adapter(base)
     write_adapters(models / "loras", adapter)
     write_merged(folder / MERGED, plan_merge(base, adapter))
+    detail = replace(adapter, advice=DETAIL_ADVICE, mode="detail")
+    write_detail_adapters(models / "loras", detail)
+    write_merged(folder / DETAIL_MERGED, plan_merge(base, detail))
     damaged = load_file(folder / MERGED) | {DESCRIPTION: torch.tensor([123], dtype=torch.uint8)}
     save_file(damaged, folder / DAMAGED)
     write_loras(models / "loras")
@@ -145,6 +153,15 @@ def write_adapters(folder: Path, adapter: Adapter) -> None:
     write_adapter(folder / ADAPTER_OF_MORE_BLOCKS, replace(adapter, lora=deeper, parents={}))
     whole = (folder / ADAPTER).read_bytes()
     (folder / TRUNCATED_ADAPTER).write_bytes(whole[: len(whole) // 2])
+
+
+def write_detail_adapters(folder: Path, adapter: Adapter) -> None:
+    """The detail adapter for any size, for 1024 pixels, and for another DA-VAE's latents."""
+    write_adapter(folder / DETAIL, adapter)
+    sized = replace(DETAIL_ADVICE, sizes=(1024,))
+    write_adapter(folder / DETAIL_1024, replace(adapter, advice=sized))
+    parents = {**adapter.parents, "vae": "0" * 64}
+    write_adapter(folder / DETAIL_OF_VAE, replace(adapter, parents=parents))
 
 
 def write_loras(folder: Path) -> None:

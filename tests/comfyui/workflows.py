@@ -11,6 +11,7 @@ WORKFLOWS = ROOT / "workflows"
 TINY_ADAPTERS = {
     "davae_sd35m_1024.safetensors": tiny_models.ADAPTER_1024,
     "davae_sd35m_2048.safetensors": tiny_models.ADAPTER_2048,
+    "davae_sd35m_1024_detail.safetensors": tiny_models.DETAIL_1024,
 }
 """Adapters of the tiny model for the sizes of the real ones."""
 
@@ -30,7 +31,9 @@ def with_tiny_files(name: str, steps: int = 2) -> Graph:
                 found["inputs"]["adapter_name"] = TINY_ADAPTERS[found["inputs"]["adapter_name"]]
             case "DAVAE_LoadVAE":
                 found["inputs"]["vae_name"] = base_directory.RANDOM
-            case "DAVAE_Sampler":
+            case "CheckpointLoaderSimple":
+                found["inputs"]["ckpt_name"] = tiny_models.FULL
+            case "DAVAE_Sampler" | "DAVAE_DetailSampler" | "KSampler":
                 found["inputs"]["steps"] = steps
             case "TripleCLIPLoader":
                 found.update(node("DAVAE_LoadMiniCLIP", clip_name=FILE_BUNDLED))

@@ -3,9 +3,12 @@ import torch
 
 from davae_core.flow import (
     add_noise,
+    add_noise_apart,
+    detail_loss,
     detail_weight,
     published_sample_weights,
     published_training_sigmas,
+    sample_detail,
     sample_euler,
     sample_sigmas,
     shift_sigma,
@@ -13,7 +16,7 @@ from davae_core.flow import (
     velocity_loss,
     velocity_target,
 )
-from davae_core.latents import LatentLayout
+from davae_core.latents import LatentLayout, split
 
 PUBLISHED_30 = (
     1, .9912, .9819, .9721, .9617, .9507, .9390, .9266, .9134, .8993, .8842, .8680, .8507, .8319, .8117, .7898, .7659,
@@ -165,3 +168,88 @@ def test_detail_weight_rises_along_half_a_cosine():
     assert detail_weight(100, 100, end=0.5) == 0.5
     with pytest.raises(ValueError, match="at least one step"):
         detail_weight(0, 0)
+
+
+def test_noise_apart_is_that_of_each_parts_own_level_and_a_base_at_0_stays_as_it_is():
+    torch.manual_seed(0)
+    latents, noise = torch.randn(2, 8, 4, 4), torch.randn(2, 8, 4, 4)
+    sigma, none = torch.tensor([0.3, 0.9]), torch.zeros(2)
+    assert torch.equal(
+        add_noise_apart(latents, noise, sigma, sigma, LAYOUT), add_noise(latents, noise, sigma)
+    )
+    base, detail = split(add_noise_apart(latents, noise, none, sigma, LAYOUT), LAYOUT)
+    assert torch.equal(base, latents[:, :3])
+    assert torch.equal(detail, add_noise(latents, noise, sigma)[:, 3:])
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 2.0])])
+def test_the_loss_of_a_detail_pass_is_the_details_error_alone(weights):
+    torch.manual_seed(0)
+    prediction, target = torch.randn(2, 8, 4, 6, requires_grad=True), torch.randn(2, 8, 4, 6)
+    found = detail_loss(prediction, target, LAYOUT, weights)
+    squares = (prediction - target).square()[:, 3:].mean((1, 2, 3))
+    torch.testing.assert_close(found, (squares * (1 if weights is None else weights)).mean())
+    assert torch.equal(found, velocity_loss(prediction, target, LAYOUT, 0.3, weights).detail)
+    found.backward()
+    assert not prediction.grad[:, :3].any() and prediction.grad[:, 3:].all()
+
+
+def true_velocity(latents, noise, seen):
+    """The velocity of a path's detail, and of its base what no detail pass may follow."""
+
+    def velocity(x, sigma):
+        seen.append((x, sigma))
+        return torch.cat([torch.full_like(x[:, :3], 9.0), (noise - latents)[:, 3:]], dim=1)
+
+    return velocity
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_detail_pass_keeps_the_base_bit_for_bit_and_arrives_at_the_detail(steps):
+    torch.manual_seed(0)
+    latents, noise = torch.randn(2, 8, 4, 4), torch.randn(2, 8, 4, 4)
+    base, seen, told = latents[:, :3], [], []
+    sigmas = shifted_sigmas(steps, 4.0)
+    found = sample_detail(
+        true_velocity(latents, noise, seen), base, noise[:, 3:], sigmas, LAYOUT,
+        progress=lambda *step: told.append(step),
+    )  # fmt: skip
+    assert torch.equal(found[:, :3], base)
+    torch.testing.assert_close(found, latents)
+    assert all(torch.equal(x[:, :3], base) for x, _ in seen)
+    assert [sigma.tolist() for _, sigma in seen] == [[float(sigma)] * 2 for sigma in sigmas[:-1]]
+    assert told == [(step + 1, steps) for step in range(steps)]
+
+
+def test_a_detail_pass_may_start_from_an_existing_detail_at_a_lower_level():
+    torch.manual_seed(0)
+    latents, noise, seen = torch.randn(1, 8, 4, 4), torch.randn(1, 8, 4, 4), []
+    sigmas = shifted_sigmas(6, 4.0)[3:]
+    start = add_noise(latents[:, 3:], noise[:, 3:], sigmas[:1])
+    found = sample_detail(
+        true_velocity(latents, noise, seen), latents[:, :3], start, sigmas, LAYOUT
+    )
+    torch.testing.assert_close(found, latents)
+    assert len(seen) == 3 and torch.equal(seen[0][0][:, 3:], start)
+
+
+def test_guidance_of_a_detail_pass_leaves_the_base_alone():
+    base, noise = torch.ones(1, 3, 2, 2), torch.zeros(1, 5, 2, 2)
+    found = sample_detail(
+        lambda x, sigma: torch.full_like(x, 2.0),
+        base,
+        noise,
+        torch.tensor([1.0, 0.0]),
+        LAYOUT,
+        guidance=2.5,
+        unconditional=lambda x, sigma: torch.full_like(x, 1.0),
+    )
+    assert torch.equal(found, torch.cat([base, torch.full_like(noise, -(1 + 2.5))], dim=1))
+
+
+def test_a_base_and_a_detail_of_other_channels_are_refused():
+    noise = torch.zeros(1, 5, 2, 2)
+    with pytest.raises(ValueError, match="their channels must be 3 and 5"):
+        sample_detail(
+            lambda x, _: x, torch.zeros(1, 4, 2, 2), noise, torch.tensor([1.0, 0]), LAYOUT
+        )

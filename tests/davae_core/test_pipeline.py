@@ -2,6 +2,8 @@
 
 import json
 import string
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -17,11 +19,12 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokeni
 from davae_core.codec.files import load_codec
 from davae_core.codec.latent_files import encoding_hash
 from davae_core.files import CheckpointError
+from davae_core.flow import sample_euler, shifted_sigmas
 from davae_core.latents import to_vae_space
 from davae_core.mini import davae_path
 from davae_core.pipeline import load_pipeline
 from davae_core.presets import SD3
-from davae_core.transformer.adapter import Adapter, widened_edges, write_adapter
+from davae_core.transformer.adapter import Adapter, read_adapter, widened_edges, write_adapter
 from davae_core.transformer.description import Advice
 from davae_core.transformer.fingerprint import base_fingerprint
 from davae_core.transformer.merging import plan_merge, write_merged
@@ -102,6 +105,21 @@ def pipeline(folder, adapter):
     return load_pipeline(folder, davae_path(), adapter=adapter, dtype=torch.float32)
 
 
+@pytest.fixture(scope="module")
+def detail_adapter(folder, adapter, tmp_path_factory):
+    """The same weights as an adapter that draws the detail alone."""
+    found = replace(read_adapter(adapter), mode="detail", advice=replace(STEPS, guidance=1.0))
+    path = tmp_path_factory.mktemp("detail") / "davae_detail.safetensors"
+    write_adapter(path, found)
+    write_merged(path.with_name("merged.safetensors"), plan_merge(load_transformer(folder), found))
+    return path
+
+
+@pytest.fixture(scope="module")
+def detail_pipeline(folder, detail_adapter):
+    return load_pipeline(folder, davae_path(), adapter=detail_adapter, dtype=torch.float32)
+
+
 def test_prompts_become_pictures_that_depend_on_prompt_and_seed(pipeline):
     told = []
     images = pipeline.draw(["a red cat", "a dog"], 96, 64, progress=lambda *step: told.append(step))
@@ -154,6 +172,65 @@ def test_bfloat16_stays_near_float32(pipeline, folder, adapter):
     assert next(half.transformer.parameters()).dtype == torch.bfloat16
     found, wanted = (each.draw(["a red cat"], 64, 64) for each in (half, pipeline))
     assert (found - wanted).abs().mean() < 0.05
+
+
+def test_a_detail_adapter_draws_on_what_the_untouched_model_draws_at_half_the_size(detail_pipeline):
+    noise = torch.randn(1, 16, 4, 6, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        context, pooled = detail_pipeline.encode_text(["a red cat"])
+
+        def velocity(latents, sigma):
+            return detail_pipeline.untouched(latents, context, pooled, sigma * 1000).sample
+
+        base = sample_euler(velocity, noise, shifted_sigmas(4, 3.0))
+    seen = []
+    watch = detail_pipeline.transformer.register_forward_pre_hook(
+        lambda _, __, given: seen.append(given["hidden_states"]), with_kwargs=True
+    )
+    how = Advice(shift=3.0, guidance=1.0, steps=4)
+    picture = detail_pipeline.draw(["a red cat"], 96, 64, seed=5, base=how)
+    watch.remove()
+    assert picture.shape == (1, 3, 64, 96) and picture.isfinite().all()
+    assert len(seen) == 3 and all(torch.equal(latents[:, :16], base) for latents in seen)
+    assert seen[0][:, 16:].std() > 0.9 and not torch.equal(seen[0][:, 16:], noise)
+
+
+def test_what_a_detail_adapter_leaves_of_the_base_is_its_draft_whatever_the_detail(detail_pipeline):
+    how, told = Advice(shift=3.0, guidance=2.0, steps=2), []
+    draw = partial(detail_pipeline.draw, ["a red cat", "a dog"], 96, 64, base=how)
+    draft = draw(draft=True, progress=lambda *step: told.append(step))
+    assert draft.shape == (2, 3, 32, 48)
+    assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+    assert torch.equal(draw(draft=True, steps=1, guidance=3.0, shift=1.0), draft)
+    assert not torch.allclose(draw(steps=1), draw(steps=3))
+    other = detail_pipeline.draw(
+        ["a red cat", "a dog"], 96, 64, base=replace(how, steps=3), draft=True
+    )
+    assert not torch.allclose(other, draft)
+
+
+def test_the_untouched_model_is_the_base_and_shares_what_the_adapter_leaves(
+    detail_pipeline, pipeline, folder
+):
+    assert pipeline.untouched is None
+    original = SD3Transformer2DModel.from_pretrained(folder, subfolder="transformer").state_dict()
+    untouched = detail_pipeline.untouched.state_dict()
+    assert all(torch.equal(tensor, original[name]) for name, tensor in untouched.items())
+    adapted = detail_pipeline.transformer.state_dict()
+    shared = {n for n, tensor in untouched.items() if tensor.data_ptr() == adapted[n].data_ptr()}
+    assert "context_embedder.weight" in shared and "proj_out.weight" not in shared
+    assert "transformer_blocks.1.attn.to_q.weight" not in shared
+
+
+def test_a_base_that_nothing_draws_is_refused(pipeline):
+    with pytest.raises(ValueError, match="draws base and detail together"):
+        pipeline.draw(["a cat"], 96, 64, base=STEPS)
+
+
+def test_a_merged_detail_model_is_refused_for_want_of_a_base(detail_adapter, pipeline):
+    merged = detail_adapter.with_name("merged.safetensors")
+    with pytest.raises(CheckpointError, match="draws the detail alone, on what the model it was"):
+        load_pipeline(merged, davae_path(), encode_text=pipeline.encode_text)
 
 
 @pytest.mark.parametrize(("width", "height"), [(96, 40), (0, 64), (16, 16)])

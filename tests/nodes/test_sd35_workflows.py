@@ -19,6 +19,7 @@ PAPER = {
     "scheduler": "da-vae",
     "denoise": 1.0,
 }
+DETAIL = {"steps": 10, "strength": 1.0, "cfg": 1.0}
 IMAGE_TO_IMAGE, INPAINT = "davae_sd35_image_to_image", "davae_sd35_inpaint"
 HOLE = (slice(300, 620), slice(420, 700))
 """Rows and columns of the masked part of a picture of 1024 pixels; none is a multiple of a cell's 16."""
@@ -84,6 +85,41 @@ def test_the_widgets_hold_the_paper_s_settings_and_the_adapter_s_size(name):
     assert graph[only(graph, "DAVAE_LoadModel")]["inputs"]["adapter_name"].endswith(
         f"_{side}.safetensors"
     )
+
+
+@pytest.mark.parametrize("name", ["davae_sd35_detail", "davae_sd35_enlarge"])
+def test_the_detail_is_drawn_in_ten_steps_without_guidance_at_the_adapter_s_size(name):
+    graph = read(f"api/{name}.json")
+    settings = graph[only(graph, "DAVAE_DetailSampler")]["inputs"]
+    assert {key: settings[key] for key in DETAIL} == DETAIL and "negative" not in settings
+    adapter = graph[only(graph, "DAVAE_LoadModel")]["inputs"]["adapter_name"]
+    assert adapter.endswith("_1024_detail.safetensors")
+    for found in [*every(graph, "EmptySD3LatentImage"), *every(graph, "ImageScale")]:
+        side = 512 if name == "davae_sd35_detail" else 1024
+        inputs = graph[found]["inputs"]
+        assert (inputs["width"], inputs["height"]) == (side, side)
+
+
+def assert_drawn_on(server, graph, base):
+    """The workflow saves 1024 pixels and shows 512 of the base, which is that node's to the last bit."""
+    outputs = run(server, graph)
+    picture = server.picture(outputs, only(graph, "SaveImage"))
+    assert picture.size == (1024, 1024)
+    assert server.picture(outputs, only(graph, "PreviewImage")).size == (512, 512)
+    assert_no_flat_picture(picture)
+    given, drawn = server.draw(graph, base, only(graph, "DAVAE_DetailSampler"))
+    assert drawn.shape == (1, 32, 64, 64) and torch.equal(drawn[:, :16], given[:, :16])
+
+
+def test_the_detail_workflow_draws_on_what_the_ordinary_model_drew(server):
+    graph = with_tiny_files("davae_sd35_detail")
+    assert_drawn_on(server, graph, only(graph, "KSampler"))
+
+
+def test_the_enlarging_workflow_draws_on_the_picture(server):
+    graph = with_tiny_files("davae_sd35_enlarge")
+    put_photograph(server, graph, side=512)
+    assert_drawn_on(server, graph, only(graph, "DAVAE_Encode"))
 
 
 def test_the_2048_workflow_is_refused_with_the_adapter_for_1024(server):

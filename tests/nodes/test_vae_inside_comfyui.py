@@ -42,6 +42,12 @@ def test_base_encoder_and_decoder_agree_with_comfyui_s_on_a_stock_sd3_vae(found)
     assert max(found["encode"], found["decode"]) < 1e-4
 
 
+@answers_of("a_small_vae_in_stock_hands")
+def test_stock_comfyui_reads_a_small_base_vae_and_we_the_codec_on_it(found):
+    assert max(found["encode"], found["decode"], found["codec"]) < 1e-4
+    assert found["draft"] == [1, 32, 48, 3]
+
+
 @answers_of("fallback_when_memory_runs_out")
 def test_out_of_memory_falls_back_to_tiles_that_are_smaller(found):
     assert found["first"] == 48 * 40 and found["largest_after"] <= 32 * 32

@@ -48,6 +48,16 @@ def test_runs_of_both_kinds_are_drawn_side_by_side(curves, base, adapter, tmp_pa
     assert "| 40 | 0.125 | 0.200 | 0.250 | 0.051 |" in capsys.readouterr().out
 
 
+def test_a_detail_pass_has_the_details_curve_alone(curves, tmp_path, capsys):
+    tracker = Tracker(tmp_path, tensorboard=False, first_step=0)
+    for step in range(1, 41):
+        terms = {"loss": 0.5, "detail": 0.5, "learning_rate": 1e-3}
+        tracker.write("train", step, terms)
+    tracker.write("validation", 40, {"detail": 0.25})
+    assert curves.main([str(tmp_path), "-o", str(tmp_path / "curves.png")]) == 0
+    assert "| 40 | 0.250 | 0.500 |" in capsys.readouterr().out
+
+
 def test_a_line_that_is_still_being_written_is_left_out(curves, base):
     with (base / "log.jsonl").open("a") as file:
         file.write('{"event": "train", "st')

@@ -39,6 +39,9 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
     "bf16": {"train__precision": "bf16"},
     "recomputed blocks": {"train__gradient_checkpointing": True},
     "from files": {"data__in_memory": False},
+    "the error of x0": {"loss__weighting": "x0"},
+    "a level of its own for the base": {"loss__base_levels": "own"},
+    "a detail pass": {"train__mode": "detail", "loss__ramp_steps": 0, "loss__base_noise": 0.05},
     "a whole widened model": {"model__train": "full"},
     "from nothing": {"model__train": "full", "model__base": None},
 }

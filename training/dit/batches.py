@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from davae_core.flow import sample_sigmas
 from davae_core.latents import to_model_space
+from davae_core.transformer.description import Mode
 
 from ..cache.latent_cache import LatentCache
 from ..cache.text_states import TextStates, stack
@@ -144,11 +145,31 @@ def latent_loader(
 def noise_and_levels(seed: int, batch: LatentBatch, loss: FlowLossConfig) -> tuple[Tensor, Tensor]:
     """Noise like the batch's latents and noise levels [B], row i a function of the seed and the sample's number."""
     noise = sample_noise(seed, batch.numbers, tuple(batch.latents.shape[1:]))
+    return noise, _levels(seed, batch, loss, Stream.LEVEL)
+
+
+def base_levels(
+    seed: int, batch: LatentBatch, sigma: Tensor, mode: Mode, loss: FlowLossConfig
+) -> Tensor:
+    """Noise levels [B] of the base channels where the sample's, which the transformer is told, are `sigma` [B].
+
+    In a detail pass anything from 0 to `base_noise`, a function of the seed and the sample's number: a base that is
+    clean, as drawing gives it, is within what was trained, and so is one a little off.
+    """
+    if mode == "joint":
+        return (
+            sigma if loss.base_levels == "shared" else _levels(seed, batch, loss, Stream.BASE_LEVEL)
+        )
+    shares = [numpy_generator(seed, Stream.BASE_LEVEL, n).random() for n in batch.numbers]
+    return loss.base_noise * torch.tensor(shares, dtype=torch.float32)
+
+
+def _levels(seed: int, batch: LatentBatch, loss: FlowLossConfig, stream: Stream) -> Tensor:
     published = loss.levels == "published"
     levels = [
         sample_sigmas(
-            1, loss.shift, number_generator(seed, Stream.LEVEL, number), published_grid=published
+            1, loss.shift, number_generator(seed, stream, number), published_grid=published
         )
         for number in batch.numbers
     ]
-    return noise, torch.cat(levels)
+    return torch.cat(levels)

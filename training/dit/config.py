@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from davae_core.transformer.description import Mode
 from davae_core.transformer.presets import LORA_ALPHA, LORA_RANK
 
 from ..errors import TrainingError
@@ -85,16 +86,19 @@ class DitDataConfig:
 class FlowLossConfig:
     """The rectified-flow loss and its noise levels."""
 
-    weighting: Literal["none", "published"] = "none"
+    weighting: Literal["none", "x0", "published"] = "none"
     levels: Literal["continuous", "published"] = "continuous"
+    base_levels: Literal["shared", "own"] = "shared"
+    base_noise: Share = 0.0
     shift: Annotated[float, Limits(0.01)] = 4.0
     ramp_steps: Count = 10000
 
 
 @dataclass(frozen=True)
 class DitTrainConfig(TrainConfig):
-    """Length, batch, precision and speed of stage 2."""
+    """What is drawn; length, batch, precision and speed of stage 2."""
 
+    mode: Mode = "joint"
     precision: Literal["fp32", "bf16"] = "bf16"
 
 
@@ -129,3 +133,47 @@ class DitTrainingConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: DitTrainConfig = field(default_factory=DitTrainConfig)
     validation: DitValidationConfig = field(default_factory=DitValidationConfig)
+
+    def __post_init__(self) -> None:
+        if self.train.mode == "detail":
+            _check_detail(self.model, self.loss)
+        else:
+            _check_joint(self.model, self.loss)
+
+
+def _check_detail(model: DitModelConfig, loss: FlowLossConfig) -> None:
+    """Raise TrainingError for settings that are of no use to a detail pass."""
+    detail = "but train.mode is detail, where"
+    if model.train != "adapter":
+        raise TrainingError(
+            f"model.train is {model.train}, {detail} the base is drawn by the model that the adapter leaves whole: set "
+            "it to adapter."
+        )
+    if loss.ramp_steps:
+        raise TrainingError(
+            f"loss.ramp_steps is {loss.ramp_steps}, {detail} the loss has no base to weigh the detail against: set it "
+            "to 0."
+        )
+    if loss.base_levels != "shared":
+        raise TrainingError(
+            f"loss.base_levels is {loss.base_levels}, {detail} loss.base_noise says how noisy the base is: set it to "
+            "shared."
+        )
+
+
+def _check_joint(model: DitModelConfig, loss: FlowLossConfig) -> None:
+    """Raise TrainingError for settings that are of no use where base and detail are drawn together."""
+    if loss.base_noise:
+        raise TrainingError(
+            f"loss.base_noise is {loss.base_noise}, but train.mode is joint, where the base is as noisy as its level "
+            "says: set it to 0, or train.mode to detail."
+        )
+    if loss.base_levels == "own" and model.train != "adapter":
+        raise TrainingError(
+            f"loss.base_levels is own, but model.train is {model.train}: set one to shared or the other to adapter."
+        )
+    if loss.base_levels == "own" and loss.weighting != "none":
+        raise TrainingError(
+            f"loss.weighting is {loss.weighting}, which weighs a sample by its one level, but loss.base_levels is own: "
+            "set one to none or the other to shared."
+        )

@@ -6,8 +6,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from davae_core.flow import detail_weight, published_sample_weights, velocity_loss, velocity_target
+from davae_core.flow import (
+    detail_loss,
+    detail_weight,
+    published_sample_weights,
+    velocity_loss,
+    velocity_target,
+)
 from davae_core.latents import LatentLayout
+from davae_core.transformer.description import Mode
 
 from ..cache.text_states import TextStates
 from ..engine.updates import Parts
@@ -51,16 +58,28 @@ def flow_loss(
     layout: LatentLayout,
     config: FlowLossConfig,
     step: int,
+    mode: Mode = "joint",
 ) -> Parts:
     """The rectified-flow loss in step `step` (0-based) of a predicted velocity [B, C + D, h, w] at sigma [B].
 
-    `loss`, and where there is detail `base`, `detail` (mean squared errors) and `detail_weight`.
+    `loss`, and where there is detail `base`, `detail` (mean squared errors) and `detail_weight`; of a detail pass
+    `loss` and `detail`, which are the same.
     """
-    weights = published_sample_weights(sigma) if config.weighting == "published" else None
+    weights, target = _sample_weights(sigma, config), velocity_target(latents, noise)
+    if mode == "detail":
+        alone = detail_loss(prediction, target, layout, weights)
+        return {"loss": alone, "detail": alone}
     # w(n) is 1 throughout when the ramp is off.
     weight = detail_weight(step, config.ramp_steps) if config.ramp_steps else 1.0
-    found = velocity_loss(prediction, velocity_target(latents, noise), layout, weight, weights)
+    found = velocity_loss(prediction, target, layout, weight, weights)
     if not layout.detail_channels:
         # The base is all there is; the detail's error is a mean of nothing, not a number.
         return {"loss": found.base}
     return {**found._asdict(), "detail_weight": found.loss.new_tensor(weight)}
+
+
+def _sample_weights(sigma: Tensor, config: FlowLossConfig) -> Tensor | None:
+    if config.weighting == "published":
+        return published_sample_weights(sigma)
+    # The latent that a velocity v leads to is x - sigma * v.
+    return sigma.square() if config.weighting == "x0" else None

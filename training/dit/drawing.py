@@ -13,9 +13,9 @@ from einops import rearrange
 from torch import Tensor
 
 from davae_core.codec.files import load_codec
-from davae_core.flow import Velocity, sample_euler, shifted_sigmas
+from davae_core.flow import Velocity, sample_detail, sample_euler, shifted_sigmas
 from davae_core.images import write_image
-from davae_core.latents import LatentLayout, to_vae_space
+from davae_core.latents import LatentLayout, split, to_vae_space
 
 from ..base_source import load_base_source
 from ..cache.text_states import TextStates, stack
@@ -48,17 +48,43 @@ def draw_latents(
     first: int = 0,
 ) -> Tensor:
     """Latents [B, channels, h, w] in model space, one per text; row i's noise depends on `seed` and `first` + i."""
-    shape = (channels, plan.height, plan.width)
-    numbers = range(first, first + len(texts))
-    noise = sample_noise(seed, numbers, shape, Stream.SAMPLE).to(device)
-
-    def under(told: Sequence[TextStates]) -> Velocity:
-        text = denoiser.under(stack(told).to(device))
-        return lambda latents, sigma: denoiser(latents, sigma, *text).float()
-
+    noise = _noise(seed, first, len(texts), channels, plan).to(device)
     sigmas = shifted_sigmas(plan.steps, plan.shift)
-    unconditional = under([empty] * len(texts))
-    return sample_euler(under(texts), noise, sigmas, plan.guidance, unconditional)
+    told, untold = (_under(denoiser, part, device) for part in (texts, [empty] * len(texts)))
+    return sample_euler(told, noise, sigmas, plan.guidance, untold)
+
+
+@torch.no_grad()
+def draw_detail(
+    denoiser: Denoiser,
+    texts: Sequence[TextStates],
+    empty: TextStates,
+    bases: Tensor,
+    layout: LatentLayout,
+    plan: SamplingPlan,
+    seed: int = 0,
+    first: int = 0,
+) -> Tensor:
+    """`draw_latents` by a detail pass: [B, C + D, h, w] over `bases` [B, C, h, w], which come back bit for bit.
+
+    The detail starts from the noise that `draw_latents` would give it; `bases` drawn with the same seed know nothing of
+    it.
+    """
+    noise = _noise(seed, first, len(texts), layout.channels, plan).to(bases)
+    sigmas = shifted_sigmas(plan.steps, plan.shift)
+    told, untold = (_under(denoiser, part, bases.device) for part in (texts, [empty] * len(texts)))
+    detail = split(noise, layout)[1]
+    return sample_detail(told, bases, detail, sigmas, layout, plan.guidance, untold)
+
+
+def _noise(seed: int, first: int, count: int, channels: int, plan: SamplingPlan) -> Tensor:
+    shape = (channels, plan.height, plan.width)
+    return sample_noise(seed, range(first, first + count), shape, Stream.SAMPLE)
+
+
+def _under(denoiser: Denoiser, texts: Sequence[TextStates], device: torch.device) -> Velocity:
+    text = denoiser.under(stack(texts).to(device))
+    return lambda latents, sigma: denoiser(latents, sigma, *text).float()
 
 
 class PictureDecoder:

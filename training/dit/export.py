@@ -9,7 +9,7 @@ from torch import Tensor
 
 from davae_core.latents import LatentLayout
 from davae_core.transformer.adapter import Adapter, widened_edges
-from davae_core.transformer.description import Advice
+from davae_core.transformer.description import Advice, Mode
 from davae_core.transformer.names import EDGES, EMBEDDER, HEAD, diffusers_to_stability
 
 from .edges import fused_edges
@@ -27,11 +27,12 @@ def adapter_of(
     advice: Advice,
     parents: dict[str, str],
     dtype: torch.dtype,
+    mode: Mode = "joint",
 ) -> Adapter:
     """An adapter of the denoiser's trained weights (all of the edges and the LoRA).
 
     `base`: the transformer it was trained on, under Stability's names; `scale`: the LoRA's alpha / rank, which goes
-    into B. The LoRA is stored in `dtype`, the edges' differences in float32.
+    into B; `mode`: what it draws. The LoRA is stored in `dtype`, the edges' differences in float32.
     """
     own = {name.removeprefix(_PART): tensor.detach().cpu() for name, tensor in weights.items()}
     fused, wide = fused_edges(own), widened_edges(base, layout)
@@ -41,7 +42,7 @@ def adapter_of(
             scaled = tensor.float() * (scale if "lora_B" in name else 1.0)
             lora[name.replace(".default.weight", ".weight")] = scaled.to(dtype)
     edges = {name: fused[name] - wide[name] for name in EDGES}
-    return Adapter(layout, lora, edges, advice, parents)
+    return Adapter(layout, lora, edges, advice, parents, mode)
 
 
 def whole_transformer(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

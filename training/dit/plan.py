@@ -64,7 +64,7 @@ def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
     base = read_base(config.model, channels)
     sizes = new_sizes(config.model, channels) if base is None else transformer_sizes(base)
     with torch.device("meta"):
-        model = build_transformer(config.model, None, channels, detail, sizes)
+        model = build_transformer(config.model, None, channels, detail, sizes, config.train.mode)
     counts = {True: 0, False: 0}
     for parameter in model.parameters():
         counts[parameter.requires_grad] += parameter.numel()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from davae_core.files import write_safetensors
-from davae_core.flow import add_noise
+from davae_core.flow import add_noise_apart
 from davae_core.transformer.adapter import write_adapter
 from davae_core.transformer.description import Advice
 from davae_core.transformer.fingerprint import base_fingerprint
@@ -25,9 +25,11 @@ from ..engine.run import Run
 from ..engine.sharding import gather, shard, sharding_wanted
 from ..engine.updates import Parts, synchronised
 from ..errors import TrainingError
+from .bases import draw_bases
 from .batches import (
     LatentBatch,
     LatentBatches,
+    base_levels,
     check_alike,
     latent_loader,
     noise_and_levels,
@@ -35,7 +37,7 @@ from .batches import (
 )
 from .config import DitTrainingConfig
 from .denoiser import Denoiser, flow_loss
-from .drawing import PictureDecoder, SamplingPlan, draw_latents, write_grid
+from .drawing import PictureDecoder, SamplingPlan, draw_detail, draw_latents, write_grid
 from .export import DTYPES, adapter_of, whole_transformer
 from .transformer import build_transformer, checkpoint_transformer, lower_frozen, read_base
 from .validation import ValidationPlan, measure_velocity
@@ -79,6 +81,7 @@ class DitTraining(Run[LatentBatch]):
         self.decoder = PictureDecoder(config.model.vae, self.layout, self.accelerator.device)
         parts = {MODEL: Trained(self.denoiser, build_optimizer(self.denoiser, config.optimizer))}
         self.start(parts, self._fresh_state(caches), "model.base", "data.caches")
+        self.bases = self._draw_bases()
 
     def batches(self, first_step: int, stop_at: int) -> Iterator[LatentBatch]:
         """Cached latents and texts."""
@@ -88,17 +91,18 @@ class DitTraining(Run[LatentBatch]):
     def backward(self, step: int, batch: LatentBatch, last: bool) -> Parts:
         """Add the gradients of a micro-batch under noise; its loss terms, detached."""
         config, accelerator, model = self.config, self.accelerator, self.updates.models[MODEL]
-        noise, sigma = (
-            part.to(accelerator.device)
-            for part in noise_and_levels(config.train.seed, batch, config.loss)
-        )
+        seed, loss, mode = config.train.seed, config.loss, config.train.mode
+        noise, sigma = noise_and_levels(seed, batch, loss)
+        base_sigma = base_levels(seed, batch, sigma, mode, loss)
+        noise, sigma, base_sigma = (t.to(accelerator.device) for t in (noise, sigma, base_sigma))
         latents = batch.latents.to(noise.device)
+        noised = add_noise_apart(latents, noise, base_sigma, sigma, self.layout)
         text = self.denoiser.under(batch.text.to(noise.device))
         with synchronised(accelerator, model, last):
             # accelerate's own wrapper computes in this precision anyhow; a sharded model has none.
             with accelerator.autocast():
-                velocity = model(add_noise(latents, noise, sigma), sigma, *text)
-            parts = flow_loss(velocity, latents, noise, sigma, self.layout, config.loss, step)
+                velocity = model(noised, sigma, *text)
+            parts = flow_loss(velocity, latents, noise, sigma, self.layout, loss, step, mode)
             accelerator.backward(parts["loss"] / config.train.accumulate)
         return {name: part.detach() for name, part in parts.items()}
 
@@ -118,23 +122,11 @@ class DitTraining(Run[LatentBatch]):
         return measure_velocity(self.denoiser, self.held_out, self.layout, self.accelerator)
 
     def draw(self) -> None:
-        """One grid over the prompts, full and as a draft from the base channels."""
+        """One grid over the prompts, full and as a draft from the base channels, which a detail run never changes."""
         # Sharded processes must compute together; otherwise the main one draws alone.
         if not (self.sharded or self.accelerator.is_main_process):
             return
-        validation, shape = self.config.validation, self.data.commonest_size
-        plan = SamplingPlan(
-            self.config.loss.shift, validation.sampling_steps, validation.guidance, *shape
-        )
-        with self.accelerator.autocast():
-            latents = draw_latents(
-                self.denoiser,
-                [text for _, text in self.prompts],
-                self.empty,
-                self.layout.channels,
-                plan,
-                self.accelerator.device,
-            )
+        latents = self._drawn_latents()
         if not self.accelerator.is_main_process:
             return
         # A model that diverged has no pictures; whether to go on is for whoever reads the curves.
@@ -144,6 +136,20 @@ class DitTraining(Run[LatentBatch]):
         for name, pictures in self.decoder.pictures(latents).items():
             path = self.pictures_folder / f"step_{self.state.step:08d}_{name}.png"
             write_grid(path, pictures)
+
+    def _drawn_latents(self) -> Tensor:
+        validation, texts = self.config.validation, [text for _, text in self.prompts]
+        plan = SamplingPlan(
+            self.config.loss.shift,
+            validation.sampling_steps,
+            validation.guidance,
+            *self.data.commonest_size,
+        )
+        model, layout, device = self.denoiser, self.layout, self.accelerator.device
+        with self.accelerator.autocast():
+            if self.bases is None:
+                return draw_latents(model, texts, self.empty, layout.channels, plan, device)
+            return draw_detail(model, texts, self.empty, self.bases, layout, plan)
 
     def contents(self) -> Contents:
         """Besides what is trained, what the result also holds: an adapter the edges, a whole model everything."""
@@ -186,6 +192,7 @@ class DitTraining(Run[LatentBatch]):
             self._advice(),
             parents,
             dtype,
+            config.train.mode,
         )
         write_adapter(target, adapter)
 
@@ -207,7 +214,11 @@ class DitTraining(Run[LatentBatch]):
                 "or set model.train to full."
             )
         transformer = build_transformer(
-            config.model, self.base, layout.base_channels, layout.detail_channels
+            config.model,
+            self.base,
+            layout.base_channels,
+            layout.detail_channels,
+            mode=config.train.mode,
         )
         if config.train.gradient_checkpointing:
             checkpoint_transformer(transformer)
@@ -226,6 +237,23 @@ class DitTraining(Run[LatentBatch]):
         if config.train.compile:
             denoiser.compile()
         return denoiser
+
+    def _draw_bases(self) -> Tensor | None:
+        """What a detail run draws on, in the processes that draw; None for a joint one and without pictures."""
+        wanted = bool(self.prompts and self.config.validation.samples_every)
+        drawing = self.sharded or self.accelerator.is_main_process
+        if self.config.train.mode == "joint" or not (wanted and drawing):
+            return None
+        assert self.base is not None
+        return draw_bases(
+            self.config,
+            self.base,
+            self.layout.base_channels,
+            [text for _, text in self.prompts],
+            self.empty,
+            self.data.commonest_size,
+            self.accelerator,
+        )
 
     def _check_text(self, pooled_width: int) -> None:
         found = self.empty.pooled.shape[-1]
@@ -250,7 +278,11 @@ class DitTraining(Run[LatentBatch]):
         cache = LatentCache(Path(validation.cache).expanduser(), self.config.data.in_memory)
         check_alike(training, cache)
         return ValidationPlan(
-            cache, validation.pictures, self.config.train.batch_size, self.config.loss.shift
+            cache,
+            validation.pictures,
+            self.config.train.batch_size,
+            self.config.loss.shift,
+            self.config.train.mode,
         )
 
     def _warn_of_small_buckets(self) -> None:

@@ -13,6 +13,7 @@ from peft import inject_adapter_in_model
 from torch import Tensor, nn
 
 from davae_core.files import CheckpointError
+from davae_core.transformer.description import Mode
 from davae_core.transformer.diffusers_model import diffusers_transformer
 from davae_core.transformer.names import EMBEDDER, HEAD, stability_to_diffusers
 from davae_core.transformer.presets import LORA_TARGETS, SD35_MEDIUM
@@ -51,11 +52,13 @@ def build_transformer(
     channels: int,
     detail_channels: int,
     sizes: TransformerSizes | None = None,
+    mode: Mode = "joint",
 ) -> nn.Module:
     """The model to train, its trainable parameters marked and in float32.
 
     `channels`: the base's; `detail_channels`: 0 for a plain model; `sizes`: None for those of `base` or, without one,
-    of the configuration. Raises TrainingError when `base` does not fit or a LoRA target matches no layer.
+    of the configuration; `mode`: what it shall draw. Raises TrainingError when `base` does not fit or a LoRA target
+    matches no layer.
     """
     if sizes is None:
         sizes = new_sizes(config, channels) if base is None else transformer_sizes(base)
@@ -73,6 +76,9 @@ def build_transformer(
     if detail_channels:
         split_edges(model, detail_channels, config.zero_init)
     mark_trainable(model, config, bool(detail_channels))
+    if mode == "detail":
+        # Nothing is asked of the base's output, so nothing but weight decay would move it.
+        model.get_submodule(f"{HEAD}.base").requires_grad_(False)
     return model
 
 

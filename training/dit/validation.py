@@ -9,8 +9,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from davae_core.flow import add_noise, shift_sigma, velocity_target
+from davae_core.flow import add_noise_apart, shift_sigma, velocity_target
 from davae_core.latents import LatentLayout, split, to_model_space
+from davae_core.transformer.description import Mode
 
 from ..cache.latent_cache import LatentCache
 from ..cache.text_states import TextStates, stack
@@ -27,12 +28,13 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class ValidationPlan:
-    """The held-out pictures (the first `pictures` of the cache), the batch and the shift of the levels."""
+    """The held-out pictures (the first `pictures` of the cache), the batch, the shift of the levels, what is drawn."""
 
     cache: LatentCache
     pictures: int
     batch_size: int
     shift: float
+    mode: Mode = "joint"
 
 
 @torch.no_grad()
@@ -41,6 +43,7 @@ def measure_velocity(
 ) -> dict[str, float]:
     """Mean squared velocity errors without guidance: `velocity`, and of `base` and `detail` where there is detail.
 
+    Of a detail pass `detail` alone, over a clean base.
     Pictures whose latent or text is not finite are left out with a warning. Every process measures the whole set; with
     fixed noise they agree. Raises TrainingError when no picture is left.
     """
@@ -57,16 +60,23 @@ def measure_velocity(
         text = denoiser.under(stack([text for _, text in read.values()]).to(latents.device))
         for level in LEVELS:
             sigma = latents.new_full((len(read),), shift_sigma(level, plan.shift))
+            base_sigma = sigma if plan.mode == "joint" else torch.zeros_like(sigma)
+            noised = add_noise_apart(latents, noise, base_sigma, sigma, layout)
             with accelerator.autocast():
-                velocity = denoiser(add_noise(latents, noise, sigma), sigma, *text)
+                velocity = denoiser(noised, sigma, *text)
             error = (velocity.float() - velocity_target(latents, noise)).square()
-            found = {"velocity": error}
-            if layout.detail_channels:
-                found["base"], found["detail"] = split(error, layout)
-            for name, part in found.items():
+            for name, part in _parts_of(error, layout, plan.mode).items():
                 sums[name] = sums.get(name, 0.0) + float(part.mean(dim=(1, 2, 3)).sum())
     _check_all_count(plan.cache, count, sum(map(len, groups)), accelerator.is_main_process)
     return {name: total / (count * len(LEVELS)) for name, total in sums.items()}
+
+
+def _parts_of(error: Tensor, layout: LatentLayout, mode: Mode) -> dict[str, Tensor]:
+    base, detail = split(error, layout)
+    if mode == "detail":
+        return {"detail": detail}
+    whole = {"velocity": error}
+    return {**whole, "base": base, "detail": detail} if layout.detail_channels else whole
 
 
 def _read_finite(cache: LatentCache, group: list[int]) -> dict[int, tuple[Tensor, TextStates]]:

@@ -24,6 +24,7 @@ class Stream(IntEnum):
     STATISTICS = 4
     LEVEL = 5
     SAMPLE = 6
+    BASE_LEVEL = 7
 
 
 def numpy_generator(seed: int, stream: Stream, number: int) -> np.random.Generator:

@@ -22,6 +22,9 @@ _FREE_KEYS = frozenset(
     }
 )
 
+_BEFORE = {"train.mode": "joint", "loss.base_levels": "shared", "loss.base_noise": 0.0}
+"""Settings that came later, and what every run did before there were any."""
+
 
 def check_resumable(
     state: RunState,
@@ -35,12 +38,13 @@ def check_resumable(
     `frozen` is the hash of the weights that are not trained, `frozen_key` the setting that names their file.
     """
     for name, value in config.items():
-        if name.startswith(_FREE_SECTIONS) or name in _FREE_KEYS or name not in state.config:
+        if name.startswith(_FREE_SECTIONS) or name in _FREE_KEYS:
             continue
-        if state.config[name] != value:
+        before = state.config.get(name, _BEFORE.get(name, value))
+        if before != value:
             raise TrainingError(
                 f"{name} is {value!r}, but the checkpoint of step {state.step} was trained with "
-                f"{state.config[name]!r}: put it back to go on, or choose another output.folder."
+                f"{before!r}: put it back to go on, or choose another output.folder."
             )
     if state.frozen and state.frozen != frozen:
         raise TrainingError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
@@ -65,6 +66,9 @@ class CodecBackward:
         config = self.config.loss
         rebuilt, parts = reconstruction_loss(outputs, config, self.perceptual)
         total = rebuilt
+        if outputs.posterior is not None and outputs.start is not None:
+            parts["hold"] = F.mse_loss(outputs.posterior.mean.float(), outputs.start.float())
+            total = total + config.hold * parts["hold"]
         if outputs.posterior is not None and config.kl.weight:
             parts["kl"] = kl_loss(outputs.posterior, config.kl)
             total = total + config.kl.weight * parts["kl"]

@@ -27,7 +27,7 @@ class ModelConfig:
     """What is trained, from what, and which parts of it."""
 
     kind: Literal["base_vae", "davae"] = "davae"
-    preset: Literal["sd3", "imagenet", "mini"] = "sd3"
+    preset: Literal["sd3", "imagenet", "mini", "small"] = "sd3"
     sizes: SizesConfig = field(default_factory=SizesConfig)
     init: Literal["good", "packed", "torch"] = "good"
     base_vae: str | None = None
@@ -144,6 +144,8 @@ class LossConfig:
     target: Literal["picture", "base_reconstruction"] = "picture"
     l1: Weight = 1.0
     mse: Weight = 0.0
+    texture: Weight = 0.0
+    hold: Weight = 0.0
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
     kl: KLLossConfig = field(default_factory=KLLossConfig)
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
@@ -203,6 +205,11 @@ class VaeTrainingConfig:
         if self.model.kind == "base_vae" and self.loss.target != "picture":
             raise TrainingError(
                 "loss.target is base_reconstruction, but a base_vae has no base to reconstruct with: set it to picture."
+            )
+        if self.loss.hold and (self.model.kind != "base_vae" or not self.model.base_vae):
+            raise TrainingError(
+                "loss.hold keeps the latents of a base_vae near those of model.base_vae: name that VAE and set "
+                "model.kind to base_vae, or leave loss.hold at 0."
             )
         if not (self.loss.l1 or self.loss.mse or self.loss.perceptual.kind != "none"):
             raise TrainingError(

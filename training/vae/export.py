@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from davae_core.codec.files import save_base_vae, save_codec
+from davae_core.codec.small import SmallConfig
 
 from .config import VaeTrainingConfig
 from .crops import CropDataset, leading_crops
@@ -34,6 +35,11 @@ def export_trained(
     if isinstance(trainee, BaseVaeTrainee):
         vae = trainee.vae
         mean, square = channel_means(vae.encode_moments(batch).mean for batch in images)
+        if isinstance(vae.backbone, SmallConfig):
+            # Its latents are another VAE's, whose model space stands in its sizes.
+            shift, scale = vae.backbone.shift, vae.backbone.scale
+            save_base_vae(target, vae, shift, scale, dtype)
+            return {"channel_mean": mean.tolist(), "channel_std": deviation(mean, square).tolist()}
         shift, scale = float(mean.mean()), 1.0 / float(deviation(mean.mean(), square.mean()))
         save_base_vae(target, vae, shift, scale, dtype)
         return {"shift": shift, "scale": scale, "channel_std": deviation(mean, square).tolist()}

@@ -18,6 +18,7 @@ from torch import Tensor
 from davae_core.codec.autoencoder import DetailAlignedVAE, base_moments
 from davae_core.codec.blocks import shuffle, unshuffle
 from davae_core.codec.least_squares import LeastSquares, neighbourhoods, rows
+from davae_core.codec.small import SmallEncoder
 from davae_core.latents import base_to_model_space, downscale_image
 
 from .convolutions import bias_of, conv_of
@@ -137,11 +138,14 @@ def _first_features(codec: DetailAlignedVAE, images: Tensor) -> Tensor:
     latent = base_moments(codec, images).mean
     if codec.post_quant_conv is not None:
         latent = codec.post_quant_conv(latent)
-    return conv_of(codec.decoder.conv_in)(latent)  # type: ignore[no-any-return]
+    return codec.decoder.first_features(latent)
 
 
 def _mean_convolution(codec: DetailAlignedVAE) -> tuple[Tensor, Tensor]:
     """Kernel [C, w, 3, 3] and bias [C] that make the base posterior's mean from trunk features."""
+    if isinstance(codec.encoder, SmallEncoder):
+        own, config = conv_of(codec.encoder.conv_out), codec.encoder.config
+        return own.weight / config.scale, bias_of(own) / config.scale + config.shift
     last, channels = conv_of(codec.encoder.conv_out), codec.layout.base_channels
     if codec.quant_conv is None:
         return last.weight[:channels], bias_of(last)[:channels]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from davae_core.codec.autoencoder import DetailAlignedVAE, KLAutoencoder
-from davae_core.codec.blocks import AttnBlock, Level, ResnetBlock
+from davae_core.codec.blocks import AttnBlock, Decoder, Encoder, Level, ResnetBlock
 
 from .convolutions import bias_of, conv_of
 
@@ -24,7 +24,12 @@ _INITIAL_LOGVAR = -6.0
 
 @torch.no_grad()
 def initialise_base_vae(vae: KLAutoencoder) -> None:
-    """Overwrite a fresh autoencoder's weights with the start described above, its log-variance starting at -6."""
+    """Overwrite a fresh autoencoder's weights with the start described above, its log-variance starting at -6.
+
+    A small autoencoder has no group norms and no variance: PyTorch's own start serves it.
+    """
+    if not (isinstance(vae.encoder, Encoder) and isinstance(vae.decoder, Decoder)):
+        return
     for module in vae.modules():
         if isinstance(module, ResnetBlock):
             conv1 = conv_of(module.conv1)

@@ -60,7 +60,9 @@ class VaeTraining(Run[Batch]):
         perceptual = build_perceptual(config.loss.perceptual, self.accelerator.device)
         torch.manual_seed(config.train.seed)
         self.folders = scan_folders(config.data.train, "data.train")
-        self.trainee = build_trainee(config.model, config.loss.target == "base_reconstruction")
+        self.trainee = build_trainee(
+            config.model, config.loss.target == "base_reconstruction", held=config.loss.hold > 0
+        )
         _check_crop(config.data.crop, self.trainee.crop_multiple)
         frozen = tensor_hash(self.trainee.frozen_weights())
         held_out = config.validation

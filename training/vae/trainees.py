@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from davae_core.codec.alignment import alignment_loss, project
 from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder, Moments
+from davae_core.codec.blocks import KLConfig
 from davae_core.codec.files import VAE_PARTS
 from davae_core.files import CheckpointError, reason_of
 from davae_core.latents import base_to_model_space, join
@@ -26,13 +28,14 @@ from .initialisation import initialise_base_vae, initialise_detail
 class Forward(NamedTuple):
     """What the losses need of one training forward.
 
-    `posterior` is the one being trained, if one is; `detail` (a sample of it) and `base`, both [B, channels, h, w], are
-    there when a codec's detail is learned.
+    `posterior` is the one being trained, if one is, and `start` the latent that its mean is held to; `detail` (a sample
+    of it) and `base`, both [B, channels, h, w], are there when a codec's detail is learned.
     """
 
     reconstruction: Tensor
     target: Tensor
     posterior: Moments | None = None
+    start: Tensor | None = None
     detail: Tensor | None = None
     base: Tensor | None = None
 
@@ -89,15 +92,25 @@ class Trainee(nn.Module, ABC):
 
 
 class BaseVaeTrainee(Trainee):
-    """A plain KL autoencoder, all of it trained."""
+    """A plain autoencoder, all of it trained; `start`, if given, is what its latents are held to."""
 
-    def __init__(self, vae: KLAutoencoder) -> None:
+    def __init__(self, vae: KLAutoencoder, start: KLAutoencoder | None = None) -> None:
         super().__init__(vae.latent_channels, vae.backbone.factor)
         self.vae = vae
+        self.start = None if start is None else start.requires_grad_(False)
 
     def forward(self, images: Tensor, noise: Tensor, keep: Tensor) -> Forward:
         posterior = self.vae.encode_moments(images)
-        return Forward(self.vae.decode(posterior.sample(noise)), images, posterior)
+        made = self.vae.decode(posterior.sample(noise))
+        return Forward(made, images, posterior, self._start_latent(images))
+
+    @torch.no_grad()
+    def _start_latent(self, images: Tensor) -> Tensor | None:
+        return None if self.start is None else self.start.encode_moments(images).mean
+
+    def frozen_weights(self) -> dict[str, Tensor]:
+        """What the latents are held to."""
+        return {} if self.start is None else dict(self.start.state_dict())
 
     def evaluate(self, images: Tensor) -> Evaluation:
         posterior = self.vae.encode_moments(images)
@@ -135,7 +148,7 @@ class DetailTrainee(Trainee):
             return Forward(self.codec.decode_joint(base, torch.zeros_like(noise)), target)
         detail = moments.detail.sample(noise)
         reconstruction = self.codec.decode_joint(base, detail * keep)
-        return Forward(reconstruction, target, moments.detail, detail, base)
+        return Forward(reconstruction, target, moments.detail, detail=detail, base=base)
 
     @torch.no_grad()
     def _target(self, images: Tensor) -> Tensor:
@@ -172,13 +185,16 @@ class DetailTrainee(Trainee):
         return conv_of(self.codec.detail.down.conv).weight if self.detail_learned else None
 
 
-def build_trainee(config: ModelConfig, base_target: bool) -> Trainee:
+def build_trainee(config: ModelConfig, base_target: bool = False, held: bool = False) -> Trainee:
     """The module that a configuration describes, on the CPU in float32.
+
+    `base_target`: a codec learns the base's reconstruction instead of the picture; `held`: a base VAE is told what its
+    latents were at the start.
 
     Raises TrainingError or CheckpointError, one sentence, for sizes or files that do not fit.
     """
     try:
-        return _build(config, base_target)
+        return _build(config, base_target, held)
     except (TrainingError, CheckpointError):
         raise
     except ValueError as error:
@@ -187,10 +203,11 @@ def build_trainee(config: ModelConfig, base_target: bool) -> Trainee:
         ) from error
 
 
-def _build(config: ModelConfig, base_target: bool) -> Trainee:
+def _build(config: ModelConfig, base_target: bool, held: bool) -> Trainee:
     sizes = codec_sizes(config)
     if config.kind == "base_vae":
-        return BaseVaeTrainee(_plain_vae(config, sizes).train())
+        vae = _plain_vae(config, sizes).train()
+        return BaseVaeTrainee(vae, deepcopy(vae) if held else None)
     assert config.base_vae is not None
     # Asks once, before anything is loaded, whether the alignment can be computed at all.
     project(torch.zeros(1, sizes.layout.detail_channels, 1, 1), sizes.layout.base_channels)
@@ -222,7 +239,12 @@ def _plain_vae(config: ModelConfig, sizes: CodecConfig) -> KLAutoencoder:
 def codec_sizes(config: ModelConfig) -> CodecConfig:
     """The preset with the configuration's deviations in it."""
     preset, sizes = PRESETS[config.preset], config.sizes
-    backbone = replace(preset.backbone, **_given(sizes, ("widths", "res_blocks", "norm_groups")))
+    changes = _given(sizes, ("widths", "res_blocks", "norm_groups"))
+    if changes and not isinstance(preset.backbone, KLConfig):
+        raise ValueError(
+            f"the preset {config.preset} has one width and no norms, so leave {min(changes)} empty"
+        )
+    backbone = replace(preset.backbone, **changes)
     layout = replace(
         preset.layout,
         base_factor=backbone.factor,

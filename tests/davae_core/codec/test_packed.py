@@ -12,6 +12,7 @@ from davae_core.codec.files import BaseVae, load_codec, read_codec_file, save_co
 from davae_core.codec.latent_files import encoding_hash, load_latents, save_latents
 from davae_core.codec.packed import PackedVAE
 from davae_core.codec.packing_fit import pack
+from davae_core.codec.small import SmallConfig
 from davae_core.codec.tiling import map_tiled
 from davae_core.files import CheckpointError
 from davae_core.inspection import inspect_file
@@ -58,6 +59,28 @@ def test_with_all_channels_the_picture_is_the_vaes_own_at_full_size(
     assert latents.shape == (1, 4 + 4 * ratio**2, 48 // (2 * ratio), 64 // (2 * ratio))
     wanted = own_reconstruction(base.vae, images)
     torch.testing.assert_close(codec.decode(latents), wanted, atol=1e-5, rtol=0)
+
+
+def test_a_small_vae_is_packed_like_any_other():
+    torch.manual_seed(0)
+    small = SmallConfig(width=8, levels=2, blocks=1, shift=0.1, scale=1.5)
+    vae = KLAutoencoder(small, 4).eval().requires_grad_(False)
+    base = BaseVae(vae, LatentLayout(4, 0, 2, 1, base_shift=0.1, base_scale=1.5))
+    codec, images = pack(base, pictures()), unseen()
+    wanted = own_reconstruction(vae, images)
+    torch.testing.assert_close(codec.decode(codec.encode(images)), wanted, atol=1e-5, rtol=0)
+
+
+def test_a_packed_small_vae_comes_back_from_its_file(tmp_path):
+    torch.manual_seed(0)
+    small = SmallConfig(width=8, levels=2, blocks=1, shift=0.1, scale=1.5)
+    base = BaseVae(KLAutoencoder(small, 4).eval(), LatentLayout(4, 0, 2, 1, 0.1, 1.5))
+    codec, images = pack(base, pictures(), detail_channels=7), unseen()
+    save_codec(tmp_path / "small.safetensors", codec)
+    with torch.no_grad():
+        again = load_codec(tmp_path / "small.safetensors").encode(images)
+        assert torch.equal(again, codec.encode(images))
+    assert "base decoder is inside" in " ".join(inspect_file(tmp_path / "small.safetensors").lines)
 
 
 def test_the_base_channels_are_the_vaes_own_of_the_reduced_picture_and_make_the_draft():

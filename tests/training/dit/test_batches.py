@@ -4,9 +4,11 @@ import torch
 
 from davae_core.latents import to_model_space
 from tests.training.dit_fixtures import CONTEXT, WORDS, write_cache
-from training.dit.batches import LatentBatches, noise_and_levels, open_caches
+from training.dit.batches import LatentBatches, base_levels, noise_and_levels, open_caches
 from training.dit.config import FlowLossConfig
 from training.engine.share import Share
+
+OWN, NOISY = FlowLossConfig(base_levels="own"), FlowLossConfig(base_noise=0.05)
 
 
 def batches(folder, size, dropout=0.5):
@@ -27,6 +29,9 @@ def test_two_processes_see_what_one_with_twice_the_batch_sees(davae_cache):
         parts = [noise_and_levels(7, part, loss) for part in found]
         assert torch.equal(torch.cat([part[0] for part in parts]), noise)
         assert torch.equal(torch.cat([part[1] for part in parts]), levels)
+        for mode, how in (("joint", OWN), ("detail", NOISY)):
+            apart = [base_levels(7, part, levels[: len(part.numbers)], mode, how) for part in found]
+            assert torch.equal(torch.cat(apart), base_levels(7, expected, levels, mode, how))
 
 
 def test_a_batch_has_one_size_and_an_epoch_has_every_picture(davae_cache):
@@ -83,3 +88,22 @@ def test_every_variant_of_a_picture_is_drawn_anew_and_as_often_as_the_others(dav
             drawn[picture, which] += 1
     assert (drawn.sum(1) == 50).all()
     assert drawn.min() >= 4 and drawn.max() <= 24
+
+
+def test_the_base_shares_the_levels_has_its_own_or_is_as_good_as_clean(davae_cache):
+    data, loss = batches(davae_cache, 2), FlowLossConfig()
+    drawn = []
+    for number in range(100):
+        batch = data.batch(number)
+        _, sigma = noise_and_levels(7, batch, loss)
+        assert base_levels(7, batch, sigma, "joint", loss) is sigma
+        assert not base_levels(7, batch, sigma, "detail", loss).any()
+        own, noisy = (
+            base_levels(7, batch, sigma, "joint", OWN), base_levels(7, batch, sigma, "detail", NOISY)
+        )  # fmt: skip
+        drawn.append(torch.stack([sigma, own, noisy]))
+    sigma, own, noisy = torch.cat(drawn, dim=1)
+    assert abs(torch.corrcoef(torch.stack([sigma, own]))[0, 1]) < 0.2
+    for share in (0.2, 0.5, 0.8):
+        assert abs(sigma.quantile(share) - own.quantile(share)) < 0.08
+    assert 0 <= noisy.min() < 0.005 and 0.045 < noisy.max() <= 0.05

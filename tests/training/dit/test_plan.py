@@ -14,8 +14,9 @@ def bytes_of(tensors):
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
-def test_the_plan_counts_what_the_run_trains(dit_config):
-    config = dit_config()
+@pytest.mark.parametrize("mode", ["joint", "detail"])
+def test_the_plan_counts_what_the_run_trains(dit_config, mode):
+    config = dit_config(train__mode=mode, loss__ramp_steps=0, validation__samples_every=0)
     plan = plan_run(config)
     parameters = list(DitTraining(config).denoiser.parameters())
     assert plan.trainable == sum(p.numel() for p in parameters if p.requires_grad)

@@ -101,6 +101,16 @@ def test_sharding_changes_nothing_in_bf16_with_checkpointing_and_accumulation(
     assert validation(tmp_path / "sharded") == pytest.approx(validation(tmp_path / "whole"))
 
 
+def test_a_detail_pass_is_the_same_sharded(write_dit_config, tmp_path):
+    detail = {**SLOW, "train__mode": "detail", "loss__ramp_steps": 0, "loss__base_noise": 0.05}
+    one = write_dit_config("one", train__batch_size=4, **detail)
+    train_dit(read_config(DitTrainingConfig, one))
+    two = write_dit_config("two", train__batch_size=2, **detail)
+    on_two_processes(train, two, 2, **SHARDED)
+    on_two_processes(train, two, **SHARDED)
+    assert_same_adapter(tmp_path / "two", tmp_path / "one", 1e-5)
+
+
 def test_a_whole_model_is_trained_sharded_unsharded_and_sharded_again(write_dit_config, tmp_path):
     changes = {**SLOW, "model__train": "full", "train__steps": 3}
     whole, sharded = write_dit_config("whole", **changes), write_dit_config("sharded", **changes)

@@ -49,3 +49,11 @@ def test_a_changed_setting_is_named(make_config: Any, changes: dict[str, Any], n
 def test_another_number_of_processes_is_refused(make_config: Any) -> None:
     with pytest.raises(TrainingError, match="takes 4 samples per step"):
         check_resumable(state_of(make_config()), flatten(make_config()), 4, "")
+
+
+def test_a_checkpoint_from_before_a_setting_goes_on_as_it_was_trained(make_config: Any) -> None:
+    state, config = state_of(make_config()), flatten(make_config())
+    assert "train.mode" not in state.config
+    check_resumable(state, {**config, "train.mode": "joint", "loss.base_noise": 0.0}, 2, "")
+    with pytest.raises(TrainingError, match=r"train\.mode is 'detail', but .*with 'joint'"):
+        check_resumable(state, {**config, "train.mode": "detail"}, 2, "")

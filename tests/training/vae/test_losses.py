@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from davae_core.codec.autoencoder import Moments
 from training.vae.config import KLLossConfig, LossConfig, PerceptualConfig
-from training.vae.losses import gradient_ratio, kl_loss, reconstruction_loss
+from training.vae.losses import gradient_ratio, kl_loss, reconstruction_loss, texture_loss
 from training.vae.trainees import Forward
 
 
@@ -31,6 +31,32 @@ def test_a_perceptual_distance_is_averaged_and_weighted() -> None:
     )
     assert float(parts["perceptual"]) == 48.0
     assert float(total) == 24.0
+
+
+def striped(shift: int = 0) -> Tensor:
+    columns = (torch.arange(32) + shift) // 2 % 2
+    return (columns * 2.0 - 1.0).expand(1, 3, 32, 32).contiguous()
+
+
+def test_texture_punishes_blur_and_speckle_but_not_a_shifted_pattern() -> None:
+    blurred = nn.functional.avg_pool2d(striped(), 3, 1, 1)
+    flat = torch.zeros(1, 3, 32, 32)
+    speckled = flat + 0.1 * torch.randn(flat.shape, generator=torch.Generator().manual_seed(0))
+    assert float(texture_loss(striped(), striped())) == 0.0
+    assert float(texture_loss(striped(1), striped())) < 0.05 * float(
+        texture_loss(blurred, striped())
+    )
+    assert float(texture_loss(speckled, flat)) > 0.05
+    total, parts = reconstruction_loss(
+        outputs(blurred, striped()), LossConfig(l1=0.0, texture=2.0), None
+    )
+    assert float(total) == pytest.approx(2.0 * float(parts["texture"]))
+
+
+def test_texture_has_a_finite_slope_on_a_flat_surface() -> None:
+    made = torch.zeros(1, 3, 16, 16, requires_grad=True)
+    texture_loss(made, striped()[..., :16, :16]).backward()
+    assert made.grad is not None and torch.isfinite(made.grad).all()
 
 
 def test_kl_per_picture_sums_and_per_value_averages() -> None:

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from davae_core.codec.files import load_base_vae
 from davae_core.latents import base_to_model_space, downscale_image
+from training.errors import TrainingError
+from training.vae.config import SizesConfig
 from training.vae.trainees import BaseVaeTrainee, DetailTrainee, Trainee, build_trainee, codec_sizes
 
 ONE = torch.ones(2, 1, 1, 1)
@@ -55,6 +57,33 @@ def test_a_base_vae_trains_whole(make_config: Any, base_vae_changes: dict[str, A
     trainee = build(make_config, **base_vae_changes)
     assert all(value.requires_grad for value in trainee.parameters())
     trained(trainee)
+
+
+def test_a_held_base_vae_is_told_its_first_latents_and_goes_on_from_there(
+    make_config: Any, base_vae_changes: dict[str, Any], base_file: Any
+) -> None:
+    config = make_config(**{**base_vae_changes, "model__base_vae": str(base_file)})
+    trainee = build_trainee(config.model, held=True)
+    assert isinstance(trainee, BaseVaeTrainee) and trainee.start is not None
+    found = trainee(images(), torch.zeros(2, *trainee.noise_shape(16)), ONE)
+    assert found.posterior is not None and found.start is not None
+    assert torch.equal(found.posterior.mean, found.start)
+    with torch.no_grad():
+        next(trainee.vae.encoder.parameters()).add_(0.1)
+    later = trainee(images(), torch.zeros(2, *trainee.noise_shape(16)), ONE)
+    assert torch.equal(later.start, found.start) and not torch.equal(
+        later.posterior.mean, found.start
+    )
+    assert {name for name, value in trainee.named_parameters() if value.requires_grad} == {
+        f"vae.{name}" for name, _ in trainee.vae.named_parameters()
+    }
+
+
+def test_a_small_codec_has_no_widths_to_change(make_config: Any) -> None:
+    config = make_config(model__preset="small")
+    assert codec_sizes(replace(config.model, sizes=SizesConfig())).layout.channels == 32
+    with pytest.raises(TrainingError, match="one width and no norms, so leave norm_groups empty"):
+        build_trainee(config.model)
 
 
 def test_the_control_arm_decodes_zeros_in_place_of_the_detail(make_config: Any) -> None:

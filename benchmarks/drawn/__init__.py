@@ -1,0 +1,1 @@
+"""Judging drawn scenes by what an eye would mind: speckle, ragged edges, wrong grain, missed captions."""
