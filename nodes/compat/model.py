@@ -58,13 +58,14 @@ class DetailAlignedLatent(comfy.latent_formats.LatentFormat):  # type: ignore[mi
         self.latent_channels = layout.channels
         self.spacial_downscale_ratio = layout.factor
         self.scale_factor, self.shift_factor = layout.base_scale, layout.base_shift
-        if layout == SD3.layout:
+        if _base_is_sd3s(layout):
             # In model space the base channels are an SD3 latent; the detail adds nothing to a preview's colours.
             sd3 = comfy.latent_formats.SD3()
             nothing = [[0.0, 0.0, 0.0] for _ in range(layout.detail_channels)]
             self.latent_rgb_factors = [*sd3.latent_rgb_factors, *nothing]
             self.latent_rgb_factors_bias = sd3.latent_rgb_factors_bias
-            self.taesd_decoder_name = PREVIEW_DECODER
+            if layout.detail_channels == SD3.layout.detail_channels:
+                self.taesd_decoder_name = PREVIEW_DECODER
 
     def process_in(self, latent: Tensor) -> Tensor:
         """VAE space -> model space. Raises ValueError for a latent of another number of channels."""
@@ -79,6 +80,15 @@ class DetailAlignedLatent(comfy.latent_formats.LatentFormat):  # type: ignore[mi
     def process_out(self, latent: Tensor) -> Tensor:
         """Model space -> VAE space."""
         return to_vae_space(latent, self.layout)
+
+
+def _base_is_sd3s(layout: LatentLayout) -> bool:
+    """Whether the base channels are latents of Stable Diffusion 3's VAE, whatever detail stands behind them."""
+    ours, theirs = (
+        (found.base_channels, found.base_factor, found.base_shift, found.base_scale)
+        for found in (layout, SD3.layout)
+    )
+    return ours == theirs
 
 
 class DetailAlignedTransformer(comfy.model_base.SD3):  # type: ignore[misc]
@@ -114,6 +124,20 @@ class DetailAlignedSD3(comfy.supported_models.SD3):  # type: ignore[misc]
     latent_format = DetailAlignedLatent
     description = ModelDescription(SD3.layout)
     source = "a merged file"
+
+    @classmethod
+    def matches(
+        cls,
+        unet_config: dict[str, Any],
+        state_dict: dict[str, Tensor] | None = None,
+        unet_key_prefix: str = "",
+    ) -> bool:
+        """Whether ComfyUI found one of ours: SD3.5's channels, or any others where the tensors describe themselves."""
+        if super().matches(unet_config, state_dict):
+            return True
+        described = any(name.endswith(DESCRIPTION) for name in state_dict or ())
+        # Only Stable Diffusion 3's kind of transformer has this entry.
+        return described and "pos_embed_scaling_factor" in unet_config
 
     def __init__(self, unet_config: dict[str, Any]) -> None:
         super().__init__(unet_config)
@@ -235,7 +259,7 @@ def _widened(
     layout: LatentLayout,
 ) -> dict[str, Tensor]:
     """The tensors to load: widened unless they are already, with the description of the whole among them."""
-    if is_widened(tensors, layout):
+    if DESCRIPTION in tensors or is_widened(tensors, layout):
         if adapter is not None:
             raise CheckpointError(
                 f"{base} is a DA-VAE model already, so the adapter {adapter_path} cannot go on top of it: "
