@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-v
 .PHONY: help demo test quick lint miniature clean
 
 help:
-	@echo "make demo   six photographs through the bundled miniature DA-VAE and eight pictures from prompts; see davae-demo/"
+	@echo "make demo   six photographs through the bundled miniature DA-VAE and eight prompts drawn in three ways; see davae-demo/"
 	@echo "make test   lint, types and every test, in a real ComfyUI (the first time it installs one)"
 	@echo "make quick  the tests that start no server and no process, train nothing and measure nothing: a minute and a half"
 	@echo "make lint   only ruff and mypy"
