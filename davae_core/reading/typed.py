@@ -152,8 +152,13 @@ def build(cls: type[T], values: Any) -> T:
     return _STRICT.build(cls, values)
 
 
-def picked(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `values` that are fields of the dataclass `cls`, where others may stand beside them."""
+def picked(cls: Any, values: Any) -> dict[str, Any]:
+    """Those of `values` that are fields of the dataclass `cls`, where others may stand beside them.
+
+    Raises ValueError when they have no names.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"the whole is {shown(values)}, but it must have keys.")
     names = {field.name for field in dataclasses.fields(cls)}
     return {key: value for key, value in values.items() if key in names}
 
