@@ -63,7 +63,8 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
 def read_tensor(path: str | Path, file: "safe_open", name: str) -> Tensor:
     """One tensor of an open file. Raises CheckpointError for a type that PyTorch does not have."""
     try:
-        return file.get_tensor(name)
+        tensor: Tensor = file.get_tensor(name)
+        return tensor
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, SafetensorError):
             raise

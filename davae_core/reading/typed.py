@@ -59,7 +59,7 @@ class Builder:
         if not isinstance(values, Mapping):
             raise ValueError(f"{name or 'the whole'} is {shown(values)}, but it must have keys.")
         prefix = f"{name}." if name else ""
-        hints = _hints(cls)
+        hints = _hints(cls)  # type: ignore[arg-type]
         fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         for key in values:
             if key not in fields:
@@ -165,7 +165,7 @@ def picked(cls: Any, values: Any) -> dict[str, Any]:
 
 def check_limits(instance: Any) -> None:
     """Raise ValueError when a field of a dataclass lies outside the limits in its type, whoever made it."""
-    for name, checks, parts in _limits_of(type(instance)):
+    for name, checks, parts in _limits_of(type(instance)):  # type: ignore[arg-type]
         value = getattr(instance, name)
         for check in checks:
             check.check(name, value)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from .plain_text import printable
+from .plain_text import SentenceError, printable
 
 UNFORESEEN = (
     ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, ImportError, LookupError, MemoryError,
@@ -36,9 +36,17 @@ def memory_is_full(error: BaseException) -> bool:
     )
 
 
-def is_sentence(text: str) -> bool:
+def is_sentence(error: BaseException) -> bool:
     """Whether an error's words are a sentence for a user, as this project writes them, and no library's own."""
-    return text.endswith(".") and "\n" not in text and not text[:1].islower()
+    if isinstance(error, SentenceError):
+        return True
+    text = str(error)
+    return (
+        isinstance(error, (ImportError, ValueError))
+        and text.endswith(".")
+        and "\n" not in text
+        and not text[:1].islower()
+    )
 
 
 def unforeseen_sentence(error: BaseException, files: Iterable[object]) -> str:
