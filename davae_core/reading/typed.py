@@ -116,9 +116,9 @@ class Builder:
 
     def several(self, value: Any, name: str) -> list[Any]:
         """The parts of a tuple or list."""
-        if not isinstance(value, list):
+        if not isinstance(value, (list, tuple)):
             raise ValueError(f"{name} is {shown(value)}, but it must be a list.")
-        return value
+        return list(value)
 
     def scalar(self, hint: type, value: Any, name: str) -> Any:
         """A bool, a str, a whole number of at most 64 bits or a finite number."""

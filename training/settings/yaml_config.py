@@ -177,8 +177,8 @@ def _read_mapping(path: Path, heirs: tuple[Path, ...]) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise TrainingError(f"{path} is no text file: a configuration is YAML in UTF-8.") from error
     except _NOT_YAML as error:
-        problem = " ".join(str(error).split())[:300]
-        raise TrainingError(f"{path} is not valid YAML: {problem}") from error
+        problem = " ".join(str(error).split())[:300].rstrip(".")
+        raise TrainingError(f"{path} is not valid YAML: {problem}.") from error
     if not isinstance(mapping, dict):
         raise TrainingError(
             f"{path} holds no settings: a configuration is a YAML mapping of sections and keys."
