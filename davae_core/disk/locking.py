@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 if sys.platform == "win32":
@@ -17,7 +17,7 @@ else:
 
 _LOG = logging.getLogger(__name__)
 LOCK = ".lock"
-"""The file that is locked; it stays, empty of meaning, when the folder is free again."""
+"""The file that is locked. It goes with the lock; one that a killed process leaves locks nothing."""
 _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 _FAR_BEHIND = 2**30
 """The byte that Windows locks, beyond what is in the file: its locks keep others from reading."""
@@ -38,13 +38,41 @@ def locked(folder: Path) -> Iterator[None]:
     Raises FolderTaken when one is in there already, OSError when the folder cannot be made or written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    path = folder / LOCK
+    descriptor = _taken(path)
     try:
-        _take(descriptor, folder)
         yield
     finally:
-        # Closing gives the lock back.
+        # Closing gives the lock back. Windows removes no open file, the others none that somebody took in between.
+        if sys.platform == "win32":
+            os.close(descriptor)
+            with suppress(OSError):
+                path.unlink()
+        else:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _taken(path: Path) -> int:
+    """The descriptor of the lock's file, locked."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _take(descriptor, path.parent)
+            if _is_still(path, descriptor):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether the locked file is still the folder's: whoever had it may have removed it just before letting go."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _take(descriptor: int, folder: Path) -> None:

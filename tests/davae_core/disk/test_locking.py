@@ -69,8 +69,26 @@ def test_the_lock_dies_with_its_process_even_where_that_has_forked(tmp_path, end
     ended.append(holder(tmp_path, HOLD_AND_FORK))
     os.kill(ended[0].pid, signal.SIGKILL)
     ended[0].wait()
+    assert (tmp_path / LOCK).is_file()
     with locked(tmp_path):
         pass
+
+
+def test_a_lock_that_is_let_go_in_the_same_moment_is_not_taken_for_the_folders(
+    tmp_path, monkeypatch
+):
+    opened, really_lock = [], fcntl.lockf
+
+    def lock_what_is_gone(descriptor: int, *how: int) -> None:
+        if not opened:
+            (tmp_path / LOCK).unlink()
+        opened.append(descriptor)
+        really_lock(descriptor, *how)
+
+    monkeypatch.setattr(fcntl, "lockf", lock_what_is_gone)
+    with locked(tmp_path):
+        assert len(opened) == 2
+        assert os.path.samestat((tmp_path / LOCK).stat(), os.fstat(opened[-1]))
 
 
 def test_a_folder_is_made_and_free_again_afterwards(tmp_path):
@@ -78,6 +96,7 @@ def test_a_folder_is_made_and_free_again_afterwards(tmp_path):
     for _ in range(2):
         with locked(folder):
             assert (folder / LOCK).is_file()
+        assert list(folder.iterdir()) == []
 
 
 def test_a_drive_without_locks_is_used_and_said(tmp_path, monkeypatch, caplog):
