@@ -22,6 +22,7 @@ from ..cache.text_states import TextStates, stack
 from ..engine.loaders import Once
 from ..engine.randomness import Stream, number_generator, numpy_generator, sample_noise
 from ..errors import TrainingError
+from ..hub import same_source
 from .config import FlowLossConfig
 
 
@@ -51,7 +52,7 @@ def check_alike(first: LatentCache, second: LatentCache) -> None:
         )
     for name in ("text.kind", "text.source", "text.t5_tokens"):
         ours, other = first.head.settings.get(name), second.head.settings.get(name)
-        if ours != other:
+        if not same_source(ours, other):
             raise TrainingError(
                 f"The caches {first.folder} and {second.folder} were made with {name} = {ours!r} and {other!r}: make "
                 "them with the same text encoders and length."
