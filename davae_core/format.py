@@ -12,7 +12,14 @@ from typing import Any
 
 from torch import Tensor
 
-from .files import METADATA_KEY, TYPE_NAMES, CheckpointError, reason_of, write_safetensors
+from .files import (
+    METADATA_KEY,
+    TYPE_NAMES,
+    CheckpointError,
+    reason_of,
+    require_finite,
+    write_safetensors,
+)
 from .latents import LatentLayout
 from .reading.json_text import parse_json
 from .reading.plain_text import is_plain, plain, shown
@@ -107,7 +114,8 @@ def _check_texts(value: Any) -> None:
 def write_described(
     path: str | Path, tensors: Mapping[str, Tensor], kind: str, described: Mapping[str, Any]
 ) -> None:
-    """Write tensors with our JSON in the metadata. Raises CheckpointError when it cannot."""
+    """Write tensors with our JSON in the metadata. Raises CheckpointError when it cannot, and for NaN."""
+    require_finite(path, tensors)
     told = {"kind": kind, "format_version": FORMAT_VERSION, **described}
     write_safetensors(path, tensors, {METADATA_KEY: json.dumps(told)})
 
