@@ -99,7 +99,7 @@ def _cells(drawn: Drawn, row: Row) -> list[str]:
         f"{found.sharpness / rows[BASE].found.sharpness:.2f}",
         f"{found.prompt_accuracy:.3f}",
         "" if plain is None else f"{plain.prompt_accuracy:.3f}",
-        f"{found.fd:.1f}",
+        f"{max(0.0, found.fd):.1f}",
         f"{found.score:.2f}",
         "" if plain is None else f"{plain.score:.2f}",
     ]
