@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .codec.autoencoder import CodecConfig
-from .codec.files import codec_config, has_base_decoder
+from .codec.files import AnyConfig, codec_config, has_base_decoder
 from .codec.latent_files import SAMPLES
+from .codec.packed import PackedConfig, phase_channels
 from .files import open_safetensors, read_shapes
 from .format import (
     KIND_ADAPTER,
@@ -128,9 +128,7 @@ def _text_encoder_lines(sizes: TextConfig) -> list[str]:
     ]
 
 
-def _codec_lines(
-    config: CodecConfig, base_decoder: bool, described: Mapping[str, Any]
-) -> list[str]:
+def _codec_lines(config: AnyConfig, base_decoder: bool, described: Mapping[str, Any]) -> list[str]:
     layout = config.layout
     size = 64 * layout.factor
     plain = replace(layout, detail_channels=0, ratio=1)
@@ -144,10 +142,21 @@ def _codec_lines(
             if base_decoder
             else "with the stock VAE (compact file)."
         ),
-        "Trunk: " + ("shared with the base encoder." if config.shared_trunk else "its own."),
+        _detail_line(config),
         "In ComfyUI: models/vae; Load DA-VAE reads it.",
         f"Base encoder: {described.get('parents', {}).get('base_encoder', 'unknown')[:12]}.",
     ]
+
+
+def _detail_line(config: AnyConfig) -> str:
+    if isinstance(config, PackedConfig):
+        most, detail = phase_channels(config.layout), config.layout.detail_channels
+        loss = "nothing is lost" if detail == most else f"exact would be {most}"
+        return (
+            f"Packed: {detail} detail channels of the VAE's own full-size latent ({loss}), alignment "
+            f"{config.alignment:g}; nothing in it was trained."
+        )
+    return "Trunk: " + ("shared with the base encoder." if config.shared_trunk else "its own.")
 
 
 def _count(parameters: int) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .codec.autoencoder import DetailAlignedVAE
+from .codec.autoencoder import Codec
 from .codec.files import load_codec
 from .codec.latent_files import encoding_hash
 from .files import CheckpointError, read_safetensors, read_shapes, reason_of
@@ -46,7 +46,7 @@ class TextToImage:
 
     transformer: nn.Module
     description: ModelDescription
-    codec: DetailAlignedVAE
+    codec: Codec
     encode_text: EncodeText
     untouched: nn.Module | None = None
 

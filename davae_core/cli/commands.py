@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .. import mini
-from ..codec.autoencoder import DetailAlignedVAE
+from ..codec.autoencoder import Codec
 from ..codec.files import load_base_vae, load_codec, read_codec_file, save_codec, weights_file
 from ..codec.latent_files import encoding_hash, load_latents, save_latents
 from ..codec.preview_decoder import pad_preview_decoder
@@ -32,7 +32,7 @@ from ..transformer.adapter import write_adapter
 from ..transformer.description import Advice
 from ..transformer.merging import merge_files
 from ..transformer.pretrained import load_transformer, transformer_weights
-from . import demo
+from . import demo, pack
 from .arguments import MINIATURE, STORAGE_TYPES, parser
 from .comparison import DAVAE, compare
 from .comparison_report import report, table, write_report
@@ -215,6 +215,18 @@ def _check_stage_two(options: argparse.Namespace) -> None:
         )
 
 
+def run_pack(options: argparse.Namespace) -> None:
+    """`davae pack`."""
+    source = mini.base_vae_path() if str(options.source) == MINIATURE else options.source
+    _refuse_overwriting(options.output, weights_file(source), *options.photographs)
+    choices = pack.PackingChoices(
+        options.ratio, options.detail_channels, options.alignment, options.phases
+    )
+    device = _device(options.device)
+    pack.run(source, options.photographs, options.output, choices, device, _bar)
+    sys.stdout.write("\n".join(inspect_file(options.output).lines) + "\n")
+
+
 def run_merge(options: argparse.Namespace) -> None:
     """`davae merge`."""
     _refuse_overwriting(options.output, options.adapter, *transformer_weights(options.base))
@@ -240,6 +252,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "decode": run_decode,
     "reconstruct": run_reconstruct,
     "convert": run_convert,
+    "pack": run_pack,
     "merge": run_merge,
     "preview-decoder": run_preview_decoder,
 }
@@ -250,7 +263,7 @@ def _codec_path(options: argparse.Namespace) -> Path:
     return mini.davae_path() if options.vae == MINIATURE and not path.exists() else path
 
 
-def _codec(options: argparse.Namespace) -> DetailAlignedVAE:
+def _codec(options: argparse.Namespace) -> Codec:
     return load_codec(_codec_path(options), _device(options.device), torch.float32)
 
 
@@ -260,7 +273,7 @@ def _device(name: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
-def _picture(path: Path, codec: DetailAlignedVAE) -> Tensor:
+def _picture(path: Path, codec: Codec) -> Tensor:
     """The picture at `path`, cropped centrally to what the codec takes, as ComfyUI does; says so when it cuts."""
     picture = read_image(path)
     try:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..codec.autoencoder import DetailAlignedVAE, KLAutoencoder
+from ..codec.autoencoder import Codec, KLAutoencoder
 from ..latents import token_count
 from ..metrics import psnr, ssim
 from ..presets import PATCH
@@ -49,7 +49,7 @@ class Comparison:
 def compare(
     name: str,
     original: Tensor,
-    codec: DetailAlignedVAE,
+    codec: Codec,
     base: KLAutoencoder | None = None,
     tiled: bool = False,
 ) -> Comparison:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -33,15 +34,20 @@ class CodecConfig:
 
     def __post_init__(self) -> None:
         self.layout.require_detail()
-        if self.layout.base_factor != self.backbone.factor:
-            raise ValueError(
-                f"The layout says {self.layout.base_factor} pixels per base latent cell, but the backbone's "
-                f"resolution levels make {self.backbone.factor}."
-            )
+        require_factor(self.layout, self.backbone)
         if self.stem_order not in ("detail_first", "base_first"):
             raise ValueError(
                 f"stem_order must be detail_first or base_first, not {self.stem_order!r}."
             )
+
+
+def require_factor(layout: LatentLayout, backbone: Backbone) -> None:
+    """Raise ValueError unless the backbone makes the layout's base latent cells."""
+    if layout.base_factor != backbone.factor:
+        raise ValueError(
+            f"The layout says {layout.base_factor} pixels per base latent cell, but the backbone's "
+            f"resolution levels make {backbone.factor}."
+        )
 
 
 @dataclass
@@ -96,7 +102,7 @@ class KLAutoencoder(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [B, C, h, w], unscaled -> pictures [B, 3, h * f, w * f], not clamped."""
-        return _base_decode(self, latents)
+        return base_decode(self, latents)
 
 
 class DetailHead(nn.Module):
@@ -127,29 +133,96 @@ class JointDecoder(nn.Module):
         return self.decoder(self.up(stem_latents))  # type: ignore[no-any-return]
 
 
-class DetailAlignedVAE(nn.Module):
-    """The detail-aligned VAE: a base latent kept as it is, detail channels beside it, one decoder for both.
+class Codec(nn.Module, ABC):
+    """A pretrained VAE, kept as it is, and a latent that begins with that VAE's own of the reduced picture.
 
-    `ops` supplies the layers; `base_decoder=False` builds the compact form, which cannot make drafts.
-    Pictures are [B, 3, H, W] in [-1, 1] with sides that are multiples of `layout.factor`.
+    What the other channels hold, and how both become the full-size picture, is each codec's own. Pictures are
+    [B, 3, H, W] in [-1, 1] with sides that are multiples of `layout.factor`. State-dict keys of the pretrained part
+    are a stock file's, and what decides a latent's meaning beside it begins with `detail.` (files.encoding_part).
     """
 
-    def __init__(self, config: CodecConfig, ops: Ops = nn, base_decoder: bool = True) -> None:
+    def __init__(
+        self, layout: LatentLayout, backbone: Backbone, ops: Ops, base_decoder: bool = True
+    ) -> None:
         super().__init__()
-        self.config = config
-        layout, backbone = config.layout, config.backbone
+        self.layout = layout
         self.encoder = build_encoder(backbone, layout.base_channels, ops)
         self.decoder = build_decoder(backbone, layout.base_channels, ops) if base_decoder else None
         self.quant_conv, self.post_quant_conv = _quant_convs(
             backbone, layout.base_channels, ops, decoder=base_decoder
         )
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """Pictures -> latents [B, C + D, H/(f s), W/(f s)] in VAE space, posterior means (no sampling).
+
+        Raises ValueError when a side is no multiple of f * s, or when a value is NaN or infinite.
+        """
+
+    @abstractmethod
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents in VAE space -> pictures [B, 3, h f s, w f s] clamped to [-1, 1].
+
+        Raises ValueError for a latent of another layout or with NaN.
+        """
+
+    def decode_base(self, latents: Tensor) -> Tensor:
+        """A draft from the base channels alone, by the pretrained decoder: [B, 3, h f, w f] clamped to [-1, 1].
+
+        Raises ValueError for a compact codec, which has no base decoder.
+        """
+        check_latents(latents, self.layout)
+        if self.decoder is None:
+            raise ValueError(
+                "This DA-VAE file was written compact, without the base decoder: for drafts split the latent and "
+                "decode its base with the stock VAE."
+            )
+        return base_decode(self, split(latents, self.layout)[0]).clamp(-1, 1)
+
+    def encode_tiled(
+        self, images: Tensor, tile: int = 512, overlap: int = 64, progress: Progress | None = None
+    ) -> Tensor:
+        """`encode` in tiles of `tile` picture pixels that share `overlap`; both multiples of f * s."""
+        self.check_images(images)
+        return map_tiled(self.encode, images, tile, overlap, (1, self.layout.factor), progress)
+
+    def decode_tiled(
+        self, latents: Tensor, tile: int = 32, overlap: int = 8, progress: Progress | None = None
+    ) -> Tensor:
+        """`decode` in tiles of `tile` latent cells that share `overlap`."""
+        check_latents(latents, self.layout)
+        return map_tiled(self.decode, latents, tile, overlap, (self.layout.factor, 1), progress)
+
+    def check_images(self, images: Tensor) -> None:
+        """Raise ValueError unless both sides are multiples of f * s and every value is finite."""
+        self.check_sides(images)
+        if not torch.isfinite(images).all():
+            raise ValueError(
+                "The picture holds NaN or infinite values: look at the step that made it."
+            )
+
+    def check_sides(self, images: Tensor) -> None:
+        """Raise ValueError unless both sides are multiples of f * s."""
+        height, width = images.shape[-2:]
+        factor = self.layout.factor
+        if height % factor or width % factor or not height or not width:
+            raise ValueError(
+                f"The picture is {width}x{height} pixels, but both sides must be multiples of {factor}: "
+                "crop or resize it first."
+            )
+
+
+class DetailAlignedVAE(Codec):
+    """The detail-aligned VAE: a base latent kept as it is, learned detail channels beside it, one decoder for both.
+
+    `ops` supplies the layers; `base_decoder=False` builds the compact form, which cannot make drafts.
+    """
+
+    def __init__(self, config: CodecConfig, ops: Ops = nn, base_decoder: bool = True) -> None:
+        super().__init__(config.layout, config.backbone, ops, base_decoder)
+        self.config = config
         self.detail = DetailHead(config, ops)
         self.joint = JointDecoder(config, ops)
-
-    @property
-    def layout(self) -> LatentLayout:
-        """The latent's layout."""
-        return self.config.layout
 
     @classmethod
     def from_base(cls, base: KLAutoencoder, config: CodecConfig) -> DetailAlignedVAE:
@@ -175,25 +248,19 @@ class DetailAlignedVAE(nn.Module):
 
         Raises ValueError when a side is no multiple of f * s.
         """
-        self._check_sides(images)
+        self.check_sides(images)
         base = base_moments(self, downscale_image(images, self.layout.ratio))
         trunk = self.encoder if self.detail.trunk is None else self.detail.trunk
         return CodecMoments(base, Moments.from_channels(self.detail.down(trunk.features(images))))
 
     def encode(self, images: Tensor) -> Tensor:
-        """Pictures -> latents [B, C + D, H/(f s), W/(f s)] in VAE space, posterior means (no sampling).
-
-        Raises ValueError when a side is no multiple of f * s, or when a value is NaN or infinite.
-        """
-        self._check_images(images)
+        """The base's posterior mean, beside it the detail's, normalised (`Codec.encode`)."""
+        self.check_images(images)
         moments = self.encode_moments(images)
         return join(moments.base.mean, self.normalise_detail(moments.detail.mean), self.layout)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents in VAE space -> pictures [B, 3, h f s, w f s] clamped to [-1, 1].
-
-        Raises ValueError for a latent of another layout or with NaN.
-        """
+        """Stem and joint decoder on both parts (`Codec.decode`)."""
         check_latents(latents, self.layout)
         base, detail = split(latents, self.layout)
         images = self.decode_joint(
@@ -209,33 +276,6 @@ class DetailAlignedVAE(nn.Module):
             else (base_model_space, detail)
         )
         return self.joint(torch.cat(parts, dim=1))  # type: ignore[no-any-return]
-
-    def decode_base(self, latents: Tensor) -> Tensor:
-        """A draft from the base channels alone, by the pretrained decoder: [B, 3, h f, w f] clamped to [-1, 1].
-
-        Raises ValueError for a compact codec, which has no base decoder.
-        """
-        check_latents(latents, self.layout)
-        if self.decoder is None:
-            raise ValueError(
-                "This DA-VAE file was written compact, without the base decoder: for drafts split the latent and "
-                "decode its base with the stock VAE."
-            )
-        return _base_decode(self, split(latents, self.layout)[0]).clamp(-1, 1)
-
-    def encode_tiled(
-        self, images: Tensor, tile: int = 512, overlap: int = 64, progress: Progress | None = None
-    ) -> Tensor:
-        """`encode` in tiles of `tile` picture pixels that share `overlap`; both multiples of f * s."""
-        self._check_images(images)
-        return map_tiled(self.encode, images, tile, overlap, (1, self.layout.factor), progress)
-
-    def decode_tiled(
-        self, latents: Tensor, tile: int = 32, overlap: int = 8, progress: Progress | None = None
-    ) -> Tensor:
-        """`decode` in tiles of `tile` latent cells that share `overlap`."""
-        check_latents(latents, self.layout)
-        return map_tiled(self.decode, latents, tile, overlap, (self.layout.factor, 1), progress)
 
     def normalise_detail(self, detail: Tensor) -> Tensor:
         """Raw detail -> VAE-space detail, (z_d - mean) / std per channel."""
@@ -261,22 +301,6 @@ class DetailAlignedVAE(nn.Module):
         self.detail.mean.copy_(mean)
         self.detail.std.copy_(std)
 
-    def _check_images(self, images: Tensor) -> None:
-        self._check_sides(images)
-        if not torch.isfinite(images).all():
-            raise ValueError(
-                "The picture holds NaN or infinite values: look at the step that made it."
-            )
-
-    def _check_sides(self, images: Tensor) -> None:
-        height, width = images.shape[-2:]
-        factor = self.layout.factor
-        if height % factor or width % factor or not height or not width:
-            raise ValueError(
-                f"The picture is {width}x{height} pixels, but both sides must be multiples of {factor}: "
-                "crop or resize it first."
-            )
-
 
 def _quant_convs(
     backbone: Backbone, channels: int, ops: Ops, decoder: bool
@@ -288,7 +312,7 @@ def _quant_convs(
     return before, ops.Conv2d(channels, channels, kernel_size=1) if decoder else None
 
 
-def base_moments(module: KLAutoencoder | DetailAlignedVAE, images: Tensor) -> Moments:
+def base_moments(module: KLAutoencoder | Codec, images: Tensor) -> Moments:
     """The base posterior of pictures [B, 3, H, W] as they are, at 1/f of their size, also in a codec."""
     moments = module.encoder(images)
     if module.quant_conv is not None:
@@ -296,7 +320,8 @@ def base_moments(module: KLAutoencoder | DetailAlignedVAE, images: Tensor) -> Mo
     return Moments.from_channels(moments)
 
 
-def _base_decode(module: KLAutoencoder | DetailAlignedVAE, latents: Tensor) -> Tensor:
+def base_decode(module: KLAutoencoder | Codec, latents: Tensor) -> Tensor:
+    """The base latents [B, C, h, w], unscaled -> pictures [B, 3, h f, w f], not clamped, also in a codec."""
     if module.post_quant_conv is not None:
         latents = module.post_quant_conv(latents)
     assert module.decoder is not None

@@ -251,13 +251,15 @@ class DCDown(nn.Module):
             self.shortcut_proj = _conv1(ops, inputs * ratio**2, outputs, bias=False)
             nn.init.zeros_(self.shortcut_proj.weight)  # type: ignore[arg-type]
 
-    def forward(self, features: Tensor) -> Tensor:
-        main, shortcut = (unshuffle(part, self.ratio) for part in (self.conv(features), features))
+    def shortcut(self, features: Tensor) -> Tensor:
+        """What stands beside the convolution: [B, inputs, H, W] -> [B, outputs, H/s, W/s]."""
+        cells = unshuffle(features, self.ratio)
         if self.shortcut_proj is not None:
-            shortcut = self.shortcut_proj(shortcut)
-        else:
-            shortcut = reduce(shortcut, "b (c g) h w -> b c h w", "mean", c=self.outputs)
-        return main + shortcut
+            return self.shortcut_proj(cells)  # type: ignore[no-any-return]
+        return reduce(cells, "b (c g) h w -> b c h w", "mean", c=self.outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return unshuffle(self.conv(features), self.ratio) + self.shortcut(features)
 
 
 class DCUp(nn.Module):
@@ -283,7 +285,12 @@ class DCUp(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         cells: Tensor = self.conv(latents) + self.shortcut(latents)
-        return rearrange(cells, "b (c i j) h w -> b c (h i) (w j)", i=self.ratio, j=self.ratio)
+        return shuffle(cells, self.ratio)
+
+
+def shuffle(x: Tensor, ratio: int) -> Tensor:
+    """[B, c * s * s, h, w] -> [B, c, h * s, w * s], the inverse of `unshuffle`."""
+    return rearrange(x, "b (c i j) h w -> b c (h i) (w j)", i=ratio, j=ratio)
 
 
 def unshuffle(x: Tensor, ratio: int) -> Tensor:

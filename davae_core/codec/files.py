@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..files import CheckpointError, read_safetensors, value_hash
 from ..format import (
@@ -25,13 +25,19 @@ from ..format import (
 from ..latents import LatentLayout
 from .autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
 from .backbones import Backbone
-from .blocks import KLConfig
+from .blocks import KLConfig, Ops
+from .packed import PackedConfig, PackedVAE
 from .small import SmallConfig
 from .small_files import as_one_file, latent_channels, small_config_of, small_vae_tensors
 from .stock_vae import kl_config_of, to_ldm_names
 
-STATISTICS = ("detail.mean", "detail.std")
-"""The detail's channel statistics, which a codec file keeps in float32 whatever its weights are in."""
+STATISTICS = ("detail.mean", "detail.std", "detail.prediction", "detail.axes")
+"""What a codec file keeps in float32 whatever its weights are in: the detail's channel statistics, and a packing."""
+PACKED = "packed"
+"""What `codec` says in the file of a PackedVAE; a DetailAlignedVAE's says nothing."""
+
+AnyConfig = CodecConfig | PackedConfig
+AnyCodec = DetailAlignedVAE | PackedVAE
 
 T = TypeVar("T")
 
@@ -44,15 +50,16 @@ class BaseVae:
     layout: LatentLayout
 
 
-def read_codec_file(path: str | Path) -> tuple[CodecConfig, dict[str, Tensor]]:
+def read_codec_file(path: str | Path) -> tuple[AnyConfig, dict[str, Tensor]]:
     """Configuration and tensors of a codec file, keys and shapes checked against each other.
 
     Raises CheckpointError for anything that is not one, saying what it is instead and what to pick.
     """
     tensors, metadata = read_safetensors(path)
     config = codec_config(path, shapes_of(tensors), metadata)
-    mean, std = tensors["detail.mean"], tensors["detail.std"]
-    if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).all()):
+    numbers = [tensors[name] for name in STATISTICS if name in tensors]
+    finite = all(torch.isfinite(found).all() for found in numbers)
+    if not (finite and (tensors["detail.std"] > 0).all()):
         raise CheckpointError(
             f"{path} holds detail statistics that cannot be used (not finite, or a deviation of 0): "
             "download or write it again."
@@ -62,17 +69,24 @@ def read_codec_file(path: str | Path) -> tuple[CodecConfig, dict[str, Tensor]]:
 
 def load_codec(
     path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
-) -> DetailAlignedVAE:
+) -> AnyCodec:
     """Read a codec file, ready to run; `dtype` None keeps the file's. Raises CheckpointError."""
     config, tensors = read_codec_file(path)
-    codec = DetailAlignedVAE(config, base_decoder=has_base_decoder(tensors))
+    codec = build_codec(config, tensors)
     codec.load_state_dict(tensors, assign=True)
     return codec.to(device=device, dtype=dtype).eval()
 
 
+def build_codec(config: AnyConfig, names: Iterable[str], ops: Ops = nn) -> AnyCodec:
+    """The codec that a file of this configuration holds, its weights fresh; compact where the tensors' `names` are."""
+    if isinstance(config, PackedConfig):
+        return PackedVAE(config, ops)
+    return DetailAlignedVAE(config, ops, base_decoder=has_base_decoder(names))
+
+
 def codec_config(
     path: str | Path, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]
-) -> CodecConfig:
+) -> AnyConfig:
     """The configuration a codec file's metadata gives, after checking its keys and shapes. Raises CheckpointError."""
     described = read_metadata(path, metadata)
     if described.get("kind") != KIND_CODEC:
@@ -80,16 +94,21 @@ def codec_config(
             f"{path} is {what_is(shapes, described)}, not a DA-VAE: pick a DA-VAE file (models/vae)."
         )
     try:
-        config = CodecConfig(
-            layout=layout_from(described["layout"]),
-            backbone=backbone_from(described["backbone"]),
-            stem_order=described["stem_order"],
-            shared_trunk=bool(described["shared_trunk"]),
-        )
+        config = _config_from(described)
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
     empty_codec(path, config, shapes)
     return config
+
+
+def _config_from(described: Mapping[str, Any]) -> AnyConfig:
+    layout = layout_from(described["layout"])
+    backbone = backbone_from(described["backbone"])
+    if described.get("codec") == PACKED:
+        return PackedConfig(layout, backbone, described["alignment"])
+    return CodecConfig(
+        layout, backbone, described["stem_order"], shared_trunk=bool(described["shared_trunk"])
+    )
 
 
 def backbone_from(values: Mapping[str, Any]) -> Backbone:
@@ -103,15 +122,15 @@ def backbone_from(values: Mapping[str, Any]) -> Backbone:
 
 
 def empty_codec(
-    path: str | Path, config: CodecConfig, shapes: Mapping[str, tuple[int, ...]]
-) -> DetailAlignedVAE:
+    path: str | Path, config: AnyConfig, shapes: Mapping[str, tuple[int, ...]]
+) -> AnyCodec:
     """A codec of this configuration without weights, on the device meta; it has a base decoder where `shapes` do.
 
     Raises CheckpointError, naming `path`, unless tensors of these shapes are all that it needs.
     """
     try:
         with torch.device("meta"):
-            codec = DetailAlignedVAE(config, base_decoder=has_base_decoder(shapes))
+            codec = build_codec(config, shapes)
     except (TypeError, ValueError) as error:
         raise damaged(path, error) from error
     _check_keys(path, shapes, shapes_of(codec.state_dict()))
@@ -149,7 +168,7 @@ def encoding_part(tensors: Mapping[str, T]) -> dict[str, T]:
 
 def save_codec(
     path: str | Path,
-    codec: DetailAlignedVAE,
+    codec: AnyCodec,
     compact: bool = False,
     dtype: torch.dtype | None = None,
 ) -> None:
@@ -157,8 +176,13 @@ def save_codec(
 
     `compact` leaves the base decoder out. `dtype` None keeps the weights' own; the statistics are never rounded. What
     the codec's latents are known by (latent_files.encoding_hash) is taken before any rounding, so copies of less
-    precision keep it. Raises CheckpointError.
+    precision keep it. Raises CheckpointError, and ValueError for a compact packed codec: its decoder is the base's.
     """
+    packed = isinstance(codec, PackedVAE)
+    if packed and compact:
+        raise ValueError(
+            "A packed DA-VAE decodes with the base decoder: it cannot be written compact."
+        )
     config, tensors = codec.config, codec.state_dict()
     encoding = value_hash(encoding_part(tensors))
     kept = {
@@ -173,10 +197,8 @@ def save_codec(
             if not name.startswith(("decoder.", "post_quant_conv."))
         }
     described = {
-        "layout": asdict(config.layout),
-        "backbone": asdict(config.backbone),
-        "stem_order": config.stem_order,
-        "shared_trunk": config.shared_trunk,
+        **({"codec": PACKED} if packed else {}),
+        **asdict(config),
         "encoding": encoding,
         "parents": {"base_encoder": value_hash(base)},
     }

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..files import CheckpointError, open_safetensors, read_safetensors, value_hash
 from ..format import KIND_LATENT, read_metadata, shapes_of, what_is, write_described
 from ..latents import LatentLayout, check_latents
-from .autoencoder import DetailAlignedVAE
+from .autoencoder import Codec
 from .files import encoding_part
 
 SAMPLES = "samples"
@@ -22,7 +22,7 @@ def save_latents(
     write_described(path, {SAMPLES: latents}, KIND_LATENT, described)
 
 
-def load_latents(path: str | Path, codec: DetailAlignedVAE, codec_file: str | Path) -> Tensor:
+def load_latents(path: str | Path, codec: Codec, codec_file: str | Path) -> Tensor:
     """Latents [B, C + D, h, w] for `codec`, in its dtype and on its device.
 
     Raises CheckpointError when the file is no latent, belongs to another codec than the one in `codec_file`, has

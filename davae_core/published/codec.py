@@ -48,6 +48,7 @@ def convert_codec(
     config = _config(source, published, own, base_tensors, base)
     tensors = _tensors(published, own, base_tensors, config, _statistics(source, stats))
     codec = empty_codec(source, config, shapes_of(tensors))
+    assert isinstance(codec, DetailAlignedVAE)
     codec.load_state_dict(tensors, assign=True)
     return codec
 

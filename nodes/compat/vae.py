@@ -11,8 +11,7 @@ import comfy.sd
 import torch
 from torch import Tensor, nn
 
-from ...davae_core.codec.autoencoder import DetailAlignedVAE
-from ...davae_core.codec.files import has_base_decoder, read_codec_file
+from ...davae_core.codec.files import build_codec, read_codec_file
 from ...davae_core.codec.latent_files import encoding_hash
 from ...davae_core.latents import LatentLayout, crop_to_multiple
 from .host import intermediate_dtype
@@ -26,7 +25,7 @@ FALLBACK_TILE, FALLBACK_OVERLAP = 32, 8
 
 
 class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
-    """ComfyUI's VAE object around a DetailAlignedVAE; every stock VAE node takes it.
+    """ComfyUI's VAE object around a codec; every stock VAE node takes it.
 
     Pictures are [B, H, W, 3] in [0, 1], latents [B, C + D, H / factor, W / factor] in VAE space. `file` is the name
     of the file it was read from.
@@ -47,11 +46,7 @@ class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
         self.encoding_hash = encoding_hash(path)
         self.layout = config.layout
         self._describe(config.layout)
-        codec = DetailAlignedVAE(
-            config,
-            ops=comfy.ops.disable_weight_init,
-            base_decoder=has_base_decoder(tensors),
-        )
+        codec = build_codec(config, tensors, comfy.ops.disable_weight_init)
         self.first_stage_model = codec.eval().to(self.vae_dtype)
         # ComfyUI >= 0.12 casts back to these types when it moves weights.
         getattr(comfy.model_management, "archive_model_dtypes", lambda _: None)(codec)

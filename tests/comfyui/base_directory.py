@@ -8,8 +8,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from davae_core import PRESETS, DetailAlignedVAE, KLAutoencoder
-from davae_core.codec.files import save_base_vae, save_codec
+from davae_core import PRESETS, DetailAlignedVAE, KLAutoencoder, mini
+from davae_core.codec.files import load_base_vae, save_base_vae, save_codec
+from davae_core.codec.packing_fit import pack
 
 from .server import PACK, ROOT
 from .tiny_models import write_transformers
@@ -25,6 +26,7 @@ SD1 = "sd1_vae_named_sd3.safetensors"
 BASE = "davae_base.safetensors"
 RANDOM = "davae_random.safetensors"
 COMPACT = "davae_compact.safetensors"
+PACKED = "davae_packed.safetensors"
 OTHER_LAYOUT = "davae_other_layout.safetensors"
 
 
@@ -50,7 +52,10 @@ def make_base_directory(base: Path) -> None:
 
 
 def write_codecs(folder: Path) -> None:
-    """A codec with random weights and statistics, whole and compact, one of 4 + 12 channels, and a plain base VAE."""
+    """A codec with random weights and statistics, whole and compact, one of 4 + 12 channels, and a plain base VAE.
+
+    And the bundled miniature's base VAE, packed.
+    """
     torch.manual_seed(0)
     codec = DetailAlignedVAE(PRESETS["mini"])
     codec.set_detail_statistics(torch.linspace(-1, 1, 16), torch.linspace(0.5, 2, 16))
@@ -60,6 +65,9 @@ def write_codecs(folder: Path) -> None:
     save_base_vae(folder / BASE, base, shift=0.1, scale=1.2)
     layout = replace(PRESETS["mini"].layout, base_channels=4, detail_channels=12)
     save_codec(folder / OTHER_LAYOUT, DetailAlignedVAE(replace(PRESETS["mini"], layout=layout)))
+    bundled = load_base_vae(mini.base_vae_path())
+    bundled.vae.float()
+    save_codec(folder / PACKED, pack(bundled, [torch.rand(1, 3, 384, 384) * 2 - 1]))
 
 
 def write_bad_files(folder: Path) -> None:

@@ -31,6 +31,7 @@ codec_files = inside_pack.part("davae_core.codec.files")
 mini = inside_pack.part("davae_core.mini")
 
 RANDOM = MODELS / "davae_random.safetensors"
+PACKED = MODELS / "davae_packed.safetensors"
 
 
 def photograph() -> torch.Tensor:
@@ -57,6 +58,26 @@ def agreement_with_the_core() -> dict[str, Any]:
         "draft_shape": list(draft.shape),
         "keys": sorted(vae.get_sd()) == sorted(load_file(RANDOM)),
         "statistics": largest(vae.get_sd()["detail.std"] - load_file(RANDOM)["detail.std"]),
+    }
+
+
+def packed_detail() -> dict[str, Any]:
+    """A packed codec beside the plain VAE that it was packed of, on a photograph; in float32 and bfloat16."""
+    picture = photograph()[:, :256, :320]
+    vae, half = DetailAlignedComfyVAE(PACKED), DetailAlignedComfyVAE(PACKED, dtype=torch.bfloat16)
+    plain = codec_files.load_base_vae(mini.base_vae_path()).vae.float()
+    with torch.no_grad():
+        own = plain.decode(plain.encode_moments(picture.movedim(-1, 1) * 2 - 1).mean)
+    expected = own.clamp(-1, 1).movedim(1, -1) / 2 + 0.5
+    latents = vae.encode(picture)
+    tiled = vae.decode_tiled(latents, tile_x=16, tile_y=16, overlap=4)
+    return {
+        "latent_shape": list(latents.shape),
+        "decode": largest(vae.decode(latents) - expected),
+        "tiled": float((tiled - expected).abs().mean()),
+        "half": float((half.decode(half.encode(picture)) - expected).abs().mean()),
+        "draft_shape": list(vae.decode_draft(latents).shape),
+        "keys": sorted(vae.get_sd()) == sorted(load_file(PACKED)),
     }
 
 
@@ -204,6 +225,7 @@ def self_test() -> dict[str, Any]:
 
 EXPERIMENTS = (
     agreement_with_the_core,
+    packed_detail,
     agreement_with_comfyui,
     a_small_vae_in_stock_hands,
     fallback_when_memory_runs_out,

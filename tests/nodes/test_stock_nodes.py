@@ -6,6 +6,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from davae_core import mini
+from davae_core.codec.files import load_base_vae
+from davae_core.images import image_from_pil
 from tests.comfyui import base_directory as files
 from tests.comfyui.graphs import decode, load, node, save
 
@@ -98,3 +101,28 @@ def test_tiles_cover_the_picture_without_holes(swept):
         np.asarray(pictures[name], np.float32) for name in ("ours_decoded", "ours_tiled")
     )
     assert np.corrcoef(whole.ravel(), tiled.ravel())[0, 1] > 0.9
+
+
+def test_stock_nodes_on_a_packed_codec_give_a_picture_back_as_its_plain_vae_does(server):
+    noise = np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8)
+    picture = Image.fromarray(noise).resize((128, 96), Image.Resampling.BICUBIC)
+    graph = {
+        "vae": load(files.PACKED),
+        "picture": node("LoadImage", image=server.upload(picture, "packed.png")),
+        "latent": node("VAEEncode", pixels=["picture", 0], vae=VAE),
+        "back": node("VAEDecode", samples=["latent", 0], vae=VAE),
+        "ours": decode(samples=["latent", 0]),
+        **{f"save_{name}": save(name) for name in ("back", "ours")},
+    }
+    result = server.run(graph)
+    assert result.error is None and result.refused is None, result
+    back, ours = (
+        np.asarray(server.picture(result.outputs, f"save_{name}"), np.float32)
+        for name in ("back", "ours")
+    )
+    assert np.array_equal(back, ours)
+    vae = load_base_vae(mini.base_vae_path()).vae.float()
+    with torch.inference_mode():
+        own = vae.decode(vae.encode_moments(image_from_pil(picture)).mean).clamp(-1, 1)
+    # ComfyUI cuts to 8 bits where rounding would be nearer.
+    assert np.abs(back - (own[0].movedim(0, -1).numpy() + 1) * 127.5).max() < 1.01

@@ -29,6 +29,13 @@ def test_the_vae_object_holds_the_file_s_tensors_under_their_names(found):
     assert found["keys"] and found["statistics"] == 0
 
 
+@answers_of("packed_detail")
+def test_a_packed_codec_gives_pictures_back_as_its_plain_vae_does(found):
+    assert found["latent_shape"] == [1, 80, 16, 20] and found["draft_shape"] == [1, 128, 160, 3]
+    assert found["decode"] < 1e-5 and found["keys"]
+    assert found["tiled"] < 2 / 255 and found["half"] < 2 / 255
+
+
 @answers_of("agreement_with_comfyui")
 def test_base_encoder_and_decoder_agree_with_comfyui_s_on_a_stock_sd3_vae(found):
     assert found["latent_size"] > 0.1

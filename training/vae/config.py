@@ -29,7 +29,7 @@ class ModelConfig:
     kind: Literal["base_vae", "davae"] = "davae"
     preset: Literal["sd3", "imagenet", "mini", "small"] = "sd3"
     sizes: SizesConfig = field(default_factory=SizesConfig)
-    init: Literal["good", "torch"] = "good"
+    init: Literal["good", "packed", "torch"] = "good"
     base_vae: str | None = None
     base_shift: float | None = None
     base_scale: float | None = None
@@ -47,6 +47,10 @@ class ModelConfig:
             raise TrainingError(
                 "model.trunk is trained while model.detail is zero: nothing reads the trunk then, so set "
                 "model.trunk to frozen."
+            )
+        if self.init == "packed" and (self.kind == "base_vae" or self.detail == "zero"):
+            raise TrainingError(
+                "model.init is packed, which is a start for a davae's learned detail: set it to good."
             )
         if self.base_scale == 0:
             raise TrainingError(

@@ -1,95 +1,117 @@
 """A start for a codec that is fitted to pictures instead of drawn at random (docs/method.md, "A fitted start").
 
 The pretrained encoder's latent of the full-size picture is what the pretrained decoder could draw from. The detail
-head starts as the linear summary of it that the base latent explains least; the stem as the least-squares prediction,
-from base and detail, of what the decoder's first convolution would make of it. Both are closed forms over few crops.
+head starts as the linear summary of it that the base latent explains least, or as what the base leaves of that summary:
+a packed codec's detail (davae_core/codec/packed.py), as nearly as the head can make it. The stem starts as the
+least-squares prediction, from base and detail, of what the decoder's first convolution would make of it. All are closed
+forms over few crops.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
 from davae_core.codec.autoencoder import DetailAlignedVAE, base_moments
-from davae_core.codec.blocks import unshuffle
+from davae_core.codec.blocks import shuffle, unshuffle
+from davae_core.codec.least_squares import LeastSquares, neighbourhoods, rows
 from davae_core.codec.small import SmallEncoder
-from davae_core.latents import base_to_model_space
+from davae_core.latents import base_to_model_space, downscale_image
 
 from .convolutions import bias_of, conv_of
 
 Crops = Callable[[], Iterator[Tensor]]
 """Gives the same crops [B, 3, H, W] in [-1, 1] each time it is called."""
 
-_RIDGE = 1e-4
-
 
 @torch.no_grad()
-def fit_codec(codec: DetailAlignedVAE, crops: Crops, detail_learned: bool) -> None:
-    """Fit the detail head's kernels and the stem; without a learned detail, the stem alone on the base."""
+def fit_codec(
+    codec: DetailAlignedVAE, crops: Crops, detail_learned: bool, packed: bool = False
+) -> None:
+    """Fit the detail head's kernels and the stem; without a learned detail, the stem alone on the base.
+
+    `packed`: the head starts as a packed codec's detail.
+    """
     if detail_learned:
-        _fit_detail(codec, crops)
+        base = _full_from_base(codec, crops)
+        mixed = _leading_mixes(codec, base)
+        if packed:
+            _fit_to_packed_detail(codec, crops, base.solution(), mixed)
+        else:
+            _set_summary(codec, mixed)
     _fit_stem(codec, crops, detail_learned)
 
 
-class LeastSquares:
-    """Sums over samples of inputs [N, i] (a constant 1 first) and outputs [N, o], float64."""
-
-    def __init__(self, inputs: int, outputs: int, device: torch.device) -> None:
-        """No samples yet; `inputs` without the constant."""
-        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
-        self.inputs, self.cross = zeros(inputs + 1, inputs + 1), zeros(inputs + 1, outputs)
-        self.outputs, self.count = zeros(outputs, outputs), 0
-
-    def add(self, inputs: Tensor, outputs: Tensor) -> None:
-        """Take in samples [N, i] and [N, o]."""
-        rows = F.pad(inputs.double(), (1, 0), value=1.0)
-        wanted = outputs.double()
-        self.inputs += rows.T @ rows
-        self.cross += rows.T @ wanted
-        self.outputs += wanted.T @ wanted
-        self.count += len(rows)
-
-    def solution(self) -> Tensor:
-        """Coefficients [1 + i, o], the constant first, with a slight ridge."""
-        ridge = _RIDGE * self.inputs.diagonal().mean()
-        eye = torch.eye(len(self.inputs), dtype=torch.float64, device=self.inputs.device)
-        found: Tensor = torch.linalg.solve(self.inputs + ridge * eye, self.cross)
-        return found
-
-    def residual_covariance(self) -> Tensor:
-        """Covariance [o, o] of what the solution leaves unexplained."""
-        found = self.solution()
-        explained = self.cross.T @ found
-        unexplained = self.outputs - explained - explained.T + found.T @ self.inputs @ found
-        return unexplained / self.count
+def _full_from_base(codec: DetailAlignedVAE, crops: Crops) -> LeastSquares:
+    """The full-size latent's phases by the base's 3 x 3 surroundings."""
+    layout = codec.layout
+    channels, device = layout.base_channels, next(codec.parameters()).device
+    squares = LeastSquares(9 * channels, layout.ratio**2 * channels, device)
+    for images in crops():
+        squares.add(*_base_and_phases(codec, images))
+    return squares
 
 
-def _fit_detail(codec: DetailAlignedVAE, crops: Crops) -> None:
-    layout, head = codec.layout, conv_of(codec.detail.down.conv)
+def _base_and_phases(codec: DetailAlignedVAE, images: Tensor) -> tuple[Tensor, Tensor]:
+    """One row a latent cell: the base's surroundings [N, 9 C] and the full-size latent's phases [N, s s C]."""
+    ratio = codec.layout.ratio
+    small = base_moments(codec, downscale_image(images, ratio)).mean
+    phases = unshuffle(base_moments(codec, images).mean, ratio)
+    return neighbourhoods(small, outside="zero"), rows(phases)
+
+
+def _leading_mixes(codec: DetailAlignedVAE, squares: LeastSquares) -> Tensor:
+    """The mixes of channels [kernels, C] that the base explains least, scaled to deviation 1 of what it leaves.
+
+    One mix for all phases, because the head's convolution is the same in each.
+    """
+    layout = codec.layout
     cells = layout.ratio**2
     kernels = min(layout.detail_channels // cells, layout.base_channels)
-    squares = LeastSquares(
-        9 * layout.base_channels, cells * layout.base_channels, head.weight.device
-    )
-    for images in crops():
-        full = base_moments(codec, images).mean
-        small = codec.encode_moments(images).base.mean
-        squares.add(_neighbourhoods(small), _rows(unshuffle(full, layout.ratio)))
-    covariance = squares.residual_covariance()
+    covariance = squares.residual_covariance(squares.solution())
     # Unshuffled channels run channel by channel, sub-position by sub-position within each.
     blocks = rearrange(covariance, "(a i) (b j) -> a i b j", i=cells, j=cells)
     per_channel = torch.einsum("aibi->ab", blocks) / cells
     values, vectors = torch.linalg.eigh(per_channel)
     leading = vectors[:, -kernels:].flip(1) / values[-kernels:].flip(0).clamp(min=1e-12).sqrt()
+    mixes: Tensor = leading.T.to(conv_of(codec.detail.down.conv).weight.dtype)
+    return mixes
+
+
+def _set_summary(codec: DetailAlignedVAE, mixed: Tensor) -> None:
+    """The head's first kernels: the pretrained latent itself, mixed."""
     weight, bias = _mean_convolution(codec)
-    mixed = leading.T.to(weight.dtype)
-    head.weight[:kernels] = torch.einsum("kc,ciyx->kiyx", mixed, weight)
-    bias_of(head)[:kernels] = mixed @ bias
+    _set_kernels(codec, torch.einsum("kc,ciyx->kiyx", mixed, weight), mixed @ bias)
+
+
+def _fit_to_packed_detail(
+    codec: DetailAlignedVAE, crops: Crops, by_base: Tensor, mixed: Tensor
+) -> None:
+    """The head's first kernels: what `by_base` [1 + 9 C, s s C] leaves of the latent, mixed, as the trunk tells it."""
+    down, trunk = codec.detail.down, codec.detail.trunk
+    weight, ratio = conv_of(down.conv).weight, codec.layout.ratio
+    squares = LeastSquares(9 * weight.shape[1], len(mixed), weight.device)
+    for images in crops():
+        features = (codec.encoder if trunk is None else trunk).features(images)
+        base, phases = _base_and_phases(codec, images)
+        left = phases - (by_base[0] + base.double() @ by_base[1:]).to(phases.dtype)
+        channels = len(mixed) * ratio**2
+        shortcut = down.shortcut(features)[:, :channels]
+        cells = rearrange(left, "(b h w) p -> b p h w", h=shortcut.shape[-2], w=shortcut.shape[-1])
+        wanted = torch.einsum("kc,bchw->bkhw", mixed, shuffle(cells, ratio))
+        squares.add(
+            neighbourhoods(features, outside="zero"), rows(wanted - shuffle(shortcut, ratio))
+        )
+    found = squares.solution().to(weight.dtype)
+    _set_kernels(codec, found[1:].T.reshape(len(mixed), *weight.shape[1:]), found[0])
+
+
+def _set_kernels(codec: DetailAlignedVAE, weight: Tensor, bias: Tensor) -> None:
+    head = conv_of(codec.detail.down.conv)
+    head.weight[: len(weight)], bias_of(head)[: len(bias)] = weight, bias
 
 
 def _fit_stem(codec: DetailAlignedVAE, crops: Crops, detail_learned: bool) -> None:
@@ -102,7 +124,9 @@ def _fit_stem(codec: DetailAlignedVAE, crops: Crops, detail_learned: bool) -> No
         detail_first = codec.config.stem_order == "detail_first"
         latents = torch.cat((detail, base) if detail_first else (base, detail), dim=1)
         wanted = unshuffle(_first_features(codec, images), layout.ratio)
-        squares.add(_neighbourhoods(latents), _rows(wanted - codec.joint.up.shortcut(latents)))
+        squares.add(
+            neighbourhoods(latents, outside="zero"), rows(wanted - codec.joint.up.shortcut(latents))
+        )
     found = squares.solution().to(stem.weight.dtype)
     bias_of(stem).copy_(found[0])
     stem.weight.copy_(found[1:].T.reshape_as(stem.weight))
@@ -129,13 +153,3 @@ def _mean_convolution(codec: DetailAlignedVAE) -> tuple[Tensor, Tensor]:
     mix = after.weight[:channels, :, 0, 0]
     weight = torch.einsum("cm,miyx->ciyx", mix, last.weight)
     return weight, mix @ bias_of(last) + bias_of(after)[:channels]
-
-
-def _neighbourhoods(latents: Tensor) -> Tensor:
-    """[B, c, h, w] -> [B * h * w, c * 9]: each cell's 3 x 3 surroundings, zero outside, as a convolution sees them."""
-    return rearrange(F.unfold(latents, kernel_size=3, padding=1), "b k n -> (b n) k")
-
-
-def _rows(latents: Tensor) -> Tensor:
-    """[B, c, h, w] -> [B * h * w, c]."""
-    return rearrange(latents, "b c h w -> (b h w) c")

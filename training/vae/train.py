@@ -161,7 +161,8 @@ class VaeTraining(Run[Batch]):
     def _fit_start(self) -> None:
         """Fit a new codec to the first pictures; a resumed one gets its weights from the checkpoint."""
         trainee = self.trainee
-        if self.config.model.init != "good" or not isinstance(trainee, DetailTrainee):
+        init = self.config.model.init
+        if init == "torch" or not isinstance(trainee, DetailTrainee):
             return
         if self.checkpoints.latest() is None:
             device = self.accelerator.device
@@ -169,6 +170,7 @@ class VaeTraining(Run[Batch]):
                 trainee.codec,
                 lambda: leading_crops(self.dataset, self.config, _FITTED_CROPS, device),
                 trainee.detail_learned,
+                packed=init == "packed",
             )
 
 

@@ -218,7 +218,7 @@ def _build(config: ModelConfig, base_target: bool, held: bool) -> Trainee:
         base_scale=base.layout.base_scale if config.base_scale is None else config.base_scale,
     )
     codec = DetailAlignedVAE.from_base(base.vae.float(), replace(sizes, layout=layout))
-    if config.init == "good":
+    if config.init != "torch":
         initialise_detail(codec)
     return DetailTrainee(
         codec.train(), config.detail == "learned", base.vae if base_target else None

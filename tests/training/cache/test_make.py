@@ -9,7 +9,9 @@ from torch.distributed.constants import default_pg_timeout
 
 from davae_core import mini
 from davae_core.codec.autoencoder import KLAutoencoder
-from davae_core.codec.files import load_codec, save_base_vae, save_codec
+from davae_core.codec.files import BaseVae, load_codec, save_base_vae, save_codec
+from davae_core.codec.packing_fit import pack
+from davae_core.images import read_image
 from davae_core.latents import LatentLayout
 from davae_core.mini.clip_tokenizer import ClipTokenizer
 from davae_core.mini.text_encoder_files import (
@@ -50,6 +52,34 @@ def test_a_cache_holds_what_the_encoders_give(cache_config, davae, tmp_path):
     torch.testing.assert_close(text.pooled, pooled, atol=5e-3, rtol=2e-3)
     assert {(part.height, part.width) for part in cache.pictures} == {(4, 4), (2, 6)}
     assert [prompt for prompt, _ in cache.prompts()] == ["a circle"]
+
+
+def test_a_packed_codec_of_any_number_of_channels_can_be_cached_and_trained_on(
+    cache_config, write_dit_config, tmp_path
+):
+    torch.manual_seed(0)
+    base = BaseVae(KLAutoencoder(BACKBONE, 4), LatentLayout(4, 0, 2, 1, 0.5, 0.25))
+    codec = pack(base, [torch.rand(1, 3, 64, 64) * 2 - 1], detail_channels=11)
+    path = tmp_path / "packed.safetensors"
+    save_codec(path, codec)
+    assert main(["cache", str(cache_config(vae__file=str(path)))]) == 0
+    cache = LatentCache(tmp_path / "out", in_memory=False)
+    assert cache.head.layout == LatentLayout(4, 11, 2, 2, base_shift=0.5, base_scale=0.25)
+    place = next(i for i, part in enumerate(cache.pictures) if part.name == "0/0.png")
+    picture = read_image(tmp_path / "captioned" / "0.png")
+    with torch.no_grad():
+        torch.testing.assert_close(
+            cache.read(place)[0], codec.encode(picture), atol=2e-3, rtol=2e-3
+        )
+    pooled = cache.empty_text().pooled.shape[-1]
+    training = write_dit_config(
+        model__base=None, model__train="full", model__vae=str(path), train__steps=1,
+        model__sizes={"blocks": 1, "pooled_width": pooled}, data__caches=[str(tmp_path / "out")],
+        validation__cache=str(tmp_path / "out"), output__checkpoint_every=1,
+    )  # fmt: skip
+    assert main(["dit", str(training)]) == 0
+    written = transformer_sizes(load_transformer(tmp_path / "run" / "result.safetensors"))
+    assert (written.in_channels, written.out_channels) == (15, 15)
 
 
 def test_a_plain_vae_of_any_number_of_channels_can_be_cached_and_trained_on(

@@ -12,6 +12,8 @@ from training.vae.config import VaeTrainingConfig
     [
         ({"model__base_vae": None}, "model.base_vae is missing"),
         ({"model__detail": "zero", "model__trunk": "trained"}, "model.trunk is trained while"),
+        ({"model__init": "packed", "model__detail": "zero"}, "model.init is packed, which"),
+        ({"model__init": "packed", "model__kind": "base_vae"}, "model.init is packed, which"),
         ({"model__detail_dropout": 1.0}, "model.detail_dropout is 1.0"),
         ({"data__train": []}, "data.train is missing"),
         ({"data__shares": [1.0, 2.0]}, "data.shares has 2 numbers for 1 folders"),

@@ -75,6 +75,12 @@ def test_a_codec_is_trained_and_written_with_its_statistics(make_config: Any) ->
     assert summary["config"]["train.steps"] == 3
 
 
+def test_a_codec_trains_from_a_packed_start(make_config: Any) -> None:
+    target = train_vae(make_config(model__init="packed"))
+    assert target is not None
+    assert torch.isfinite(load_codec(target).detail.std).all()
+
+
 def test_the_base_of_a_trained_codec_is_untouched(make_config: Any, base_file: Path) -> None:
     path = run(make_config(train__steps=2, model__trunk="trained"))
     assert path is not None
