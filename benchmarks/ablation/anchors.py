@@ -26,7 +26,8 @@ def through(codec: Codec) -> str:
     return "real_through_davae" if codec == ALIGNED else f"real_through_{codec.name}"
 
 
-CODEC_ANCHORS = {through(codec): codec for codec in (ALIGNED, UNALIGNED, *PACKED)}
+_CODECS: tuple[Codec, ...] = (ALIGNED, UNALIGNED, *PACKED)
+CODEC_ANCHORS = {through(codec): codec for codec in _CODECS}
 ANCHOR_TITLES = {
     REAL: "other real pictures",
     **{name: f"real pictures through {codec.title}" for name, codec in CODEC_ANCHORS.items()},

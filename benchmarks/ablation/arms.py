@@ -179,4 +179,5 @@ REFERENCES = (
         "base_of_detail", "the bases of the detail passes, enlarged", BASE_SIDE, base_pass=True
     ),
 )
-TITLES = {found.name: found.title for found in (*ARMS, *REFERENCES)}
+DRAWN: tuple[Arm | Reference, ...] = (*ARMS, *REFERENCES)
+TITLES = {found.name: found.title for found in DRAWN}

@@ -9,12 +9,12 @@ import argparse
 from pathlib import Path
 
 from .anchors import ANCHOR_TITLES, measure_anchor
-from .arms import ARMS, PICTURES, REFERENCES, Sampling
+from .arms import DRAWN, PICTURES, Sampling
 from .bases import draw_bases
 from .measure_arms import measure
 from .stack import stack_of
 
-_DRAWN = {found.name: found for found in (*ARMS, *REFERENCES)}
+_BY_NAME = {found.name: found for found in DRAWN}
 
 
 def arguments(
@@ -44,10 +44,10 @@ def main(given_arguments: list[str] | None = None) -> None:
         if given.name not in ANCHOR_TITLES:
             parser.error(f"{given.name} is no anchor")
         measure_anchor(given.out, stack, given.name, given.pictures)
-    elif given.name not in _DRAWN or given.seed is None:
+    elif given.name not in _BY_NAME or given.seed is None:
         parser.error(f"{given.name} is no arm, or --seed is missing")
     else:
-        found = _DRAWN[given.name]
+        found = _BY_NAME[given.name]
         measure(given.out, stack, found, given.seed, given.pictures, sampling)
 
 

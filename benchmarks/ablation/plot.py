@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 
@@ -27,24 +28,25 @@ _PANELS = {
 # Okabe and Ito's colours, which colour-blind readers can tell apart; the first is the reference's.
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _LINE = "#888888"
-_STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def write_plot(path: Path, results: Results) -> None:
     """Write what every arm ended with as PNG."""
-    with matplotlib.rc_context(_STYLE):
-        _write(path, _ends(results))
+    _write(path, lambda: _ends(results))
 
 
 def write_curves(path: Path, results: Results, group: Group) -> None:
     """Write how the errors of a group's adapters fell in training as PNG."""
-    with matplotlib.rc_context(_STYLE):
-        _write(path, _falls(results, group))
+    _write(path, lambda: _falls(results, group))
 
 
-def _write(path: Path, figure: Figure) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda beside: figure.savefig(beside, format="png", dpi=130))
+def _write(path: Path, draw: Callable[[], Figure]) -> None:
+    with matplotlib.rc_context(
+        {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    ):
+        figure = draw()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda beside: figure.savefig(beside, format="png", dpi=130))
 
 
 def _ends(results: Results) -> Figure:

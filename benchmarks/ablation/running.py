@@ -13,7 +13,7 @@ from training.engine.tracking import read_log
 from training.mini.stage_log import StageLog
 
 from .anchors import REAL, anchor_file, measured_anchors, through
-from .arms import ARMS, REFERENCES, Adapter, Arm, Codec
+from .arms import ARMS, DRAWN, Adapter, Arm, Codec
 from .bases import bases_file
 from .job import arguments
 from .measure_arms import finished_seeds, result_file
@@ -107,7 +107,7 @@ class Ablation:
 
 def collect(out: Path, plan: Plan) -> Path:
     """Write results.json from what is finished in the folder, by this run and by others with the same protocol."""
-    measured = {found.name: _results(out, found.name) for found in (*ARMS, *REFERENCES)}
+    measured = {found.name: _results(out, found.name) for found in DRAWN}
     results = Results(
         protocol=plan.protocol(),
         arms={name: found for name, found in measured.items() if found},

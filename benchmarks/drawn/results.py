@@ -75,14 +75,10 @@ def read_drawn(path: Path) -> Drawn:
     """What `write_drawn` wrote."""
     whole = json.loads(path.read_text(encoding="utf-8"))
     rows = {
-        name: Row(**{part: _measures(row[part]) for part in row})
+        name: Row(Measures(**row["found"]), row["plain"] and Measures(**row["plain"]))
         for name, row in whole["rows"].items()
     }
     return Drawn(whole["pictures"], whole["guidance"], rows)
-
-
-def _measures(found: dict[str, float] | None) -> Measures | None:
-    return None if found is None else Measures(**found)
 
 
 def _cells(drawn: Drawn, row: Row) -> list[str]:

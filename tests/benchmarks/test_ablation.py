@@ -236,7 +236,7 @@ def test_a_tiny_run_trains_draws_measures_and_does_nothing_twice(tmp_path, capsy
 def test_a_packed_codec_is_packed_from_the_codecs_pictures(tmp_path):
     pictures, out, stack = tmp_path / "pictures", tmp_path / "out", bundled_stack()
     for part in ("scenes", "photographs"):
-        write_photograph_crops(pictures / "train" / part, 2, 64, 0)
+        write_photograph_crops(pictures / "train" / part, 2, 256, 0)
     make_codec(out, stack, PACKED[1], pictures, ())
     assert read_codec_file(codec_file(out, stack, PACKED[1]))[0].layout.detail_channels == 32
 
