@@ -1,4 +1,4 @@
-"""Sets of pictures that nothing drew: other real scenes than the reference, as they are and through the DA-VAE."""
+"""Sets of pictures that nothing drew: real scenes as they are, and through each codec."""
 
 from __future__ import annotations
 
@@ -13,11 +13,25 @@ from torch import Tensor
 from davae_core.codec.files import load_codec
 from davae_core.files import write_text
 
-from .arms import FLOOR_SEED, Stack
-from .measuring import Measures, look, measures, real_pictures, rendered, scenes
+from .arms import ALIGNED, DRAWN_SEED, FLOOR_SEED, PACKED, UNALIGNED, Codec
+from .measuring import Measures, Seen, kept, look, measures, real_pictures, rendered, scenes
+from .stack import Stack
+from .training_runs import codec_file
 
-REAL, THROUGH_DAVAE = "other_real_pictures", "real_through_davae"
-ANCHORS = (REAL, THROUGH_DAVAE)
+REAL = "other_real_pictures"
+
+
+def through(codec: Codec) -> str:
+    """Name of the anchor of real pictures through a codec."""
+    return "real_through_davae" if codec == ALIGNED else f"real_through_{codec.name}"
+
+
+_CODECS: tuple[Codec, ...] = (ALIGNED, UNALIGNED, *PACKED)
+CODEC_ANCHORS = {through(codec): codec for codec in _CODECS}
+ANCHOR_TITLES = {
+    REAL: "other real pictures",
+    **{name: f"real pictures through {codec.title}" for name, codec in CODEC_ANCHORS.items()},
+}
 
 
 def anchor_file(out: Path, name: str) -> Path:
@@ -26,21 +40,26 @@ def anchor_file(out: Path, name: str) -> Path:
 
 
 def measure_anchor(out: Path, stack: Stack, name: str, pictures: int) -> None:
-    """Measure one set and keep what was found, unless that is done."""
+    """Measure one set and keep what was found, unless that is done.
+
+    Its scenes are others than those of the captions: real pictures are some way from each other too.
+    """
     path = anchor_file(out, name)
     if path.is_file():
         return
     wanted = scenes(FLOOR_SEED, pictures)
-    real = rendered(wanted)
-    seen = look(real if name == REAL else _through(stack.davae, real), wanted, name)
-    found = measures(seen, real_pictures(out, pictures))
+    shown, codec, beside = rendered(wanted), CODEC_ANCHORS.get(name), None
+    if codec is not None:
+        shown = _rebuilt(codec_file(out, stack, codec), shown)
+        beside = real_through(out, stack, codec, pictures)
+    found = measures(look(shown, wanted, name), real_pictures(out, pictures), beside)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(asdict(found), indent=1) + "\n")
 
 
 def measured_anchors(out: Path) -> dict[str, Measures]:
     """Those that are done."""
-    files = {name: anchor_file(out, name) for name in ANCHORS}
+    files = {name: anchor_file(out, name) for name in ANCHOR_TITLES}
     return {
         name: Measures(**json.loads(path.read_text(encoding="utf-8")))
         for name, path in files.items()
@@ -48,9 +67,20 @@ def measured_anchors(out: Path) -> dict[str, Measures]:
     }
 
 
+def real_through(out: Path, stack: Stack, codec: Codec, pictures: int) -> Seen:
+    """What is seen in real pictures of the captions through a codec: no transformer behind it can come nearer."""
+
+    def see() -> Seen:
+        wanted = scenes(DRAWN_SEED, pictures)
+        shown = _rebuilt(codec_file(out, stack, codec), rendered(wanted))
+        return look(shown, wanted, f"{codec.name} codec")
+
+    return kept(out / f"{through(codec)}_{pictures}.safetensors", see)
+
+
 @torch.inference_mode()
-def _through(davae: Path, pictures: Iterator[Tensor]) -> Iterator[Tensor]:
-    codec = load_codec(davae, dtype=torch.float32)
+def _rebuilt(file: Path, pictures: Iterator[Tensor]) -> Iterator[Tensor]:
+    codec = load_codec(file, dtype=torch.float32)
     for batch in pictures:
         # One by one and in bfloat16, as the drawn ones are decoded.
         with torch.autocast("cpu", torch.bfloat16):

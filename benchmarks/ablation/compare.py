@@ -1,9 +1,9 @@
 """Whether another run contradicts the committed table: ``python -m benchmarks.ablation.compare OUT/results.json``.
 
-What the table claims is how far each arm is from the full method on the same seeds. These differences are compared, in
-units of their common standard error; the exit code is 1 when one is farther off than LIMIT. That finds blunders: it is
-too wide to call an effect repeated. Levels are shown beside them and not judged: another base model moves all arms
-together.
+What the tables claim is how far each arm is from its group's reference on the same seeds. These differences are
+compared, in units of their common standard error; the exit code is 1 when one is farther off than LIMIT. That finds
+blunders: it is too wide to call an effect repeated. Levels are shown beside them and not judged: another base model
+moves all arms together.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from statistics import mean, variance
 
 from training.errors import TrainingError, sentence_of
 
-from .arms import FULL, TITLES
+from .arms import TITLES
+from .groups import GROUPS
 from .results import MEASURES, Results, read_results
-from .tables import COLUMNS, compares, differences, values_of
+from .tables import COLUMNS, differences, values_of
 
 COMMITTED = Path(__file__).with_name("results.json")
 LIMIT = 12.0
@@ -29,9 +30,10 @@ comparisons, less than once in a hundred runs."""
 
 @dataclass(frozen=True)
 class Comparison:
-    """One measure of one arm minus the full method, in two runs; `apart` is in standard errors."""
+    """One measure of one arm minus its group's reference, in two runs; `apart` is in standard errors."""
 
     arm: str
+    reference: str
     measure: str
     committed: float
     found: float
@@ -39,22 +41,37 @@ class Comparison:
 
 
 def compare(committed: Results, found: Results) -> list[Comparison]:
-    """Every difference to the full method that was committed. Raises TrainingError when the new run lacks one."""
+    """Every difference that was committed. Raises TrainingError when the new run lacks one."""
     listed = []
-    for name, seeds in committed.arms.items():
-        if name == FULL or len(seeds) < 2:
-            continue
-        if any(len(found.arms.get(arm, [])) < 2 for arm in (name, FULL)):
-            raise TrainingError(
-                f"The new run lacks two seeds of {name} or of {FULL}: run python -m benchmarks.ablation to its end."
-            )
+    for name, reference in _pairs(committed):
         for measure in MEASURES:
-            if compares(name, measure) and values_of(seeds, measure):
-                ours, theirs = (differences(run, name, measure) for run in (committed, found))
-                listed.append(
-                    Comparison(name, measure, mean(ours), mean(theirs), _apart(ours, theirs))
-                )
+            ours = differences(committed, name, reference, measure)
+            if len(ours) < 2:
+                continue
+            theirs = _found(found, name, reference, measure)
+            apart = _apart(ours, theirs)
+            listed.append(Comparison(name, reference, measure, mean(ours), mean(theirs), apart))
     return listed
+
+
+def _pairs(results: Results) -> list[tuple[str, str]]:
+    """Every arm with the reference of its group, group after group."""
+    pairs = [(name, group.reference) for group in GROUPS for name in group.arms]
+    return [
+        (name, reference)
+        for name, reference in dict.fromkeys(pairs)
+        if name != reference and results.arms.get(name) and results.arms.get(reference)
+    ]
+
+
+def _found(found: Results, name: str, reference: str, measure: str) -> list[float]:
+    measured = found.arms.get(name) and found.arms.get(reference)
+    theirs = differences(found, name, reference, measure) if measured else []
+    if len(theirs) < 2:
+        raise TrainingError(
+            f"The new run lacks two seeds of {name} or of {reference}: run python -m benchmarks.ablation to its end."
+        )
+    return theirs
 
 
 def levels(committed: Results, found: Results) -> list[str]:
@@ -69,20 +86,23 @@ def levels(committed: Results, found: Results) -> list[str]:
 
 
 def comparison_table(listed: Sequence[Comparison]) -> str:
-    """Per arm and measure what was committed, what was found and, in brackets, standard errors between them."""
+    """Per arm and measure what was committed, what was found and, in brackets, standard errors between them.
+
+    An arm that stands in two groups has a line for each reference.
+    """
     measures = [measure for measure in MEASURES if any(line.measure == measure for line in listed)]
     lines = ["| | " + " | ".join(COLUMNS[measure][0] for measure in measures) + " |"]
     lines.append("|---" * (len(measures) + 1) + "|")
-    for arm in dict.fromkeys(line.arm for line in listed):
-        cells = {line.measure: _cell(line) for line in listed if line.arm == arm}
+    for pair in dict.fromkeys((line.arm, line.reference) for line in listed):
+        cells = {line.measure: _cell(line) for line in listed if (line.arm, line.reference) == pair}
         row = " | ".join(cells.get(measure, "") for measure in measures)
-        lines.append(f"| {TITLES[arm]} | {row} |")
+        lines.append(f"| {TITLES[pair[0]]} | {row} |")
     return "\n".join(lines) + "\n"
 
 
 def _lines(committed: Results, found: Results, listed: Sequence[Comparison]) -> list[str]:
     lines = ["Means, committed and found:", *levels(committed, found), ""]
-    lines.append(f"Minus {TITLES[FULL]}: committed, found, standard errors apart:")
+    lines.append("Minus the group's reference: committed, found, standard errors apart:")
     for line in listed:
         mark = " " if line.apart <= LIMIT else "*"
         lines.append(

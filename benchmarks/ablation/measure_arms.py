@@ -1,8 +1,8 @@
-"""Draw with one adapter or reference and measure it: ``python -m benchmarks.ablation.measure_arms OUT ARM SEED``."""
+"""Draw with one adapter or reference, measure it and keep what was found."""
 
 from __future__ import annotations
 
-import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +12,15 @@ from torch import Tensor
 from davae_core.images import write_image
 from training.engine.tracking import read_log
 from training.errors import TrainingError
-from training.mini.prompt_scenes import caption
+from training.mini.prompt_scenes import PromptScene, caption
 
-from .arms import ARMS, DRAWN_SEED, PICTURES, REFERENCES, Arm, Reference, Sampling, Stack, stack_of
-from .drawing import Drawer, adapted, caption_encoder, unadapted
+from .anchors import real_through
+from .arms import DRAWN_SEED, Arm, Reference, Sampling
+from .bases import read_bases
+from .drawing import BATCH, adapted, caption_encoder, decoded, decoder_of, unadapted
 from .measuring import look, measures, real_pictures, scenes
 from .results import Result, result, write_result
+from .stack import Stack
 from .training_runs import adapter_file, codec_file
 
 SHOWN = 8
@@ -29,29 +32,37 @@ def result_file(out: Path, name: str, seed: int) -> Path:
     return out / "results" / f"{name}_{seed}.json"
 
 
+def finished_seeds(out: Path, name: str) -> list[int]:
+    """The seeds of which there is a result."""
+    found = (re.fullmatch(rf"{name}_(\d+)", path.stem) for path in (out / "results").glob("*.json"))
+    return sorted(int(match[1]) for match in found if match)
+
+
 def picture_file(out: Path, name: str, seed: int) -> Path:
     """Where the first SHOWN pictures are kept, in a row."""
     return out / "pictures" / f"{name}_{seed}.png"
 
 
 def measure(
-    out: Path, stack: Stack, arm: Arm | Reference, seed: int, pictures: int, sampling: Sampling
+    out: Path, stack: Stack, found: Arm | Reference, seed: int, pictures: int, sampling: Sampling
 ) -> Result:
     """Draw `pictures` pictures, measure them and keep the result and the first ones."""
     wanted = scenes(DRAWN_SEED, pictures)
-    drawer = _drawer(out, stack, arm, seed, sampling)
+    through, errors = None, None
+    if isinstance(found, Arm):
+        through = real_through(out, stack, found.adapter.codec, pictures)
+        errors = last_errors(adapter_file(out, found.adapter, seed).parent)
+        drawn = _by_arm(out, stack, found, seed, wanted, sampling)
+    else:
+        drawn = _by_reference(out, stack, found, seed, wanted, sampling)
     shown: list[Tensor] = []
-    batches = _keeping(drawer.draw([caption(scene) for scene in wanted], seed), shown)
-    seen = look(batches, wanted, f"{arm.name} {seed}")
-    errors = None
-    if isinstance(arm, Arm):
-        errors = last_errors(adapter_file(out, arm, seed).parent)
-    found = result(seed, measures(seen, real_pictures(out, pictures)), errors)
-    path = picture_file(out, arm.name, seed)
+    seen = look(_keeping(drawn, shown), wanted, f"{found.name} {seed}")
+    told = result(seed, measures(seen, real_pictures(out, pictures), through), errors)
+    path = picture_file(out, found.name, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_image(path, torch.cat(list(torch.cat(shown)[:SHOWN]), dim=2)[None])
-    write_result(result_file(out, arm.name, seed), found)
-    return found
+    write_result(result_file(out, found.name, seed), told)
+    return told
 
 
 def last_errors(run: Path) -> dict[str, float]:
@@ -65,12 +76,36 @@ def last_errors(run: Path) -> dict[str, float]:
     return errors
 
 
-def _drawer(out: Path, stack: Stack, arm: Arm | Reference, seed: int, sampling: Sampling) -> Drawer:
+def _by_arm(
+    out: Path, stack: Stack, arm: Arm, seed: int, wanted: list[PromptScene], sampling: Sampling
+) -> Iterator[Tensor]:
+    bases = read_bases(out, seed, len(wanted)) if arm.drawn == "detail" else None
+    drawer = adapted(
+        stack,
+        adapter_file(out, arm.adapter, seed),
+        codec_file(out, stack, arm.adapter.codec),
+        caption_encoder(stack),
+        sampling,
+        bases,
+    )
+    return drawer.draw([caption(scene) for scene in wanted], seed)
+
+
+def _by_reference(
+    out: Path,
+    stack: Stack,
+    reference: Reference,
+    seed: int,
+    wanted: list[PromptScene],
+    sampling: Sampling,
+) -> Iterator[Tensor]:
+    if reference.base_pass:
+        decoder = decoder_of(stack.base_vae, False)
+        bases = read_bases(out, seed, len(wanted))
+        return (decoded(decoder, latents) for latents in bases.split(BATCH))
     text = caption_encoder(stack)
-    if isinstance(arm, Reference):
-        return unadapted(stack, arm, text, sampling)
-    codec = codec_file(out, stack, arm.codec)
-    return adapted(stack, adapter_file(out, arm, seed), codec, text, sampling)
+    drawer = unadapted(stack, reference.side, text, sampling, sampling.steps)
+    return drawer.draw([caption(scene) for scene in wanted], seed)
 
 
 def _keeping(batches: Iterator[Tensor], shown: list[Tensor]) -> Iterator[Tensor]:
@@ -78,22 +113,3 @@ def _keeping(batches: Iterator[Tensor], shown: list[Tensor]) -> Iterator[Tensor]
         if sum(map(len, shown)) < SHOWN:
             shown.append(batch)
         yield batch
-
-
-def main() -> None:
-    """Measure one arm of one seed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.ablation.measure_arms", description=__doc__
-    )
-    parser.add_argument("out", type=Path, help="folder of the ablation")
-    parser.add_argument("arm", choices=[arm.name for arm in (*ARMS, *REFERENCES)])
-    parser.add_argument("seed", type=int)
-    parser.add_argument("--stack", type=Path, help="folder of another miniature")
-    parser.add_argument("--pictures", type=int, default=PICTURES)
-    given = parser.parse_args()
-    arm = {known.name: known for known in (*ARMS, *REFERENCES)}[given.arm]
-    measure(given.out, stack_of(given.stack), arm, given.seed, given.pictures, Sampling())
-
-
-if __name__ == "__main__":
-    main()

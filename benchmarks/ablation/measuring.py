@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from benchmarks.scene_checker import check
+from benchmarks.drawn.looks import Looks, look_at, together
+from benchmarks.drawn.verdict import score, verdict
 from davae_core.files import read_safetensors, write_safetensors
 from davae_core.images import from_bytes, image_to_pil
 from training.mini.prompt_scenes import PromptScene, compose, render
@@ -27,20 +28,30 @@ from .sharpness import high_frequency_energy
 
 @dataclass(frozen=True)
 class Seen:
-    """Of N pictures: features [N, D], and of each its high-frequency energy and whether it shows its caption [N]."""
+    """Of N pictures: features [N, D], of each its high-frequency energy [N], and what noise and blur cannot please."""
 
     features: Tensor
     energy: Tensor
-    accurate: Tensor
+    looks: Looks
 
 
 @dataclass(frozen=True)
 class Measures:
-    """Frechet distance, share of pictures that show their caption, and sharpness as a multiple of real pictures'."""
+    """What a set of pictures is judged by, beside real pictures of the same captions.
+
+    Frechet distance, share of pictures that show their caption, sharpness as a multiple of real pictures', then
+    benchmarks/drawn's: speckle in levels of 255, edge error in pixels, grain in octaves, and all in one `score`.
+    `codec_score` is the score beside real pictures through the codec that decoded these. None is what was not measured.
+    """
 
     fd: float
     prompt_accuracy: float
     sharpness: float
+    speckle: float | None = None
+    edges: float | None = None
+    grain: float | None = None
+    score: float | None = None
+    codec_score: float | None = None
 
 
 def scenes(first: int, count: int) -> list[PromptScene]:
@@ -62,7 +73,7 @@ def _from_bytes(pixels: NDArray[np.uint8]) -> Tensor:
 def look(batches: Iterable[Tensor], wanted: Sequence[PromptScene], name: str) -> Seen:
     """Look at pictures of scenes, given in order in batches [B, 3, SIDE, SIDE] in [-1, 1]."""
     extract = RandomFeatures()
-    features, energy, accurate = [], [], []
+    features, energy, looks, first = [], [], [], 0
     with tqdm(total=len(wanted), desc=name, unit="picture") as bar:
         for batch in batches:
             # What a viewer gets is bytes.
@@ -70,35 +81,47 @@ def look(batches: Iterable[Tensor], wanted: Sequence[PromptScene], name: str) ->
             shown = _from_bytes(pixels)
             features.append(extract(shown))
             energy.append(high_frequency_energy(shown))
-            for picture in pixels:
-                accurate.append(check(picture, wanted[len(accurate)]).accurate)
+            looks.append(look_at(list(pixels), wanted[first : first + len(batch)]))
+            first += len(batch)
             bar.update(len(batch))
-    return Seen(torch.cat(features), torch.cat(energy), torch.tensor(accurate))
+    return Seen(torch.cat(features), torch.cat(energy), together(looks))
 
 
-def measures(seen: Seen, real: Seen) -> Measures:
-    """Compare pictures with real ones."""
+def measures(seen: Seen, real: Seen, through_codec: Seen | None = None) -> Measures:
+    """Compare pictures with real ones of the same captions, and with what the codec leaves of those."""
     found, wanted = (moments(standardised(part.features, real.features)) for part in (seen, real))
+    judged = verdict(seen.looks, real.looks)
     return Measures(
         fd=frechet_distance(found, wanted),
-        prompt_accuracy=float(seen.accurate.double().mean()),
+        prompt_accuracy=judged.captions,
         sharpness=float(seen.energy.mean() / real.energy.mean()),
+        speckle=judged.speckle,
+        edges=judged.edges,
+        grain=judged.grain,
+        score=score(seen.looks, real.looks),
+        codec_score=None if through_codec is None else score(seen.looks, through_codec.looks),
     )
 
 
 def real_pictures(folder: Path, count: int) -> Seen:
     """What is seen in the real pictures of the scenes that captions are taken from; kept in `folder`."""
-    path = folder / f"real_{count}.safetensors"
+
+    def see() -> Seen:
+        wanted = scenes(DRAWN_SEED, count)
+        return look(rendered(wanted), wanted, "real pictures")
+
+    return kept(folder / f"real_{count}.safetensors", see)
+
+
+def kept(path: Path, see: Callable[[], Seen]) -> Seen:
+    """What `path` holds, or what `see` gives, which is then kept there."""
     if path.is_file():
         tensors, _ = read_safetensors(path)
-        return Seen(tensors["features"], tensors["energy"], tensors["accurate"].bool())
-    wanted = scenes(DRAWN_SEED, count)
-    seen = look(rendered(wanted), wanted, "real pictures")
-    kept = {
-        "features": seen.features,
-        "energy": seen.energy,
-        "accurate": seen.accurate.to(torch.uint8),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    write_safetensors(path, kept, {})
+        names = [field.name for field in fields(Looks)]
+        looks = Looks(**{name: tensors[name] for name in names})
+        return Seen(tensors["features"], tensors["energy"], looks)
+    seen = see()
+    tensors = {"features": seen.features, "energy": seen.energy}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_safetensors(path, {**tensors, **vars(seen.looks)}, {})
     return seen

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .anchors import ANCHORS
 from .arms import (
     ARMS,
     HELD_OUT_SCENES,
@@ -14,6 +13,7 @@ from .arms import (
     SCENES,
     SEEDS,
     STEPS,
+    Adapter,
     Arm,
     Codec,
     Reference,
@@ -23,11 +23,14 @@ from .arms import (
 
 @dataclass(frozen=True)
 class Plan:
-    """The defaults are what the committed table was made with; the settings override keys of the two YAML files."""
+    """The defaults are the whole ablation; the settings override keys of the YAML files.
+
+    Another choice of arms, references and seeds goes on in the same folder; everything else belongs to the protocol,
+    which a folder has one of.
+    """
 
     arms: tuple[Arm, ...] = ARMS
     references: tuple[Reference, ...] = REFERENCES
-    anchors: tuple[str, ...] = ANCHORS
     seeds: tuple[int, ...] = SEEDS
     scenes: int = SCENES
     held_out: int = HELD_OUT_SCENES
@@ -38,11 +41,21 @@ class Plan:
 
     def codecs(self) -> list[Codec]:
         """Every codec that the arms need, once."""
-        return list(dict.fromkeys(arm.codec for arm in self.arms))
+        return list(dict.fromkeys(arm.adapter.codec for arm in self.arms))
 
-    def adapters(self) -> list[tuple[Arm, int]]:
-        """Seed after seed, so that a run cut short has whole comparisons."""
-        return [(arm, seed) for seed in self.seeds for arm in self.arms]
+    def adapters(self) -> list[Adapter]:
+        """Every adapter that the arms draw with, once."""
+        return list(dict.fromkeys(arm.adapter for arm in self.arms))
+
+    def drawn_with(self, adapter: Adapter) -> list[Arm]:
+        """The arms that draw with an adapter."""
+        return [arm for arm in self.arms if arm.adapter == adapter]
+
+    def draws_on_bases(self) -> bool:
+        """Whether the untouched transformer must draw bases first."""
+        return any(arm.drawn == "detail" for arm in self.arms) or any(
+            reference.base_pass for reference in self.references
+        )
 
     def protocol(self) -> dict[str, Any]:
         """What a reader of the results should know."""

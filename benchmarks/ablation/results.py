@@ -13,25 +13,44 @@ from training.errors import TrainingError
 
 from .measuring import Measures
 
-MEASURES = ("fd", "prompt_accuracy", "sharpness", "base_error", "detail_error")
-"""In the order of the table; the errors belong to adapters alone."""
+MEASURES = (
+    "fd",
+    "prompt_accuracy",
+    "sharpness",
+    "speckle",
+    "edges",
+    "grain",
+    "score",
+    "codec_score",
+    "base_error",
+    "detail_error",
+)
+"""In the order of the table; the errors belong to adapters alone, and a detail pass has none of the base."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One adapter's or reference's measures; the errors of its held-out velocities where it has any."""
+    """One adapter's or reference's `Measures`; the errors of its held-out velocities where it has any."""
 
     seed: int
     fd: float
     prompt_accuracy: float
     sharpness: float
+    speckle: float | None = None
+    edges: float | None = None
+    grain: float | None = None
+    score: float | None = None
+    codec_score: float | None = None
     base_error: float | None = None
     detail_error: float | None = None
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The velocity errors that one adapter was trained on, each the mean of the steps since the one before."""
+    """The velocity errors that one adapter was trained on, each the mean of the steps since the one before.
+
+    `base` is empty where the detail was trained alone.
+    """
 
     seed: int
     step: tuple[int, ...]
@@ -51,9 +70,10 @@ class Results:
 
 def result(seed: int, found: Measures, errors: Mapping[str, float] | None = None) -> Result:
     """Measures of drawn pictures, with the last validation of the training behind them."""
-    if errors is None:
-        return Result(seed, **asdict(found))
-    return Result(seed, **asdict(found), base_error=errors["base"], detail_error=errors["detail"])
+    told = errors or {}
+    return Result(
+        seed, **asdict(found), base_error=told.get("base"), detail_error=told.get("detail")
+    )
 
 
 def write_result(path: Path, found: Result) -> None:
@@ -75,7 +95,7 @@ def write_results(path: Path, results: Results) -> None:
         "curves": {
             name: [asdict(curve) for curve in curves] for name, curves in results.curves.items()
         },
-        "anchors": {name: asdict(found) for name, found in results.anchors.items()},
+        "anchors": {name: _known(found) for name, found in results.anchors.items()},
     }
     write_text(path, json.dumps(whole, indent=1) + "\n")
 
@@ -98,7 +118,7 @@ def read_results(path: Path) -> Results:
         ) from error
 
 
-def _known(found: Result) -> dict[str, float]:
+def _known(found: Result | Measures) -> dict[str, float]:
     return {name: value for name, value in asdict(found).items() if value is not None}
 
 

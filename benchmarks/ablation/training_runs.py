@@ -9,11 +9,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.mini.pictures import write_prompt_scenes
+from training.pictures import scan_folders
 from training.settings.yaml_config import override
 
-from .arms import ALIGNED, HELD_OUT_SCENES, HELD_OUT_SEED, RAMP_STEPS, SIDE, Arm, Codec, Stack
+from .arms import (
+    ALIGNED,
+    HELD_OUT_SCENES,
+    HELD_OUT_SEED,
+    SIDE,
+    Adapter,
+    Codec,
+    LearnedCodec,
+    PackedCodec,
+)
+from .stack import Stack
 
 CONFIGS = Path("training/configs")
+RECIPES = {"joint": CONFIGS / "mini_adapter.yaml", "detail": CONFIGS / "mini_detail.yaml"}
+"""What an adapter of each mode is trained by."""
+_PACKED_FROM = 200
+"""First pictures of each kind that a packed codec is fitted to."""
 
 
 class TrainingFailed(RuntimeError):
@@ -33,14 +48,29 @@ def codec_file(out: Path, stack: Stack, codec: Codec) -> Path:
     return out / "codecs" / codec.name / "davae.safetensors"
 
 
-def train_codec(
+def make_codec(
     out: Path, stack: Stack, codec: Codec, pictures: Path, settings: Sequence[str]
 ) -> None:
-    """mini_davae.yaml with another weight of the alignment loss, on the codec's own pictures."""
+    """Train or pack a codec on the codec's own pictures, unless that is done."""
     file = codec_file(out, stack, codec)
     if file.is_file():
         return
     train = [str(pictures / "train" / part) for part in ("scenes", "photographs")]
+    if isinstance(codec, PackedCodec):
+        _pack(file, stack, codec, train)
+    else:
+        _train_codec(file, stack, codec, train, pictures / "val", settings)
+
+
+def _train_codec(
+    file: Path,
+    stack: Stack,
+    codec: LearnedCodec,
+    train: Sequence[str],
+    held_out: Path,
+    settings: Sequence[str],
+) -> None:
+    """mini_davae.yaml with another weight of the alignment loss."""
     _training(
         file.parent,
         ["vae", str(CONFIGS / "mini_davae.yaml")],
@@ -48,12 +78,22 @@ def train_codec(
             override("model.base_vae", str(stack.base_vae)),
             override("loss.alignment.weight", codec.weight),
             override("data.train", train),
-            override("validation.folders", [str(pictures / "val")]),
+            override("validation.folders", [str(held_out)]),
             override("output.folder", str(file.parent)),
             override("output.name", file.stem),
             *settings,
         ],
     )
+
+
+def _pack(file: Path, stack: Stack, codec: PackedCodec, train: Sequence[str]) -> None:
+    """`davae pack`."""
+    found = scan_folders(train, "--codec-pictures")
+    fitted_to = [str(path) for part in found for path in part.paths[:_PACKED_FROM]]
+    command = ["-m", "davae_core", "pack", str(stack.base_vae), *fitted_to, "-o", str(file)]
+    channels = ["--detail-channels", str(codec.detail_channels), "--device", "cpu"]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    run_process(file.parent / "output.txt", [*command, *channels])
 
 
 def cache_folders(out: Path, codec: Codec) -> tuple[Path, Path]:
@@ -82,22 +122,24 @@ def make_caches(out: Path, stack: Stack, codec: Codec) -> None:
         done.touch()
 
 
-def adapter_file(out: Path, arm: Arm, seed: int) -> Path:
-    """Where an arm's adapter is."""
-    return out / "adapters" / f"{arm.name}_{seed}" / "adapter.safetensors"
+def adapter_file(out: Path, adapter: Adapter, seed: int) -> Path:
+    """Where an adapter is."""
+    return out / "adapters" / f"{adapter.name}_{seed}" / "adapter.safetensors"
 
 
-def adapter_settings(out: Path, stack: Stack, arm: Arm, seed: int, steps: int) -> list[str]:
-    """What is changed in mini_adapter.yaml: the ablation's length and files, then what sets the arm apart."""
-    training, held_out = cache_folders(out, arm.codec)
-    file = adapter_file(out, arm, seed)
+def adapter_settings(out: Path, stack: Stack, adapter: Adapter, seed: int, steps: int) -> list[str]:
+    """What is changed in the recipe: the ablation's length and files, then what sets the adapter apart."""
+    training, held_out = cache_folders(out, adapter.codec)
+    file = adapter_file(out, adapter, seed)
+    # w(n) rises over a quarter of the run; a detail pass has none.
+    ramp = [override("loss.ramp_steps", steps // 4)] if adapter.mode == "joint" else []
     return [
         override("model.base", str(stack.transformer)),
-        override("model.vae", str(codec_file(out, stack, arm.codec))),
+        override("model.vae", str(codec_file(out, stack, adapter.codec))),
         override("data.caches", [str(training)]),
         override("train.seed", seed),
         override("train.steps", steps),
-        override("loss.ramp_steps", RAMP_STEPS),
+        *ramp,
         override("validation.cache", str(held_out)),
         override("validation.every", 100),
         override("validation.pictures", HELD_OUT_SCENES),
@@ -105,18 +147,18 @@ def adapter_settings(out: Path, stack: Stack, arm: Arm, seed: int, steps: int) -
         override("output.folder", str(file.parent)),
         override("output.name", file.stem),
         override("output.checkpoint_every", steps),
-        *arm.settings,
+        *adapter.settings,
     ]
 
 
 def train_adapter(
-    out: Path, stack: Stack, arm: Arm, seed: int, steps: int, settings: Sequence[str]
+    out: Path, stack: Stack, adapter: Adapter, seed: int, steps: int, settings: Sequence[str]
 ) -> None:
-    """Train an arm's adapter of one seed."""
-    file = adapter_file(out, arm, seed)
+    """Train an adapter of one seed, unless that is done."""
+    file = adapter_file(out, adapter, seed)
     if not file.is_file():
-        wanted = [*adapter_settings(out, stack, arm, seed, steps), *settings]
-        _training(file.parent, ["dit", str(CONFIGS / "mini_adapter.yaml")], wanted)
+        wanted = [*adapter_settings(out, stack, adapter, seed, steps), *settings]
+        _training(file.parent, ["dit", str(RECIPES[adapter.mode])], wanted)
 
 
 def run_process(log: Path, arguments: Sequence[str]) -> None:

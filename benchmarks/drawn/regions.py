@@ -41,7 +41,8 @@ def regions_of(picture: NDArray[np.uint8], scene: PromptScene) -> Regions:
     others = [(flat,) * 3] if flat is not None else [(tone,) * 3 for tone in range(60, 240, 30)]
     others += [(120, 80, 45), (160, 110, 65), (190, 145, 95)] if flat is None else [(5, 5, 5)]
     palette = np.array([*colours, *others], dtype=np.float32)
-    nearest = np.square(smooth[:, :, None] - palette).sum(axis=-1).argmin(axis=-1)
+    # |a - b|^2 without |a|^2, which no colour of the palette changes.
+    nearest = ((palette * palette).sum(axis=1) - 2.0 * smooth @ palette.T).argmin(axis=-1)
     shapes = tuple(
         (nearest == number) & _near(found.place, picture.shape[:2])
         for number, found in enumerate(scene.shapes)
@@ -63,8 +64,11 @@ def blurred(pictures: Tensor, deviation: float) -> Tensor:
 
 def eroded(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     """The places of a mask [H, W] that are farther than `pixels` from its edge, along rows and columns."""
-    outside = F.pad(torch.from_numpy(~mask)[None, None].float(), (pixels,) * 4, value=0.0)
-    kept: NDArray[np.bool_] = (F.max_pool2d(outside, 2 * pixels + 1, 1)[0, 0] == 0).numpy()
+    window, border = 2 * pixels + 1, (pixels + 1, pixels)
+    # Sums over windows by a table of sums: nothing outside the mask lies in a window whose sum is 0.
+    sums = np.pad((~mask).astype(np.int32), (border, border)).cumsum(axis=0).cumsum(axis=1)
+    rows = sums[window:] - sums[:-window]
+    kept: NDArray[np.bool_] = rows[:, window:] == rows[:, :-window]
     return kept
 
 

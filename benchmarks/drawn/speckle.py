@@ -6,9 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.mini.prompt_scenes import PromptScene
-
-from .regions import blurred, eroded, regions_of
+from .regions import Regions, blurred, eroded
 
 _MARGIN = 8
 """Pixels from an outline, where nothing is flat any more."""
@@ -16,17 +14,16 @@ _SLOW = 6.0
 """A shading that changes more slowly than this many pixels is no speckle."""
 
 
-def speckle(picture: NDArray[np.uint8], scene: PromptScene) -> float | None:
+def speckle(picture: NDArray[np.uint8], regions: Regions) -> float | None:
     """Mean absolute deviation from the blurred surface, in levels of 255, inside flat shapes and backgrounds.
 
-    `picture` [H, W, 3]. None where nothing in it is flat.
+    `picture` [H, W, 3] and its regions. None where nothing in it is flat.
     """
-    regions = regions_of(picture, scene)
     flat = np.zeros(picture.shape[:2], dtype=bool)
     for mask in (*regions.shapes, *(() if regions.background is None else (regions.background,))):
         flat |= eroded(mask, _MARGIN)
     if not flat.any():
         return None
-    values = torch.tensor(picture).movedim(-1, 0)[None].double()
+    values = torch.tensor(picture).movedim(-1, 0)[None].float()
     deviation = (values - blurred(values, _SLOW)).abs().mean(dim=1)[0].numpy()
     return float(deviation[flat].mean())

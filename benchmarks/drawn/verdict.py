@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from einops import rearrange
-from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.scene_checker import check
-from davae_core.images import from_bytes
-from training.mini.prompt_scenes import PromptScene
-
-from .edges import edge_error
-from .grain import band_powers, grain_distance
-from .speckle import speckle
+from .grain import grain_distance
+from .looks import Looks
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Means: speckle in levels of 255, edge error in pixels, grain in octaves, share of right captions."""
+    """Means: speckle in levels of 255, edge error in pixels, grain in octaves, share of right captions.
+
+    Speckle and edges are infinite where no picture had anything to measure them on.
+    """
 
     speckle: float
     edges: float
@@ -41,34 +35,22 @@ class Verdict:
         return float(sum(octaves) + self.grain + 10.0 * (1.0 - self.captions))
 
 
-def verdict(
-    pictures: Sequence[NDArray[np.uint8]], scenes: Sequence[PromptScene], real: Tensor
-) -> Verdict:
-    """Judge pictures [H, H, 3] of scenes; `real` are the band powers of real pictures of the same captions."""
-    speckles = [speckle(picture, scene) for picture, scene in zip(pictures, scenes, strict=True)]
-    edges = [edge_error(picture, scene) for picture, scene in zip(pictures, scenes, strict=True)]
-    right = [
-        check(picture, scene).accurate for picture, scene in zip(pictures, scenes, strict=True)
-    ]
+def verdict(seen: Looks, real: Looks) -> Verdict:
+    """Judge pictures; `real` are those of the same captions whose grain is wanted."""
     return Verdict(
-        speckle=_mean(speckles),
-        edges=_mean(edges),
-        grain=grain_distance(powers_of(pictures), real),
-        captions=float(np.mean(right)),
+        speckle=_mean(seen.speckle),
+        edges=_mean(seen.edges),
+        grain=grain_distance(seen.powers, real.powers),
+        captions=float(seen.accurate.double().mean()),
     )
 
 
-def powers_of(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Band powers [N, bands] of pictures [H, W, 3] of bytes."""
-    return torch.cat(
-        [
-            band_powers(from_bytes(rearrange(torch.tensor(picture), "h w c -> 1 c h w")))
-            for picture in pictures
-        ]
-    )
+def score(seen: Looks, real: Looks) -> float:
+    """`Verdict.score` beside pictures of the same captions: real ones, or what a codec leaves of them."""
+    return verdict(seen, real).score(verdict(real, real))
 
 
-def _mean(found: Sequence[float | None]) -> float:
+def _mean(values: Tensor) -> float:
     """Of what could be measured; infinite where nothing could."""
-    values = [value for value in found if value is not None]
-    return float(np.mean(values)) if values else float("inf")
+    found = float(values.nanmean())
+    return float("inf") if np.isnan(found) else found

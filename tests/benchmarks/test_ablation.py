@@ -9,32 +9,50 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.ablation import __main__ as command
 from benchmarks.ablation import compare, report
-from benchmarks.ablation.anchors import REAL
+from benchmarks.ablation.anchors import REAL, through
 from benchmarks.ablation.arms import (
     ALIGNED,
     ARMS,
+    BASE_UPSAMPLED,
+    DETAIL,
     FULL,
+    JOINT_ARMS,
     NO_ALIGNMENT,
+    PACKED,
     REFERENCES,
+    TITLES,
     UNALIGNED,
-    bundled_stack,
-    stack_of,
+    detail,
+    light,
 )
 from benchmarks.ablation.compare import compare as compare_results
-from benchmarks.ablation.measure_arms import last_errors
+from benchmarks.ablation.groups import GROUPS
+from benchmarks.ablation.measure_arms import finished_seeds, last_errors
 from benchmarks.ablation.measuring import Measures
 from benchmarks.ablation.plan import Plan
 from benchmarks.ablation.report import as_markdown
 from benchmarks.ablation.results import Curve, Result, Results, read_results, write_results
-from benchmarks.ablation.running import run
-from benchmarks.ablation.tables import differences, results_table
+from benchmarks.ablation.running import Ablation
+from benchmarks.ablation.stack import bundled_stack, stack_of
+from benchmarks.ablation.tables import (
+    anchors_table,
+    compares,
+    differences,
+    group_table,
+    shown_groups,
+)
 from benchmarks.ablation.training_runs import (
+    RECIPES,
     TrainingFailed,
     adapter_settings,
     codec_file,
+    make_codec,
     run_process,
 )
+from davae_core.codec.files import read_codec_file
+from davae_core.files import read_safetensors
 from davae_core.transformer.adapter import read_adapter
 from training.dit.config import DitTrainingConfig
 from training.errors import TrainingError
@@ -49,28 +67,70 @@ CONFIGS = ROOT / "training" / "configs"
 
 def made_up(fd: float, worse: float = 1.0) -> Results:
     """Two arms of three seeds, the second `worse` by the distance, and one reference."""
-    full = [Result(seed, fd + 0.1 * seed, 0.9, 0.5, 0.2, 0.3) for seed in range(3)]
-    second = [Result(seed, fd + worse + 0.11 * seed, 0.8, 0.5, 0.2, 0.4) for seed in range(3)]
+    full = [told(seed, fd + 0.1 * seed, 0.9, 0.5, 0.2, 0.3) for seed in range(3)]
+    second = [told(seed, fd + worse + 0.11 * seed, 0.8, 0.5, 0.2, 0.4) for seed in range(3)]
     base = [Result(seed, 9.0 + seed, 0.95, 0.1) for seed in range(3)]
     curves = [Curve(seed, (1, 2), (0.5, 0.2), (0.9, 0.3)) for seed in range(3)]
     return Results(
         protocol=Plan().protocol(),
-        arms={FULL: full, NO_ALIGNMENT: second, REFERENCES[0].name: base},
+        arms={FULL: full, NO_ALIGNMENT: second, BASE_UPSAMPLED: base},
         curves={FULL: curves, NO_ALIGNMENT: curves},
         anchors={REAL: Measures(1.0, 1.0, 1.0)},
     )
 
 
-def test_every_arm_is_trained_with_one_thing_changed(tmp_path):
-    def trained_with(arm):
-        wanted = adapter_settings(tmp_path, bundled_stack(), arm, seed=0, steps=600)
-        return flatten(read_config(DitTrainingConfig, CONFIGS / "mini_adapter.yaml", tuple(wanted)))
+def told(seed, fd, accuracy, sharpness, base_error, detail_error):
+    return Result(seed, fd, accuracy, sharpness, base_error=base_error, detail_error=detail_error)
 
+
+def group(name):
+    return next(found for found in GROUPS if found.name == name)
+
+
+def trained_with(folder, adapter):
+    wanted = adapter_settings(folder, bundled_stack(), adapter, seed=0, steps=600)
+    return flatten(read_config(DitTrainingConfig, RECIPES[adapter.mode], tuple(wanted)))
+
+
+@pytest.mark.parametrize("found", GROUPS[1:], ids=lambda found: found.name)
+def test_every_adapter_differs_in_one_thing_from_its_groups_reference(tmp_path, found):
     own = {"data.caches", "model.vae", "validation.cache", "output.folder"}
-    full = trained_with(ARMS[0])
-    for arm in ARMS:
-        different = {key for key, value in trained_with(arm).items() if value != full[key]} - own
-        assert len(different) + (arm.codec != ALIGNED) == (arm.name != FULL), (arm, different)
+    adapters = {arm.name: arm.adapter for arm in ARMS}
+    reference = adapters[found.reference]
+    beside = trained_with(tmp_path, reference)
+    for name in found.arms:
+        if name == detail("own_levels"):
+            continue
+        settings = trained_with(tmp_path, adapters[name])
+        different = {key for key, value in settings.items() if value != beside[key]} - own
+        other_codec = adapters[name].codec != reference.codec
+        assert len(different) + other_codec == (name != found.reference), (name, different)
+
+
+def test_a_light_arm_differs_from_its_strong_one_by_the_rate_alone(tmp_path):
+    by_name = {arm.name: arm.adapter for arm in ARMS}
+    for arm in JOINT_ARMS:
+        strong, weak = (
+            trained_with(tmp_path, by_name[name]) for name in (arm.name, light(arm.name))
+        )
+        different = {key for key, value in weak.items() if value != strong[key]}
+        assert different == {"optimizer.learning_rate", "output.folder"}
+        assert weak["optimizer.learning_rate"] < strong["optimizer.learning_rate"] / 5
+
+
+def test_an_adapter_of_own_levels_is_trained_once_and_drawn_in_both_ways():
+    joint, apart = (
+        next(arm for arm in ARMS if arm.name == name)
+        for name in ("own_levels", detail("own_levels"))
+    )
+    assert joint.adapter == apart.adapter and (joint.drawn, apart.drawn) == ("joint", "detail")
+    assert Plan(arms=(joint, apart)).adapters() == [joint.adapter]
+
+
+def test_every_arm_and_reference_stands_in_a_group_and_every_group_has_its_reference():
+    assert {name for found in GROUPS for name in found.arms} == set(TITLES)
+    assert len(TITLES) == len(ARMS) + len(REFERENCES)
+    assert all(found.arms[0] == found.reference for found in GROUPS)
 
 
 def test_the_aligned_codec_has_the_miniatures_own_weight():
@@ -81,62 +141,104 @@ def test_the_aligned_codec_has_the_miniatures_own_weight():
 def test_the_aligned_codec_is_the_stacks_own(tmp_path):
     stack = bundled_stack()
     assert codec_file(tmp_path, stack, ALIGNED) == stack.davae
-    assert len({codec_file(tmp_path, stack, codec) for codec in Plan().codecs()}) == 2
+    assert len({codec_file(tmp_path, stack, codec) for codec in Plan().codecs()}) == 6
 
 
-def test_a_plan_has_every_arm_on_the_same_seeds():
-    plan = Plan()
-    assert len(plan.seeds) >= 3
-    assert {seed for arm, seed in plan.adapters() if arm.name == FULL} == set(plan.seeds)
-    assert len(plan.adapters()) == len(plan.arms) * len(plan.seeds)
+def test_a_part_of_the_ablation_is_chosen_by_the_names_of_arms_and_groups():
+    plan = command.plan_of(["light", DETAIL, BASE_UPSAMPLED], seeds=[3, 4])
+    assert {arm.name for arm in plan.arms} == {DETAIL, *(light(arm.name) for arm in JOINT_ARMS)}
+    assert [found.name for found in plan.references] == [BASE_UPSAMPLED] and plan.seeds == (3, 4)
+    assert command.plan_of(None) == Plan()
+    with pytest.raises(TrainingError, match="no arm or group fool"):
+        command.plan_of(["fool"])
+
+
+def test_bases_are_drawn_only_where_something_is_drawn_on_them():
+    assert not command.plan_of(["joint"]).draws_on_bases()
+    assert command.plan_of([DETAIL]).draws_on_bases()
+    assert command.plan_of(["base_of_detail"]).draws_on_bases()
+
+
+def test_the_list_shows_every_arm_under_its_group(capsys):
+    assert command.main(["--list"]) == 0
+    said = capsys.readouterr().out
+    assert all(found.title in said for found in GROUPS) and f"  {light(FULL)} " in said
+
+
+def tiny(photographs, **changes) -> Plan:
+    """Three pictures of one seed, two steps of training."""
+    settings = (
+        f"data.train=[{photographs}]",
+        "data.shares=[1.0]",
+        "data.crop=64",
+        "train.steps=1",
+        "train.statistics_samples=2",
+        "validation.folders=[]",
+    )
+    plan = Plan(
+        references=(),
+        seeds=(0,),
+        scenes=2,
+        held_out=1,
+        steps=4,
+        pictures=3,
+        codec_settings=settings,
+        adapter_settings=("train.batch_size=2", "output.log_every=1"),
+    )
+    return replace(plan, **changes)
+
+
+def arms(*names):
+    return tuple(arm for arm in ARMS if arm.name in names)
 
 
 @pytest.mark.usefixtures("at_root")
 def test_a_tiny_run_trains_draws_measures_and_does_nothing_twice(tmp_path, capsys):
     photographs = tmp_path / "photographs"
     write_photograph_crops(photographs, 2, 64, 0)
-    unaligned = next(arm for arm in ARMS if arm.name == NO_ALIGNMENT)
-    plan = Plan(
-        arms=(unaligned,),
-        references=(),
-        anchors=(REAL,),
-        seeds=(0,),
-        scenes=2,
-        held_out=1,
-        steps=2,
-        pictures=3,
-        codec_settings=(
-            f"data.train=[{photographs}]",
-            "data.shares=[1.0]",
-            "data.crop=64",
-            "train.steps=1",
-            "train.statistics_samples=2",
-            "validation.folders=[]",
-        ),
-        adapter_settings=("train.batch_size=2", "output.log_every=1"),
-    )
-    out = tmp_path / "out"
-    written = run(out, None, tmp_path, plan, jobs=1)
-    results = read_results(written)
-    (found,) = results.arms[NO_ALIGNMENT]
-    assert found.fd > 0 and 0 <= found.prompt_accuracy <= 1 and found.sharpness > 0
-    assert results.curves[NO_ALIGNMENT][0].step[-1] == 2
+    names, alone = (NO_ALIGNMENT, detail(NO_ALIGNMENT)), REFERENCES[-1]
+    plan, out = tiny(photographs, arms=arms(*names), references=(alone,)), tmp_path / "out"
+    results = read_results(Ablation(out, plan, tmp_path).run(jobs=2))
+    assert set(results.arms) == {*names, alone.name}
+    (joint,), (apart,) = (results.arms[name] for name in names)
+    assert joint.fd > 0 and 0 <= joint.prompt_accuracy <= 1 and joint.sharpness > 0
+    assert joint.score > 0 and joint.codec_score > 0
+    assert joint.base_error is not None and apart.base_error is None
+    curves = [results.curves[name][0] for name in names]
+    assert curves[0].step[-1] == 4 == len(curves[0].base) and curves[1].base == ()
     assert results.anchors[REAL].prompt_accuracy == 1.0
+    assert results.anchors[through(UNALIGNED)].score > 0
     adapter = read_adapter(out / "adapters" / f"{NO_ALIGNMENT}_0" / "adapter.safetensors")
     assert torch.isfinite(torch.cat([edge.flatten() for edge in adapter.edges.values()])).all()
+    (bases,) = (out / "bases").iterdir()
+    assert read_safetensors(bases)[0]["bases"].shape == (3, 16, 16, 16)
 
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
-    run(out, None, tmp_path, plan, jobs=1)
+    Ablation(out, plan, tmp_path).run(jobs=1)
+    # Another part of the ablation in the same folder keeps what is there.
+    kept = read_results(Ablation(out, replace(plan, seeds=()), tmp_path).run(jobs=1))
+    assert kept.arms == results.arms
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == times
     with pytest.raises(TrainingError, match="ablation:steps is 3"):
-        run(out, None, tmp_path, replace(plan, steps=3), jobs=1)
+        Ablation(out, replace(plan, steps=3), tmp_path).run(jobs=1)
 
     to, images = tmp_path / "report", tmp_path / "images"
-    # The report's arms are all in the file or left out of it: a run of one arm has no differences to the full method.
+    # The report's arms are all in the file or left out of it: without its reference a group has no differences.
     assert report.main([str(out), "--to", str(to), "--images", str(images)]) == 0
-    assert unaligned.title in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert TITLES[NO_ALIGNMENT] in said and "score beside the codec" in said
     assert Image.open(images / "ablation.png").size[0] > 800
-    assert Image.open(images / "ablation_pictures.png").height > 256
+    assert Image.open(images / "ablation_curves_joint.png").size[0] > 800
+    assert Image.open(images / "ablation_pictures_joint.png").height > 256
+
+
+@pytest.mark.usefixtures("at_root")
+def test_a_packed_codec_is_packed_from_the_codecs_pictures(tmp_path):
+    pictures, out, stack = tmp_path / "pictures", tmp_path / "out", bundled_stack()
+    for part in ("scenes", "photographs"):
+        write_photograph_crops(pictures / "train" / part, 2, 256, 0)
+    make_codec(out, stack, PACKED[1], pictures, ())
+    assert read_codec_file(codec_file(out, stack, PACKED[1]))[0].layout.detail_channels == 32
 
 
 @pytest.fixture
@@ -170,10 +272,38 @@ def test_results_survive_the_file(tmp_path):
 
 def test_the_table_gives_means_with_their_range_and_the_differences_pair_seeds():
     results = made_up(3.0)
-    assert "| full method | 3.10 (3.00 .. 3.20) | 0.900 (0.900 .. 0.900) |" in results_table(
-        results
-    )
-    assert differences(results, NO_ALIGNMENT, "fd") == pytest.approx([1.0, 1.01, 1.02])
+    table = group_table(results, group("joint"))
+    assert "| full method | 3.10 (3.00 .. 3.20) | 0.900 (0.900 .. 0.900) |" in table
+    assert TITLES[BASE_UPSAMPLED] not in table
+    assert differences(results, NO_ALIGNMENT, FULL, "fd") == pytest.approx([1.0, 1.01, 1.02])
+
+
+def test_measures_that_were_not_taken_have_no_column():
+    results = made_up(3.0)
+    assert "speckle" not in as_markdown(results)
+    judged = replace(results.arms[FULL][0], speckle=2.5)
+    taken = as_markdown(replace(results, arms={**results.arms, FULL: [judged]}))
+    assert "| speckle |" in taken and "| 2.50 (2.50 .. 2.50) |" in taken
+
+
+def test_the_report_says_how_many_seeds_there_were_and_leaves_out_groups_without_arms():
+    results = made_up(3.0)
+    assert "Seeds per arm: 3." in as_markdown(results)
+    cut = replace(results, arms={**results.arms, NO_ALIGNMENT: results.arms[NO_ALIGNMENT][:1]})
+    assert "Seeds per arm: 1 to 3." in as_markdown(cut)
+    assert [found.name for found in shown_groups(results)] == ["ways", "joint"]
+
+
+def test_a_seed_is_finished_when_its_own_result_is_there(tmp_path):
+    (tmp_path / "results").mkdir()
+    for name in (f"{FULL}_2", f"{FULL}_10", f"{light(FULL)}_3"):
+        (tmp_path / "results" / f"{name}.json").touch()
+    assert finished_seeds(tmp_path, FULL) == [2, 10]
+
+
+def test_a_detail_error_is_compared_within_one_codec_only():
+    assert not compares(NO_ALIGNMENT, FULL, "detail_error")
+    assert compares(DETAIL, FULL, "detail_error") and compares(NO_ALIGNMENT, FULL, "base_error")
 
 
 def test_a_run_like_the_committed_one_is_within_its_spreads():
@@ -203,7 +333,7 @@ def test_a_run_that_has_not_come_far_cannot_be_compared(tmp_path, capsys):
     write_results(whole, made_up(3.0))
     write_results(cut, replace(made_up(3.0), arms={FULL: made_up(3.0).arms[FULL][:1]}))
     assert compare.main([str(cut), "--committed", str(whole)]) == 1
-    assert "lacks two seeds of no_alignment" in capsys.readouterr().err
+    assert f"lacks two seeds of {BASE_UPSAMPLED}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"arms": {"full": [{"sead": 0}]}}'])
@@ -226,13 +356,16 @@ def test_an_adapter_that_was_not_validated_at_its_end_is_refused(tmp_path):
 def test_the_committed_table_is_that_of_the_committed_results():
     results = read_results(COMMITTED / "results.json")
     assert (COMMITTED / "results.md").read_text(encoding="utf-8") == as_markdown(results)
-    for arm in ARMS:
+    for arm in JOINT_ARMS:
         assert len(results.arms[arm.name]) >= 3, arm.name
 
 
-def test_the_committed_table_stands_on_the_page_on_the_ablation():
+def test_the_committed_tables_stand_on_the_page_on_the_ablation():
     page = (ROOT / "docs" / "ablation.md").read_text(encoding="utf-8")
-    assert results_table(read_results(COMMITTED / "results.json")) in page
+    results = read_results(COMMITTED / "results.json")
+    for found in shown_groups(results):
+        assert group_table(results, found) in page, found.name
+    assert anchors_table(results) in page
 
 
 def error_in_training(arm, part, step):

@@ -107,7 +107,7 @@ def test_blurred_pictures_are_farther_off_the_more_they_are_blurred(real, wanted
 
 def test_pictures_under_the_wrong_captions_are_found_out(real, wanted):
     shifted = [*wanted[1:], wanted[0]]
-    assert look([real], shifted, "shifted").accurate.double().mean() < 0.3
+    assert look([real], shifted, "shifted").looks.accurate.double().mean() < 0.3
 
 
 def test_grey_pictures_show_no_caption(real, wanted, real_seen):
@@ -119,4 +119,4 @@ def test_grey_pictures_show_no_caption(real, wanted, real_seen):
 def test_measures_do_not_depend_on_the_batch(real, wanted, real_seen):
     seen = look(real.split(7), wanted, "in sevens")
     assert torch.allclose(seen.features, real_seen.features, atol=1e-6)
-    assert torch.equal(seen.accurate, real_seen.accurate)
+    assert torch.equal(seen.looks.accurate, real_seen.looks.accurate)

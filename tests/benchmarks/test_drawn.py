@@ -1,15 +1,19 @@
 """The measures mind what an eye minds: noise, blur, ragged outlines and wrong captions make a set of pictures worse."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
 
 from benchmarks.drawn.edges import boundary, edge_error
+from benchmarks.drawn.fitting import fitted, stamp
 from benchmarks.drawn.grain import band_powers, grain_distance
-from benchmarks.drawn.regions import eroded, regions_of
+from benchmarks.drawn.looks import look_at, together
+from benchmarks.drawn.regions import blurred, eroded, regions_of
 from benchmarks.drawn.speckle import speckle
-from benchmarks.drawn.verdict import powers_of, verdict
+from benchmarks.drawn.verdict import score, verdict
 from training.mini.prompt_scenes import compose, render, silhouette
 
 SIDE = 128
@@ -35,28 +39,34 @@ def ragged(picture):
 
 @pytest.fixture(scope="module")
 def real():
-    return verdict(REAL, SCENES, powers_of(REAL))
+    return look_at(REAL, SCENES)
 
 
 @pytest.mark.parametrize("spoil", [noisy, blurry, ragged])
 def test_real_pictures_score_worse_when_they_are_spoilt(spoil, real):
-    found = verdict([spoil(picture) for picture in REAL], SCENES, powers_of(REAL))
-    assert real.score(real) == 0.0 < 0.5 < found.score(real)
+    found = look_at([spoil(picture) for picture in REAL], SCENES)
+    assert score(real, real) == 0.0 < 0.5 < score(found, real)
 
 
 def test_each_fault_shows_in_its_own_measure(real):
-    powers = powers_of(REAL)
-    noise = verdict([noisy(picture) for picture in REAL], SCENES, powers)
-    blur = verdict([blurry(picture) for picture in REAL], SCENES, powers)
-    rough = verdict([ragged(picture) for picture in REAL], SCENES, powers)
-    assert noise.speckle > 1.5 * real.speckle > 1.5 * blur.speckle
+    noise, blur, rough = (
+        verdict(look_at([spoil(picture) for picture in REAL], SCENES), real)
+        for spoil in (noisy, blurry, ragged)
+    )
+    unspoilt = verdict(real, real)
+    assert noise.speckle > 1.5 * unspoilt.speckle > 1.5 * blur.speckle
     assert blur.grain > 2.0 > noise.grain
-    assert rough.edges > 2.0 * real.edges > noise.edges
+    assert rough.edges > 2.0 * unspoilt.edges > noise.edges
 
 
 def test_pictures_of_other_captions_score_worse(real):
-    found = verdict(REAL[1:] + REAL[:1], SCENES, powers_of(REAL))
-    assert found.captions < 0.2 and found.score(real) > 5.0
+    found = look_at(REAL[1:] + REAL[:1], SCENES)
+    assert verdict(found, real).captions < 0.2 and score(found, real) > 5.0
+
+
+def test_sets_looked_at_apart_are_one_set(real):
+    apart = together([look_at(REAL[:4], SCENES[:4]), look_at(REAL[4:], SCENES[4:])])
+    assert verdict(apart, real) == verdict(real, real)
 
 
 def test_regions_are_where_the_shapes_were_drawn():
@@ -69,8 +79,41 @@ def test_regions_are_where_the_shapes_were_drawn():
 def test_a_picture_without_its_shapes_has_no_edges_and_a_patterned_one_no_flat_place():
     scene = next(scene for scene in SCENES if scene.background in ("wooden", "striped"))
     blank = np.full((SIDE, SIDE, 3), 150, dtype=np.uint8)
-    assert edge_error(blank, scene) is None
-    assert speckle(blank, scene) is None
+    regions = regions_of(blank, scene)
+    assert edge_error(regions, scene) is None
+    assert speckle(blank, regions) is None
+
+
+@pytest.mark.parametrize("size", [128, 256])
+def test_a_stamp_is_the_silhouette_to_the_pixel_even_where_it_leaves_the_picture(size):
+    random = np.random.default_rng(2)
+    for scene in SCENES:
+        for shape in scene.shapes:
+            moved = replace(
+                shape,
+                x=float(random.uniform(0, 1)),
+                y=float(random.uniform(0, 1)),
+                turn=float(random.normal()),
+            )
+            assert np.array_equal(stamp(moved, size).on(size), silhouette(moved, size) > 0.5)
+
+
+def test_a_shape_is_found_again_where_it_stands():
+    for scene in SCENES:
+        for shape in scene.shapes:
+            drawn = silhouette(replace(shape, x=shape.x + 0.02, turn=0.07), SIDE) > 0.5
+            found = fitted(drawn, shape)
+            assert (found & drawn).sum() > 0.97 * (found | drawn).sum()
+
+
+def test_speckle_is_what_a_blur_in_double_precision_leaves():
+    picture, scene = noisy(REAL[0]), SCENES[0]
+    regions = regions_of(picture, scene)
+    values = torch.tensor(picture).movedim(-1, 0)[None].double()
+    left = (values - blurred(values, 6.0)).abs().mean(dim=1)[0].numpy()
+    flat = [eroded(mask, 8) for mask in (*regions.shapes, regions.background) if mask is not None]
+    wanted = left[np.logical_or.reduce(flat)].mean()
+    assert speckle(picture, regions) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_masks_shrink_from_the_picture_s_border_only_where_they_end_there():
