@@ -120,7 +120,10 @@ def _lines_of(
     if kind == KIND_ADAPTER:
         return _adapter_lines(shapes, describe_file(path, shapes, metadata))
     if kind == KIND_MERGED:
-        return _merged_lines(ModelDescription.from_json(described))
+        try:
+            return _merged_lines(ModelDescription.from_json(described))
+        except ValueError as error:
+            raise not_whole(path, kind, error) from error
     return _transformer_lines(shapes)
 
 

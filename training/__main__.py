@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0 done, 1 failed or stopped early with one sentence on stderr (argparse exits with 2)."""
     options = _parser().parse_args(arguments)
     handler = logging.StreamHandler()
-    handler.setFormatter(_PrintableLines())
+    handler.setFormatter(PrintableLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         return _COMMANDS[options.command](options)
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(sentence_of(error, _files(options)))
 
 
-class _PrintableLines(logging.Formatter):
+class PrintableLines(logging.Formatter):
     """A line a message, whatever stands in the names of pictures that it tells of."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:

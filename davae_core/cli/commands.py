@@ -59,14 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter("ignore")
             COMMANDS[options.command](options)
     except UNFORESEEN as error:
-        return _fail(_sentence(error, options))
+        return _fail(sentence_of(error, options))
     except KeyboardInterrupt:
         _note("interrupted")
         return INTERRUPTED
     return DONE
 
 
-def _sentence(error: Exception, options: argparse.Namespace) -> str:
+def sentence_of(error: Exception, options: argparse.Namespace) -> str:
+    """What a user of a command with these options is told of an error."""
     if gpu_is_full(error):
         return "The GPU has too little free memory: add --tiled, or --device cpu."
     if memory_is_full(error):

@@ -18,7 +18,7 @@ from davae_core.disk.syncing import sync_folder
 from davae_core.files import CheckpointError, read_safetensors, write_safetensors, write_text
 from davae_core.format import check_weights
 from davae_core.reading.json_text import read_json
-from davae_core.reading.plain_text import plain
+from davae_core.reading.plain_text import is_plain, plain
 from davae_core.reading.typed import Limits, build
 
 from ..errors import TrainingError
@@ -199,7 +199,10 @@ class CheckpointFolder:
 def read_state(checkpoint: Path) -> RunState:
     """The state stored in a checkpoint. Raises TrainingError when it is damaged."""
     try:
-        return build(RunState, read_json(checkpoint / _STATE))
+        state = build(RunState, read_json(checkpoint / _STATE))
+        if not all(is_plain(name) and name == Path(name).name for name in state.files):
+            raise ValueError("files are named that are none of its own")
+        return state
     except (ValueError, OSError) as error:
         raise TrainingError(
             f"The checkpoint {checkpoint} has a damaged {_STATE}: remove that folder to resume from the one before."
