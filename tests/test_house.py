@@ -109,6 +109,29 @@ def test_nodes_and_training_know_nothing_of_each_other():
         assert not absolute(path) & (COMFYUI_INTERNALS | {"comfy_api"}), path
 
 
+def test_no_node_writes_a_file():
+    """What a workflow asks for ends in ComfyUI's own nodes that save."""
+    for path in python_files("nodes"):
+        for _, name in imports(path):
+            assert not name.rpartition(".")[2].startswith(("write", "save", "stream")), path
+        names = {
+            node.attr if isinstance(node, ast.Attribute) else node.id
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, (ast.Attribute, ast.Name))
+        }
+        writing = {
+            "open",
+            "write_bytes",
+            "write_text",
+            "unlink",
+            "rmtree",
+            "rename",
+            "save_file",
+            "mkdir",
+        }
+        assert not names & writing, path
+
+
 FLOORS = {
     "davae_core": [
         {"disk", "reading"},
