@@ -148,7 +148,10 @@ def _scan_tar(shard: Path) -> tuple[list[CaptionedPicture], list[str]]:
                     member = Place(shard, info.offset_data, min(info.size, whole))
                     samples.setdefault(str(path.parent / stem), {})[f".{suffix.lower()}"] = member
             _check_end(shard, tar.offset)
-    except (tarfile.TarError, ArithmeticError, EOFError, LookupError, OSError, ValueError) as error:
+    # A header may ask tarfile to read more bytes than any machine has, which is no lack of memory here.
+    except (
+        tarfile.TarError, ArithmeticError, EOFError, LookupError, MemoryError, OSError, ValueError,
+    ) as error:  # fmt: skip
         raise TrainingError(
             f"{shard} is no readable, uncompressed tar file ({plain(str(error))}): download it again, or unpack it."
         ) from error
