@@ -7,16 +7,16 @@ import json
 import math
 import os
 import pickletools
-import secrets
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
+
+from .disk.leftovers import beside, remove_left_overs
+from .disk.syncing import sync_file, sync_folder
 
 _LARGEST_HEADER = 100_000_000
 _BLOCK = 2**20
@@ -30,9 +30,12 @@ TYPE_NAMES = {
     torch.float8_e5m2: "F8_E5M2",
     torch.int64: "I64",
     torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
     torch.uint8: "U8",
+    torch.bool: "BOOL",
 }
-"""How safetensors spells the types that can be streamed."""
+"""How safetensors spells the types that can be written."""
 METADATA_KEY = "davae"
 """The safetensors metadata key that holds our JSON."""
 
@@ -127,12 +130,11 @@ def write_safetensors(
 ) -> None:
     """Write a safetensors file atomically: an existing file stays whole until the new one is complete.
 
-    Raises CheckpointError when the disk is full or the folder cannot be written.
+    Only one tensor at a time is copied, and only where it lies on a GPU or in another order than in the file. Raises
+    CheckpointError when the disk is full or the folder cannot be written.
     """
-    owned = {
-        name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()
-    }
-    write_atomically(path, lambda beside: save_file(owned, beside, dict(metadata)))
+    kinds = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+    stream_safetensors(path, kinds, tensors.__getitem__, metadata)
 
 
 def stream_safetensors(
@@ -153,14 +155,18 @@ def stream_safetensors(
     end = 0
     for name in names:
         shape, dtype = kinds[name]
+        if dtype not in TYPE_NAMES:
+            raise CheckpointError(
+                f"{path} cannot hold {name} as {dtype}: keep it in float32, float16 or bfloat16."
+            )
         start, end = end, end + math.prod(shape) * dtype.itemsize
         header[name] = {"dtype": TYPE_NAMES[dtype], "shape": shape, "data_offsets": (start, end)}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
 
-    def write(beside: Path) -> None:
+    def write(part: Path) -> None:
         done = 0
-        with beside.open("wb") as file:
+        with part.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for name in names:
                 tensor = tensor_of(name)
@@ -178,49 +184,41 @@ def stream_safetensors(
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, then rename it over `path`; on any failure leave `path` as it was.
 
-    Raises CheckpointError, naming the file and the reason, where the system refuses (full disk, no permission).
+    First what killed writers left in the folder is removed. When it returns, the file survives a power cut. Raises
+    CheckpointError, naming the file and the reason, where the system refuses (full disk, no permission).
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise CheckpointError(
             f"The folder {path.parent} does not exist: create it, or write {path.name} elsewhere."
         )
-    # Created with the process's own permissions, as any file is; mkstemp would make it private.
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    remove_left_overs(path.parent)
+    part = beside(path)
     try:
-        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
-        mode = stat.S_IMODE(beside.stat().st_mode)
+        # Created with the process's own permissions, as any file is.
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
     except OSError as error:
         raise _write_error(path, error) from error
     try:
-        write(beside)
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        # safetensors puts a private file of its own there.
-        beside.chmod(mode)
-        beside.replace(path)
-    except (OSError, SafetensorError) as error:
+        write(part)
+        sync_file(part)
+        part.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
         raise _write_error(path, error) from error
     finally:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all. Raises CheckpointError."""
-    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def _write_error(path: Path, error: Exception) -> CheckpointError:
-    number = error.errno if isinstance(error, OSError) else None
-    full = (
-        number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-        or "os error 28" in str(error)
-        or "os error 27" in str(error)
-    )
+def _write_error(path: Path, error: OSError) -> CheckpointError:
+    full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
     reason = (
-        "the disk is full or a size limit was reached"
-        if full
-        else (getattr(error, "strerror", None) or str(error))
+        "the disk is full or a size limit was reached" if full else error.strerror or str(error)
     )
     return CheckpointError(
         f"{path} could not be written ({reason}): free some room or choose another place."

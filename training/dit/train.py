@@ -21,6 +21,7 @@ from ..cache.latent_cache import LatentCache
 from ..engine.checkpointing import MODEL, Contents, RunState, Trained
 from ..engine.loop import run_to
 from ..engine.optimizers import build_optimizer
+from ..engine.own_folder import own_folder
 from ..engine.run import Run
 from ..engine.sharding import gather, shard, sharding_wanted
 from ..engine.updates import Parts, synchronised
@@ -51,7 +52,8 @@ def train_dit(config: DitTrainingConfig, stop_at: int | None = None) -> Path | N
     `stop_at` ends the run after that many steps in all, as an interruption would. Raises TrainingError or
     CheckpointError, one sentence, for what the user can put right.
     """
-    return run_to(DitTraining(config), stop_at)
+    with own_folder(config.output.folder, "output.folder"):
+        return run_to(DitTraining(config), stop_at)
 
 
 class DitTraining(Run[LatentBatch]):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..errors import TrainingError
-from .checkpointing import CheckpointFolder, RunState, Trained, load_checkpoint, read_state
+from .checkpointing import RunState, Trained, load_checkpoint, read_state
 from .ema import WeightAverage
 
 _LOG = logging.getLogger(__name__)
@@ -78,19 +79,18 @@ def check_same_latents(state: RunState, fresh: RunState) -> None:
 
 
 def resume_or_start(
-    checkpoints: CheckpointFolder,
+    latest: Path | None,
     fresh: RunState,
     average: WeightAverage,
     parts: Mapping[str, Trained],
     frozen_key: str,
     pictures_key: str,
 ) -> RunState:
-    """The latest checkpoint loaded in place and its state, or `fresh` when there is none.
+    """The checkpoint `latest` loaded in place and its state, or `fresh` when there is none.
 
     `frozen_key` and `pictures_key` are the settings that name the frozen weights' file and the pictures. Raises
-    TrainingError or CheckpointError, one sentence, when the checkpoint is damaged or was started with other settings.
+    TrainingError, one sentence, when the checkpoint is damaged or was started with other settings.
     """
-    latest = checkpoints.latest()
     if latest is None:
         return fresh
     saved = read_state(latest)
