@@ -31,7 +31,7 @@ from .isolation import (
     isolated_in_turn,
     modules_of,
 )
-from .kinds import Kind, copy_folder, kinds, whole_file, write_sources
+from .kinds import SOURCES, Kind, copy_folder, kinds, whole_file, write_sources
 from .mutations import CANARY, Damage, damaged
 
 Progress = Callable[[int, int], None]
@@ -96,14 +96,21 @@ class Findings:
 
 
 def fuzz(
-    cases: int, seed: int, keep: Path | None = None, progress: Progress | None = None
+    cases: int,
+    seed: int,
+    keep: Path | None = None,
+    progress: Progress | None = None,
+    folders: Sequence[str] = tuple(SOURCES),
 ) -> Findings:
-    """Run `cases` cases; the same seed gives the same ones. Files of those that must not be go to `keep`."""
+    """Run `cases` cases; the same seed gives the same ones. Files of those that must not be go to `keep`.
+
+    `folders`: the kinds whose whole files are in these of SOURCES alone.
+    """
     with tempfile.TemporaryDirectory(prefix="davae-fuzz-") as place:
         folder = Path(place)
         sources = folder / "sources"
-        run_apart(lambda: write_sources(sources))
-        every = kinds()
+        run_apart(lambda: write_sources(sources, folders))
+        every = [kind for kind in kinds() if kind.folder in folders]
         check_whole(every, sources, folder)
         # A process with fewer pages to look through is forked faster.
         gc.freeze()

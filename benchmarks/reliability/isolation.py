@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import io
 import json
 import os
@@ -163,6 +164,7 @@ def _limit() -> None:
     virtual = _pages(0) + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (virtual, virtual))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    faulthandler.disable()
     # A library's own warnings go past sys.stderr.
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)

@@ -21,6 +21,7 @@ import torch
 from davae_core.codec.autoencoder import KLAutoencoder
 from davae_core.codec.blocks import KLConfig
 from davae_core.codec.files import save_base_vae
+from training.engine.checkpoint_hashes import HASHES
 
 from .files_fuzz import import_for, run_apart
 from .isolation import Work
@@ -36,9 +37,8 @@ from .kinds import (
 
 Progress = Callable[[int, int], None]
 OLD = b"an older file, which stays whole until the new one is"
-_LOGS = {"log.jsonl", "stages.json", "state.json"}
-"""Files with times in them, compared without these."""
-_TIMES = ("seconds",)
+_GROWING = ("log.jsonl", "stages.json")
+"""Files that a whole run and half a run have in different lengths."""
 _WRITING = os.O_WRONLY | os.O_RDWR
 _EVENTS = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
 _LONGEST_DELAY = 0.05
@@ -141,7 +141,7 @@ class Reference:
 
 
 def _reference(killable: Killable, folder: Path) -> Reference:
-    place = _prepared(killable, folder, "reference")
+    place = _prepared(killable, folder)
     ended = run_until(killable.work, place, None)
     if ended.code != 0:
         raise RuntimeError(f"An undisturbed {killable.name} ended with {ended}.")
@@ -150,8 +150,9 @@ def _reference(killable: Killable, folder: Path) -> Reference:
     return Reference(files, ended.events)
 
 
-def _prepared(killable: Killable, folder: Path, name: str) -> Path:
-    place = copy_folder(folder / "sources" / killable.folder, folder / name)
+def _prepared(killable: Killable, folder: Path) -> Path:
+    # The same place every time: some files hold the way to others.
+    place = copy_folder(folder / "sources" / killable.folder, folder / "work")
     for old in killable.old:
         (place / old).write_bytes(OLD)
     return place
@@ -159,7 +160,7 @@ def _prepared(killable: Killable, folder: Path, name: str) -> Path:
 
 def kill_once(killable: Killable, moment: Moment, reference: Reference, folder: Path) -> Killed:
     """Kill a command, look at what is there, run it again to its end, and compare with the undisturbed run."""
-    place = _prepared(killable, folder, "killed")
+    place = _prepared(killable, folder)
     ended = run_until(killable.work, place, moment)
     # A delay can outlast a short command; the change it was counted from is a moment too.
     if not ended.killed:
@@ -170,7 +171,7 @@ def kill_once(killable: Killable, moment: Moment, reference: Reference, folder: 
         f"{name} is neither old nor whole after the kill"
         for name, data in left.items()
         if name in reference.files and not _same(name, data, reference.files[name])
-        and not (name in killable.old and data == OLD) and Path(name).name not in _LOGS
+        and not (name in killable.old and data == OLD) and Path(name).name not in _GROWING
     ]  # fmt: skip
     parts = len(part_files(place))
     again = run_until(killable.work, place, None)
@@ -216,30 +217,30 @@ def _is_hidden(inside: Path) -> bool:
 
 def _same(name: str, found: bytes, wanted: bytes) -> bool:
     """Whether two files say the same, but for the time things took."""
-    if Path(name).name not in _LOGS:
-        return found == wanted
+    if found == wanted:
+        return True
     try:
-        return _without_times(found) == _without_times(wanted)
+        return _without_times(name, found) == _without_times(name, wanted)
     except ValueError:
         return False
 
 
-def _without_times(data: bytes) -> Any:
-    text = data.decode()
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = [json.loads(line) for line in text.splitlines()]
-    return _timeless(found)
+def _without_times(name: str, data: bytes) -> Any:
+    """Raises ValueError for what holds no times."""
+    inside = Path(name)
+    if inside.suffix == ".json":
+        return _timeless(json.loads(data))
+    if inside.suffix == ".jsonl":
+        return [_timeless(json.loads(line)) for line in data.splitlines()]
+    if inside.name == HASHES:
+        # The state has times in it, and so its hash.
+        return [line for line in data.splitlines() if not line.endswith(b"state.json")]
+    raise ValueError(f"{name} holds no times")
 
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {
-            name: _timeless(part)
-            for name, part in value.items()
-            if not name.endswith(_TIMES) and "second" not in name
-        }
+        return {key: _timeless(part) for key, part in value.items() if not key.endswith("seconds")}
     return [_timeless(part) for part in value] if isinstance(value, list) else value
 
 

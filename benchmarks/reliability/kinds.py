@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,13 +82,13 @@ def call(function: Callable[..., Any], *arguments: Any, **named: Any) -> Work:
     return work
 
 
-def write_sources(folder: Path) -> None:
-    """Write every whole file below `folder`, the same bytes each time."""
-    torch.manual_seed(0)
+def write_sources(folder: Path, names: Iterable[str]) -> None:
+    """Write the whole files of these of SOURCES below `folder`, the same bytes each time."""
     torch.set_num_threads(1)
-    for name, write in SOURCES.items():
+    for name in names:
+        torch.manual_seed(0)
         (folder / name).mkdir(parents=True)
-        write(folder / name)
+        SOURCES[name](folder / name)
 
 
 # The files

@@ -596,7 +596,8 @@ def _zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> byte
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", method) as file:
         for name, data in members.items():
-            file.writestr(name, data)
+            # Without the time of day.
+            file.writestr(zipfile.ZipInfo(name), data, method)
     return target.getvalue()
 
 
@@ -750,9 +751,13 @@ def picture_of_another_kind(whole: bytes, random: Random) -> Damage:
     form, mode = random.choice(PICTURE_KINDS)
     target = io.BytesIO()
     side = random.choice((1, 2, 16, 33))
-    Image.effect_noise((side, side), 90).convert(mode).save(target, format=form)
+    _noise(side, random).convert(mode).save(target, format=form)
     made = random.choice((*BYTES, lengthened, lengthened))(target.getvalue(), random)
     return Damage(f"{form} {mode} of {side} pixels, {made.name}", made.data)
+
+
+def _noise(side: int, random: Random) -> Image.Image:
+    return Image.frombytes("RGB", (side, side), random.randbytes(3 * side * side))
 
 
 def png_header(whole: bytes, random: Random) -> Damage:
@@ -775,7 +780,7 @@ def png_chunk(whole: bytes, random: Random) -> Damage:
         (b"", random.randbytes(20), b"x\0\0" + zlib.compress(bytes(2**24)), b"\xff" * 1000)
     )
     target = io.BytesIO()
-    Image.effect_noise((16, 16), 90).convert("RGB").save(target, format="PNG")
+    _noise(16, random).save(target, format="PNG")
     sound = target.getvalue()
     return Damage(f"a PNG with {name.decode()}", sound[:33] + _chunk(name, body) + sound[33:])
 

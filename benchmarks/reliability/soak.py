@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import queue
 import random as randomness
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from .comfyui import GONE, Ended, Killable, flaw_of, with_prefix
 from .isolation import sentence_flaw
-from .jobs import CHANGING, ON_BROKEN, ON_CHANGING, VERSIONS, Job, change, make_folder
+from .jobs import CHANGING, ON_BROKEN, ON_CHANGING, VERSIONS, Job, change
 
 Progress = Callable[[int, int], None]
 SECONDS = 300
 """In which a prompt must have ended, the wait in the queue included."""
 CALM = 100
 """Prompts after a start until the server's memory is first looked at."""
-PAUSE = 1.0
-"""Seconds between two disturbances."""
+BETWEEN = 3
+"""Prompts that end from one disturbance to the next."""
+PAUSE = 0.3
+"""Seconds until it is looked again whether so many have."""
 ATTEMPTS = 20
 
 
@@ -75,23 +75,17 @@ class Findings:
         }
 
 
-def soak(plan: Plan, progress: Progress | None = None) -> Findings:
-    """Draw every prompt alone, then all of them in the turmoil, and compare."""
-    with tempfile.TemporaryDirectory(prefix="davae-soak-") as place:
-        base = Path(place) / "comfyui"
-        base.mkdir()
-        make_folder(base)
-        jobs = [Job(number) for number in range(plan.prompts)]
-        for job in jobs:
-            job.write_picture(base)
-        server = Killable(base)
-        server.start()
-        try:
-            alone = {job: _alone(job, server, progress) for job in jobs}
-            change(base, VERSIONS[0])
-            return _Turmoil(plan, server, alone, progress).run(jobs)
-        finally:
-            server.stop()
+def soak(server: Killable, plan: Plan, progress: Progress | None = None) -> Findings:
+    """Draw every prompt alone, then all of them in the turmoil, and compare.
+
+    `server`: as `jobs.running_server` gives it.
+    """
+    jobs = [Job(number) for number in range(plan.prompts)]
+    for job in jobs:
+        job.write_picture(server.base)
+    alone = {job: _alone(job, server, progress) for job in jobs}
+    change(server.base, VERSIONS[0])
+    return _Turmoil(plan, server, alone, progress).run(jobs)
 
 
 def _alone(job: Job, server: Killable, progress: Progress | None) -> set[tuple[str, ...]]:
@@ -244,8 +238,11 @@ class _Turmoil:
     # Disturbances
 
     def _disturb(self) -> None:
-        kills = self.plan.kill_after()
+        kills, last = self.plan.kill_after(), 0
         while not self.over.wait(PAUSE):
+            if self.done < last + BETWEEN:
+                continue
+            last = self.done
             if kills and self.done >= kills[0]:
                 kills.pop(0)
                 self._kill()
