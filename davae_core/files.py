@@ -137,6 +137,25 @@ def write_safetensors(
     stream_safetensors(path, kinds, tensors.__getitem__, metadata)
 
 
+def require_finite(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError, before `path` is written, when one of the tensors for it has NaN or infinite values."""
+    if name := not_finite(tensors):
+        raise CheckpointError(
+            f"{path} was not written, because its {name} would hold NaN or infinite values: look at the files and "
+            "settings it is made of, and at the number format."
+        )
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor with NaN or infinite values."""
+    for name, tensor in tensors.items():
+        # PyTorch cannot ask that of an eight-bit number.
+        known = tensor.float() if tensor.element_size() == 1 else tensor
+        if not torch.isfinite(known).all():
+            return name
+    return None
+
+
 def stream_safetensors(
     path: str | Path,
     kinds: Mapping[str, tuple[tuple[int, ...], torch.dtype]],

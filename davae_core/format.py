@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import Tensor
 
-from .files import METADATA_KEY, CheckpointError, reason_of, write_safetensors
+from .files import METADATA_KEY, CheckpointError, reason_of, require_finite, write_safetensors
 from .latents import LatentLayout
 
 FORMAT_VERSION = 1
@@ -68,7 +68,8 @@ def _is_ours(found: Any) -> bool:
 def write_described(
     path: str | Path, tensors: Mapping[str, Tensor], kind: str, described: Mapping[str, Any]
 ) -> None:
-    """Write tensors with our JSON in the metadata. Raises CheckpointError when it cannot."""
+    """Write tensors with our JSON in the metadata. Raises CheckpointError when it cannot, and for NaN."""
+    require_finite(path, tensors)
     told = {"kind": kind, "format_version": FORMAT_VERSION, **described}
     write_safetensors(path, tensors, {METADATA_KEY: json.dumps(told)})
 

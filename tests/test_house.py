@@ -123,6 +123,7 @@ FLOORS = {
     ],
     "training": [
         {"__init__", "errors"},
+        {"hub"},
         {"settings", "pictures", "base_source"},
         {"engine"},
         {"vae", "cache"},

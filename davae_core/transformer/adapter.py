@@ -11,7 +11,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..files import METADATA_KEY, CheckpointError, read_safetensors, write_safetensors
+from ..files import (
+    METADATA_KEY,
+    CheckpointError,
+    read_safetensors,
+    require_finite,
+    write_safetensors,
+)
 from ..format import KIND_ADAPTER, shapes_of
 from ..latents import LatentLayout
 from .description import Advice, Mode, ModelDescription, describe_file, not_whole
@@ -53,10 +59,11 @@ def widened_edges(base: Mapping[str, Tensor], layout: LatentLayout) -> dict[str,
 
 
 def write_adapter(path: str | Path, adapter: Adapter) -> None:
-    """Write an adapter file. Raises CheckpointError when it cannot, ValueError when the adapter is not whole."""
+    """Write an adapter file. Raises CheckpointError when it cannot or for NaN, ValueError when it is not whole."""
     check_adapter(adapter)
     tensors = {PREFIX + name: tensor for name, tensor in adapter.lora.items()}
     tensors |= {_DIFFERENCES[name]: tensor for name, tensor in adapter.edges.items()}
+    require_finite(path, tensors)
     described = ModelDescription(
         adapter.layout, adapter.advice, adapter.parents, KIND_ADAPTER, adapter.mode
     )

@@ -29,6 +29,7 @@ from davae_core.files import (
 from davae_core.latents import LatentLayout
 
 from ..errors import TrainingError
+from .shard_check import ShardCheck
 from .text_states import TextStates
 
 FORMAT_VERSION = 1
@@ -153,7 +154,11 @@ def write_shard(
         tensors[f"latent.{number}"] = latent
         tensors |= text.tensors(str(number))
     write_safetensors(path, tensors, {})
-    index = ShardIndex(file_hash(path), tuple(pictures), left_out)
+    write_index(path, ShardIndex(file_hash(path), tuple(pictures), left_out))
+
+
+def write_index(path: Path, index: ShardIndex) -> None:
+    """Write the index of the shard at `path`. Raises CheckpointError."""
     write_text(path.with_suffix(".json"), json.dumps(asdict(index), indent=1))
 
 
@@ -189,8 +194,8 @@ def write_texts(folder: Path, empty: TextStates, prompts: Sequence[TextStates]) 
 class LatentCache:
     """A finished cache: how many pictures it has, and each one's latent and text.
 
-    Tensors are read from the shards one by one, or all at once into memory with `in_memory`.
-    Raises TrainingError or CheckpointError for a folder without a complete cache.
+    Tensors are read from the shards one by one, or all at once into memory with `in_memory`; before the first read a
+    shard is compared with its hash. Raises TrainingError or CheckpointError for a folder without a complete cache.
     """
 
     def __init__(self, folder: Path, in_memory: bool) -> None:
@@ -203,6 +208,7 @@ class LatentCache:
         self.head = head
         self.pictures: list[CachedPicture] = []
         self._places: list[tuple[Path, int]] = []
+        hashes: dict[Path, str] = {}
         shards = [shard_path(folder, number) for number in range(head.shards)]
         for path in shards:
             index = read_index(path)
@@ -219,6 +225,7 @@ class LatentCache:
                     f"The cache {folder} has a damaged {path.name}: run `python -m training cache` again, which makes "
                     "it anew."
                 ) from error
+            hashes[path] = index.sha256
             self.pictures += index.pictures
             self._places += [(path, number) for number in range(len(index.pictures))]
         if not self.pictures:
@@ -226,15 +233,24 @@ class LatentCache:
                 f"The cache {folder} holds no picture: look at what its shard_*.json files left out."
             )
         self._texts, _ = read_safetensors(folder / TEXTS)
-        self._held = {path: read_safetensors(path)[0] for path in shards if in_memory}
+        self._check = ShardCheck(folder, hashes)
+        self._held = {path: self._read_whole(path) for path in shards if in_memory}
 
     def read(self, number: int) -> tuple[Tensor, TextStates]:
-        """Latents [variants, C, h, w] in VAE space and the text (batch of one) of picture `number`, float32."""
+        """Latents [variants, C, h, w] in VAE space and the text (batch of one) of picture `number`, float32.
+
+        Raises TrainingError when its shard is damaged.
+        """
         path, inside = self._places[number]
         if path in self._held:
             return _picture_of(self._held[path].__getitem__, self._held[path], str(inside))
+        self._check(path)
         with open_safetensors(path) as file:
             return _picture_of(file.get_tensor, file.keys(), str(inside))
+
+    def _read_whole(self, shard: Path) -> dict[str, Tensor]:
+        self._check(shard)
+        return read_safetensors(shard)[0]
 
     def empty_text(self) -> TextStates:
         """The empty caption's."""

@@ -19,6 +19,7 @@ from davae_core.presets import PATCH
 from ..engine.processes import LONGEST_WAIT
 from ..engine.randomness import Stream, numpy_generator
 from ..errors import TrainingError
+from ..hub import same_source
 from ..settings.yaml_config import flatten
 from .buckets import Size, bucket_sizes, fill_and_crop, nearest_bucket
 from .caption_sources import CaptionedPicture, CaptionedSet, scan_captioned
@@ -86,7 +87,7 @@ def _check_same(folder: Path, before: CacheHead, now: CacheHead) -> None:
     for name, value in now.settings.items():
         if name.startswith("source."):
             continue
-        if before.settings.get(name) != value:
+        if not same_source(before.settings.get(name), value):
             raise TrainingError(
                 f"The cache {folder} was made with {name} = {before.settings.get(name)!r}, not {value!r}: put it back, "
                 "or choose another output.folder."

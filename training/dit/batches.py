@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from davae_core.files import CheckpointError
 from davae_core.flow import sample_sigmas
 from davae_core.latents import to_model_space
 from davae_core.transformer.description import Mode
@@ -21,6 +22,7 @@ from ..cache.text_states import TextStates, stack
 from ..engine.loaders import Once
 from ..engine.randomness import Stream, number_generator, numpy_generator, sample_noise
 from ..errors import TrainingError
+from ..hub import same_source
 from .config import FlowLossConfig
 
 
@@ -50,14 +52,14 @@ def check_alike(first: LatentCache, second: LatentCache) -> None:
         )
     for name in ("text.kind", "text.source", "text.t5_tokens"):
         ours, other = first.head.settings.get(name), second.head.settings.get(name)
-        if ours != other:
+        if not same_source(ours, other):
             raise TrainingError(
                 f"The caches {first.folder} and {second.folder} were made with {name} = {ours!r} and {other!r}: make "
                 "them with the same text encoders and length."
             )
 
 
-class LatentBatches(Dataset[LatentBatch]):
+class LatentBatches(Dataset[LatentBatch | TrainingError]):
     """Batch m of the run, for any m >= 0, a pure function of the seed, m and the caches.
 
     Pictures of one latent size share a batch. Every epoch each size's pictures are shuffled and cut into batches of
@@ -97,8 +99,12 @@ class LatentBatches(Dataset[LatentBatch]):
         latents = to_model_space(torch.stack([latent for latent, _ in read]), self._layout)
         return LatentBatch(numbers, latents, stack([text for _, text in read]))
 
-    def __getitem__(self, wanted: tuple[int, slice]) -> LatentBatch:
-        return self.batch(*wanted)
+    def __getitem__(self, wanted: tuple[int, slice]) -> LatentBatch | TrainingError:
+        # Handed over, for an exception in a worker would arrive as a traceback.
+        try:
+            return self.batch(*wanted)
+        except (TrainingError, CheckpointError) as error:
+            return TrainingError(str(error))
 
     def _sample(self, row: int, number: int) -> tuple[Tensor, TextStates]:
         cache, place = self._pictures[row]
@@ -128,11 +134,14 @@ class LatentBatches(Dataset[LatentBatch]):
         return self._order
 
 
-def latent_loader(
+def read_in_order(
     batches: LatentBatches, parts: Iterator[tuple[int, slice]], workers: int
-) -> DataLoader[LatentBatch]:
-    """The given batches in order; `workers` processes read ahead, 0 reads in this one."""
-    return DataLoader(
+) -> Iterator[LatentBatch]:
+    """The given batches in order; `workers` processes read ahead, 0 reads in this one.
+
+    Raises TrainingError when a batch cannot be read.
+    """
+    loader: DataLoader[LatentBatch | TrainingError] = DataLoader(
         batches,
         batch_size=None,
         sampler=Once(parts),
@@ -140,6 +149,10 @@ def latent_loader(
         # A generator of its own: the loader must not draw from the global one.
         generator=torch.Generator(),
     )
+    for found in loader:
+        if isinstance(found, TrainingError):
+            raise found
+        yield found
 
 
 def noise_and_levels(seed: int, batch: LatentBatch, loss: FlowLossConfig) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TrainingError
+from ..hub import same_source
 from .checkpointing import RunState, Trained, load_checkpoint, read_state
 from .ema import WeightAverage
 
@@ -42,7 +43,7 @@ def check_resumable(
         if name.startswith(_FREE_SECTIONS) or name in _FREE_KEYS:
             continue
         before = state.config.get(name, _BEFORE.get(name, value))
-        if before != value:
+        if not same_source(before, value):
             raise TrainingError(
                 f"{name} is {value!r}, but the checkpoint of step {state.step} was trained with "
                 f"{before!r}: put it back to go on, or choose another output.folder."
@@ -63,7 +64,7 @@ def check_same_latents(state: RunState, fresh: RunState) -> None:
     """Raise TrainingError, naming the cache, when one was made anew with another VAE, text or cut of the pictures."""
     folders = fresh.config.get("data.caches", ())
     for folder, before, now in zip(folders, state.latents, fresh.latents, strict=False):
-        changed = [name for name, value in before.items() if now.get(name) != value]
+        changed = [name for name, value in before.items() if not same_source(now.get(name), value)]
         if "vae" in changed:
             raise TrainingError(
                 f"The cache {folder} in data.caches and model.vae are of another VAE than the checkpoint of step "
