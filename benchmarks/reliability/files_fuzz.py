@@ -18,6 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from .damage.any_bytes import CANARY, Damage
+from .damage.formats import damaged
 from .isolation import (
     BAD,
     CODE,
@@ -32,7 +34,6 @@ from .isolation import (
     modules_of,
 )
 from .kinds import SOURCES, Kind, copy_folder, kinds, whole_file, write_sources
-from .mutations import CANARY, Damage, damaged
 
 Progress = Callable[[int, int], None]
 _TOGETHER = 20

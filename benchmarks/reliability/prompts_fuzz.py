@@ -157,11 +157,6 @@ def sound_graphs() -> tuple[Graph, ...]:
         "again": sampler("locked", "joined", steps=1),
         "image": decode(samples=["again", 0]),
     }
-    detail: Graph = {
-        **drawn,
-        "model": load_model(FILE_BUNDLED, DETAIL),
-        "drawn": detail_sampler(steps=1),
-    }
     info: Graph = {"info": node("DAVAE_Inspect", file=f"vae/{RANDOM}")}
     encoded: Graph = {
         **picture,
@@ -177,6 +172,14 @@ def sound_graphs() -> tuple[Graph, ...]:
         "latent": node("DAVAE_Encode", image=["small", 0], vae=["vae", 0]),
         "image": decode(),
         "saved": save("image"),
+    }
+    detail: Graph = {
+        **encoded,
+        **prompts(),
+        "vae": load(FILE_BUNDLED),
+        "model": load_model(FILE_BUNDLED, DETAIL),
+        "drawn": detail_sampler(steps=1),
+        "image": decode(samples=["drawn", 0]),
     }
     return drawn, split, detail, info, encoded, Job(1).graph()
 

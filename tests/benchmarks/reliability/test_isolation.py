@@ -89,8 +89,8 @@ def test_what_is_no_sentence_says_why():
 
 
 def test_code_that_ran_and_files_left_behind_are_found(tmp_path):
+    from benchmarks.reliability.damage.any_bytes import CANARY
     from benchmarks.reliability.files_fuzz import _listing, _with_leftovers
-    from benchmarks.reliability.mutations import CANARY
 
     before = _listing(tmp_path)
     (tmp_path / ".out.png.0.part").touch()

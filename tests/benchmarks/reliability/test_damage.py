@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load, save
 
-from benchmarks.reliability import mutations
-from benchmarks.reliability.mutations import MAKERS, Parts, as_json, damaged, places, put, without
+from benchmarks.reliability.damage.formats import MAKERS, damaged
+from benchmarks.reliability.damage.pickles import zip_bomb
+from benchmarks.reliability.damage.safetensors_files import Parts
+from benchmarks.reliability.damage.values import as_json, places, put, without
 
 SOUND = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -65,7 +67,7 @@ def test_a_safetensors_file_is_taken_apart_and_put_together():
 
 
 def test_a_bomb_is_a_sound_zip_file_that_unpacks_to_two_gigabytes():
-    damage = mutations.zip_bomb(whole("pickle"), random.Random(0))
+    damage = zip_bomb(whole("pickle"), random.Random(0))
     with zipfile.ZipFile(io.BytesIO(damage.data)) as file:
         largest = max(file.infolist(), key=lambda info: info.file_size)
         assert largest.file_size == 2**31 and len(damage.data) < 2**22
