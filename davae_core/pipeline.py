@@ -87,7 +87,7 @@ class TextToImage:
             return self.codec.decode_base(latents)
         return self.codec.decode_tiled(latents) if tiled else self.codec.decode(latents)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def draw_latents(
         self,
         prompts: Sequence[str],

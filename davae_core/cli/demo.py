@@ -62,6 +62,7 @@ def run(folder: Path, progress: Callable[[Sequence[tuple[str, Tensor]]], Picture
     return table(scores)
 
 
+@torch.no_grad()
 def draw_prompts(path: Path) -> dict[str, object]:
     """Draw PROMPTS in the three ways of GRID, write them to `path`; what the report says of them.
 
