@@ -7,7 +7,7 @@ import json
 import math
 import os
 import pickletools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,8 +17,12 @@ from torch import Tensor
 
 from .disk.leftovers import beside, remove_left_overs
 from .disk.syncing import sync_file, sync_folder
+from .reading.json_text import parse_json
+from .reading.plain_text import SentenceError, is_plain, plain
 
 _LARGEST_HEADER = 100_000_000
+_LARGEST_PARSED = 16 * 2**20
+"""Bytes of a header that is parsed here only to say more exactly what is wrong with its file."""
 _BLOCK = 2**20
 """Bytes read at a time for a hash."""
 TYPE_NAMES = {
@@ -38,9 +42,11 @@ TYPE_NAMES = {
 """How safetensors spells the types that can be written."""
 METADATA_KEY = "davae"
 """The safetensors metadata key that holds our JSON."""
+LONGEST_NAME = 300
+"""Characters of a tensor's name; the longest in use, of an optimizer's states, have about half."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(SentenceError):
     """A file that is not what it should be; the message is one sentence that names it and says what to do."""
 
 
@@ -52,7 +58,22 @@ def reason_of(error: Exception) -> str:
 def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors and the metadata of a safetensors file, on the CPU. Raises CheckpointError."""
     with open_safetensors(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+        tensors = {name: read_tensor(path, file, name) for name in file.keys()}  # noqa: SIM118
+        return tensors, dict(file.metadata() or {})
+
+
+def read_tensor(path: str | Path, file: "safe_open", name: str) -> Tensor:
+    """One tensor of an open file. Raises CheckpointError for a type that PyTorch does not have."""
+    try:
+        tensor: Tensor = file.get_tensor(name)
+        return tensor
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, SafetensorError):
+            raise
+        raise CheckpointError(
+            f"{path} holds {plain(name)} in a type that this PyTorch cannot read: update PyTorch, or write it in "
+            "another type."
+        ) from error
 
 
 def read_shapes(path: str | Path) -> tuple[dict[str, tuple[tuple[int, ...], str]], dict[str, str]]:
@@ -76,10 +97,20 @@ def open_safetensors(path: str | Path) -> Iterator["safe_open"]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(_why_unreadable(path)) from error
     with file:
+        _check_names(path, file.keys())
         try:
             yield file
         except SafetensorError as error:
             raise CheckpointError(_why_unreadable(path)) from error
+
+
+def _check_names(path: Path, names: Iterable[str]) -> None:
+    """Raise CheckpointError for a name that no model gives a tensor, before it stands in a sentence or on a page."""
+    for name in names:
+        if not is_plain(name, LONGEST_NAME):
+            raise CheckpointError(
+                f"{path} names a tensor {plain(name)}, as no model does: get the file from someone you trust."
+            )
 
 
 def _why_unreadable(path: Path) -> str:
@@ -112,16 +143,18 @@ def _claimed_size(path: Path, header: int, size: int) -> int:
     """Bytes the header speaks of; the header itself when it is not all there, 0 when it makes no sense."""
     if size < header + 8:
         return header + 8 if header < _LARGEST_HEADER else 0
+    if header > _LARGEST_PARSED:
+        return 0
     with path.open("rb") as file:
         file.seek(8)
         text = file.read(header)
     try:
-        entries = json.loads(text)
+        entries = parse_json(text)
         ends = [
             entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"
         ]
         return header + 8 + max((int(end) for end in ends), default=0)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return 0
 
 

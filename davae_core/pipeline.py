@@ -4,7 +4,6 @@ pipeline = load_pipeline("sd3.5-medium/", "davae_sd3.safetensors", adapter="adap
 images = pipeline.draw(["a lighthouse at dusk"], width=1024, height=1024)
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from .flow import Velocity, sample_detail, sample_euler, shifted_sigmas
 from .format import KIND_MERGED, read_metadata
 from .latents import to_vae_space
 from .presets import SD3
+from .reading.json_text import read_json
 from .transformer.adapter import read_adapter
 from .transformer.description import DESCRIPTION, Advice, ModelDescription, read_file_description
 from .transformer.diffusers_model import diffusers_transformer, require_diffusers
@@ -290,7 +290,7 @@ def _text_encoders(
             f"{folder} holds no text encoders: give the folder of the whole diffusers pipeline, or encode_text."
         )
     try:
-        parts = json.loads(index.read_text(encoding="utf-8"))
+        parts = read_json(index)
         # Many leave T5 out; diffusers wants to be told so again.
         absent = {name: None for name, kind in parts.items() if kind == [None, None]}
         pipeline = (

@@ -111,7 +111,7 @@ def test_nodes_and_training_know_nothing_of_each_other():
 
 FLOORS = {
     "davae_core": [
-        {"disk"},
+        {"disk", "reading"},
         {"files", "latents", "metrics"},
         {"flow", "format", "images"},
         {"codec", "mini"},

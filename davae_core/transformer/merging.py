@@ -17,6 +17,7 @@ from ..files import (
     stream_safetensors,
     value_hash,
 )
+from ..reading.plain_text import plain, shown
 from .adapter import DOWN, UP, Adapter, read_adapter, widened_edges
 from .description import DESCRIPTION, ModelDescription, description_tensor
 from .fingerprint import require_same_base
@@ -63,7 +64,7 @@ def plan_merge(base: Mapping[str, Tensor], adapter: Adapter) -> Merge:
         place = place_of(layer, blocks)
         target = "" if place is None else f"{place.layer}.weight"
         if place is None or target not in base:
-            raise ValueError(f"the adapter changes {layer}, which this base does not have")
+            raise ValueError(f"the adapter changes {plain(layer)}, which this base does not have")
         _check_shape(layer, place, adapter, base[target])
         layers.setdefault(target, []).append((layer, place))
     return Merge(base, adapter, edges, layers)
@@ -88,7 +89,7 @@ def _check_shape(layer: str, place: Place, adapter: Adapter, target: Tensor) -> 
     thirds = 1 if place.part is None else 3
     if [found[0] * thirds, *found[1:]] != wanted:
         raise ValueError(
-            f"the adapter's {layer} has shape {found}, which does not fit this base's {wanted}"
+            f"the adapter's {plain(layer)} has shape {found}, which does not fit this base's {shown(wanted)}"
         )
 
 

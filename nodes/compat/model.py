@@ -19,6 +19,8 @@ from torch import Tensor
 from ...davae_core.files import CheckpointError, read_shapes
 from ...davae_core.latents import LatentLayout, to_model_space, to_vae_space
 from ...davae_core.presets import SD3
+from ...davae_core.reading.json_text import parse_json
+from ...davae_core.reading.plain_text import plain
 from ...davae_core.transformer.adapter import Adapter, read_adapter
 from ...davae_core.transformer.description import (
     DESCRIPTION,
@@ -207,7 +209,7 @@ def load_model(
             f"{base} is not a transformer that ComfyUI knows: give Stable Diffusion 3.5 Medium."
         )
     patcher.model.model_config.source = (
-        base.name if adapter is None else f"{base.name} with {adapter.name}"
+        plain(base.name) if adapter is None else f"{plain(base.name)} with {plain(adapter.name)}"
     )
     if lora is not None:
         patcher, _ = comfy.sd.load_lora_for_models(patcher, None, lora, 1.0, 0.0)
@@ -237,11 +239,16 @@ def _quantisation(path: Path) -> dict[str, str]:
     _, metadata = read_shapes(path)
     if QUANTISATION not in metadata:
         return {}
-    told = json.loads(metadata[QUANTISATION])
-    layers = {
-        name.removeprefix(next(filter(name.startswith, PREFIXES))): how
-        for name, how in told.get("layers", {}).items()
-    }
+    try:
+        told = parse_json(metadata[QUANTISATION])
+        layers = {
+            name.removeprefix(next(filter(name.startswith, PREFIXES))): how
+            for name, how in told.get("layers", {}).items()
+        }
+    except (AttributeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} does not say as ComfyUI does how it is quantised: download it again."
+        ) from error
     return {QUANTISATION: json.dumps({**told, "layers": layers})}
 
 

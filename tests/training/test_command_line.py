@@ -1,5 +1,6 @@
 """What a user sees who gives the trainer something wrong: one sentence, exit code 1."""
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -7,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from training.__main__ import main
+from training.__main__ import PrintableLines, main
+from training.errors import sentence_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -154,3 +157,27 @@ def test_wrong_usage_ends_with_two(capsys: Any) -> None:
             main(arguments)
         assert error.value.code == 2
         capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (KeyError("a"), "Something unforeseen went wrong while working with"),
+        (ValueError("cannot reshape\narray"), "(ValueError: cannot reshape"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), "lower train.batch_size"),
+        (RuntimeError("CUDA error: out of memory"), "lower train.batch_size"),
+        (MemoryError(), "This computer has too little free memory"),
+        (RecursionError("deep"), "RecursionError"),
+        (OSError("no number"), "OSError: no number"),
+    ],
+)
+def test_whatever_nobody_foresaw_is_one_sentence(error: Exception, words: str) -> None:
+    with pytest.raises(type(error)) as caught:
+        raise error
+    sentence = sentence_of(caught.value, [Path("config.yaml")])
+    assert words in sentence and sentence.isprintable() and sentence.endswith(".")
+
+
+def test_a_log_line_is_one_line_that_a_terminal_shows() -> None:
+    record = logging.makeLogRecord({"msg": "leaving out %s: no", "args": ("a\n\x1b[31mb",)})
+    assert PrintableLines().format(record) == "leaving out a ?[31mb: no"

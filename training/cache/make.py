@@ -15,6 +15,7 @@ from tqdm import tqdm
 from davae_core.images import from_bytes
 from davae_core.latents import LatentLayout
 from davae_core.presets import PATCH
+from davae_core.reading.plain_text import shown
 
 from ..engine.processes import LONGEST_WAIT
 from ..engine.randomness import Stream, numpy_generator
@@ -89,8 +90,8 @@ def _check_same(folder: Path, before: CacheHead, now: CacheHead) -> None:
             continue
         if not same_source(before.settings.get(name), value):
             raise TrainingError(
-                f"The cache {folder} was made with {name} = {before.settings.get(name)!r}, not {value!r}: put it back, "
-                "or choose another output.folder."
+                f"The cache {folder} was made with {name} = {shown(before.settings.get(name))}, not {shown(value)}: "
+                "put it back, or choose another output.folder."
             )
     if before.vae_hash != now.vae_hash:
         raise TrainingError(

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from davae_core.files import CheckpointError
 from davae_core.flow import sample_sigmas
 from davae_core.latents import to_model_space
+from davae_core.reading.plain_text import plain, shown
 from davae_core.transformer.description import Mode
 
 from ..cache.latent_cache import LatentCache
@@ -47,15 +48,15 @@ def check_alike(first: LatentCache, second: LatentCache) -> None:
     """Raise TrainingError when two caches cannot be used together."""
     if first.head.vae_hash != second.head.vae_hash:
         raise TrainingError(
-            f"The caches {first.folder} and {second.folder} were made with different VAEs ({first.head.vae}, "
-            f"{second.head.vae}): make them with the same one."
+            f"The caches {first.folder} and {second.folder} were made with different VAEs "
+            f"({plain(first.head.vae)}, {plain(second.head.vae)}): make them with the same one."
         )
     for name in ("text.kind", "text.source", "text.t5_tokens"):
         ours, other = first.head.settings.get(name), second.head.settings.get(name)
         if not same_source(ours, other):
             raise TrainingError(
-                f"The caches {first.folder} and {second.folder} were made with {name} = {ours!r} and {other!r}: make "
-                "them with the same text encoders and length."
+                f"The caches {first.folder} and {second.folder} were made with {name} = {shown(ours)} and "
+                f"{shown(other)}: make them with the same text encoders and length."
             )
 
 

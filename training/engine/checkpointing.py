@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,10 @@ from torch import Tensor, nn
 from davae_core.disk.leftovers import beside, remove_left_overs
 from davae_core.disk.syncing import sync_folder
 from davae_core.files import CheckpointError, read_safetensors, write_safetensors, write_text
+from davae_core.format import check_weights
+from davae_core.reading.json_text import read_json
+from davae_core.reading.plain_text import is_plain, plain
+from davae_core.reading.typed import Limits, build
 
 from ..errors import TrainingError
 from .checkpoint_hashes import HASHES, damage_of, write_hashes
@@ -38,11 +42,11 @@ class RunState:
     `latents` says of each cache what its latents and texts are; it is empty in stage 1 and in older checkpoints.
     """
 
-    step: int = 0
+    step: Annotated[int, Limits(0)] = 0
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
-    average_updates: int = 0
-    samples_per_step: int = 0
+    average_updates: Annotated[int, Limits(0)] = 0
+    samples_per_step: Annotated[int, Limits(0)] = 0
     pictures: str = ""
     frozen: str = ""
     latents: list[dict[str, Any]] = field(default_factory=list)
@@ -195,8 +199,11 @@ class CheckpointFolder:
 def read_state(checkpoint: Path) -> RunState:
     """The state stored in a checkpoint. Raises TrainingError when it is damaged."""
     try:
-        return RunState(**json.loads((checkpoint / _STATE).read_text(encoding="utf-8")))
-    except (ValueError, TypeError, OSError) as error:
+        state = build(RunState, read_json(checkpoint / _STATE))
+        if not all(is_plain(name) and name == Path(name).name for name in state.files):
+            raise ValueError("files are named that are none of its own")
+        return state
+    except (ValueError, OSError) as error:
         raise TrainingError(
             f"The checkpoint {checkpoint} has a damaged {_STATE}: remove that folder to resume from the one before."
         ) from error
@@ -213,13 +220,15 @@ def load_checkpoint(
     for name in state.files:
         if not (checkpoint / name).is_file():
             raise TrainingError(
-                f"The checkpoint {checkpoint} lacks {name}: remove that folder to resume from the one before."
+                f"The checkpoint {checkpoint} lacks {plain(name)}: remove that folder to resume from the one before."
             )
     try:
         for name, part in parts.items():
             weights, _ = read_safetensors(checkpoint / f"{name}.safetensors")
+            check_weights(checkpoint / f"{name}.safetensors", weights)
             part.load(weights, _read_optimizer(checkpoint / f"{name}_optimizer.safetensors"))
         means, _ = read_safetensors(checkpoint / "average.safetensors")
+        check_weights(checkpoint / "average.safetensors", means)
         for name, mean in average.means.items():
             mean.copy_(spread_like(means[name], mean))
     except CheckpointError as error:
@@ -227,9 +236,9 @@ def load_checkpoint(
             f"The checkpoint {checkpoint} is damaged ({_without_advice(error)}): remove that folder to resume from the "
             "one before."
         ) from error
-    except (KeyError, RuntimeError) as error:
+    except (LookupError, RuntimeError, TypeError) as error:
         raise TrainingError(
-            f"The checkpoint {checkpoint} belongs to another model ({error}): choose another output.folder."
+            f"The checkpoint {checkpoint} belongs to another model ({plain(str(error))}): choose another output.folder."
         ) from error
     average.updates = state.average_updates
     return state

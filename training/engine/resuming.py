@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from davae_core.reading.plain_text import plain, shown
+
 from ..errors import TrainingError
 from ..hub import same_source
 from .checkpointing import RunState, Trained, load_checkpoint, read_state
@@ -45,8 +47,8 @@ def check_resumable(
         before = state.config.get(name, _BEFORE.get(name, value))
         if not same_source(before, value):
             raise TrainingError(
-                f"{name} is {value!r}, but the checkpoint of step {state.step} was trained with "
-                f"{before!r}: put it back to go on, or choose another output.folder."
+                f"{name} is {shown(value)}, but the checkpoint of step {state.step} was trained with "
+                f"{shown(before)}: put it back to go on, or choose another output.folder."
             )
     if state.frozen and state.frozen != frozen:
         raise TrainingError(
@@ -73,9 +75,9 @@ def check_same_latents(state: RunState, fresh: RunState) -> None:
         if changed:
             name = changed[0]
             raise TrainingError(
-                f"The cache {folder} in data.caches was made with {name} = {now.get(name)!r}, but the checkpoint of "
-                f"step {state.step} was trained with {before[name]!r}: put that cache back to go on, or choose another "
-                "output.folder."
+                f"The cache {folder} in data.caches was made with {plain(name)} = {shown(now.get(name))}, but the "
+                f"checkpoint of step {state.step} was trained with {shown(before[name])}: put that cache back to go "
+                "on, or choose another output.folder."
             )
 
 

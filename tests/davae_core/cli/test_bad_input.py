@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from davae_core.cli.commands import main
+from davae_core.cli.arguments import parser
+from davae_core.cli.commands import main, sentence_of
 from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
 from davae_core.codec.blocks import KLConfig
 from davae_core.codec.files import load_codec, save_base_vae, save_codec
@@ -453,3 +454,35 @@ def test_a_device_that_is_not_there_is_named(vae, photo, tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "--device cpu" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            KeyError("a"),
+            "Something unforeseen went wrong while working with a.safetensors (KeyError: 'a'",
+        ),
+        (ZeroDivisionError(), "(ZeroDivisionError, test_bad_input.py line"),
+        (ValueError("cannot reshape\narray"), "(ValueError: cannot reshape,"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), "The GPU has too little free memory"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"),
+            "The GPU has too little free memory",
+        ),
+        (MemoryError(), "This computer has too little free memory"),
+        (RecursionError("deep"), "RecursionError: deep"),
+        (OSError("no number"), "OSError: no number"),
+    ],
+)
+def test_whatever_nobody_foresaw_is_one_sentence(error, words):
+    options = parser().parse_args(["inspect", "a.safetensors"])
+    with pytest.raises(type(error)) as caught:
+        raise error
+    sentence = sentence_of(caught.value, options)
+    assert words in sentence and sentence.isprintable() and sentence.endswith(".")
+
+
+def test_a_full_memory_offers_tiles_where_there_are_any():
+    options = parser().parse_args(["encode", "a.png", "-o", "b.safetensors", "--vae", "mini"])
+    assert sentence_of(MemoryError(), options).endswith("add --tiled.")

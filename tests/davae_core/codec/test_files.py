@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -202,7 +203,7 @@ def test_a_file_that_says_no_shift_and_scale_and_is_like_none_is_left_as_it_is(t
     ("change", "words"),
     [
         (lambda d: d.update(scale=0.0), "base_scale must not be 0"),
-        (lambda d: d.update(shift="x"), "could not convert"),
+        (lambda d: d.update(shift="x"), "shift is 'x', but it must be a number"),
         (lambda d: d["backbone"].pop("widths"), "widths"),
     ],
 )
@@ -289,3 +290,84 @@ def test_a_pipeline_folder_uses_its_own_vaes_settings(golden, tmp_path):
     (tmp_path / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(weights)
     found = load_base_vae(tmp_path)
     assert (found.layout.base_shift, found.layout.base_scale) == (0.1159, 0.3611)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d["backbone"].update(res_blocks=10**9), "res_blocks is 1000000000, but it must"),
+        (
+            lambda d: d["backbone"].update(res_blocks=16),
+            "with 16 blocks, but the tensors' names of 3 with 1",
+        ),
+        (lambda d: d["backbone"].update(widths=[8] * 1000), "widths has 1000 values"),
+        (lambda d: d["backbone"].update(widths=[8] * 8), "resolution levels make 128"),
+        (lambda d: d["backbone"].update(norm_groups=0), "norm_groups is 0"),
+        (lambda d: d["backbone"].update(unheard_of=1), "unheard_of"),
+        (
+            lambda d: d["layout"].update(base_shift="x"),
+            "base_shift is 'x', but it must be a number",
+        ),
+        (lambda d: d["layout"].update(ratio=2.0), "ratio is 2.0, but it must be a whole number"),
+        (lambda d: d["layout"].update(base_channels=10**12), "base_channels is 1000000000000"),
+        (lambda d: d.update(shared_trunk=1), "shared_trunk is 1, but it must be true or false"),
+        (lambda d: d.update(backbone=small(3, 10**9)), "blocks is 1000000000, but it must lie"),
+        (lambda d: d.update(backbone=small(3, 16)), "of 3 levels with 16 blocks, but"),
+        (lambda d: d.update(backbone=small(500, 1)), "levels is 500, but it must lie between"),
+    ],
+)
+def test_sizes_are_compared_with_the_tensors_before_anything_is_built(codec_file, change, words):
+    rewrite(codec_file, change_metadata=change)
+    for read in (read_codec_file, inspect_file):
+        with pytest.raises(CheckpointError, match="damaged DA-VAE metadata") as caught:
+            read(codec_file)
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.bool, torch.uint8, torch.uint16, torch.int64, torch.float8_e4m3fn]
+)
+def test_weights_that_are_none_are_refused(codec_file, tmp_path, dtype):
+    def change(tensors):
+        name = "joint.up.conv.bias"
+        tensors[name] = tensors[name].to(dtype)
+
+    rewrite(codec_file, change_tensors=change)
+    with pytest.raises(
+        CheckpointError, match=r"holds joint\.up\.conv\.bias as .*, which is no type of weights"
+    ):
+        read_codec_file(codec_file)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"scaling_factor": ["x"]}, "scaling_factor is"),
+        ({"scaling_factor": 0}, "base_scale must not be 0"),
+        ({"shift_factor": "0.1"}, "shift_factor is '0.1', but it must be a number"),
+        ({"norm_num_groups": 0}, "norm_num_groups is 0"),
+        ({"norm_num_groups": 10**9}, "norm_num_groups is 1000000000"),
+        ({"norm_num_groups": 5}, "5 normalisation groups"),
+    ],
+)
+def test_the_settings_of_a_diffusers_folder_are_checked(golden, tmp_path, settings, words):
+    folder = tmp_path / "vae"
+    shutil.copytree(golden / "base_vae", folder)
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**told, **settings}))
+    with pytest.raises(CheckpointError) as caught:
+        load_base_vae(folder)
+    assert words in str(caught.value) and str(folder) in str(caught.value)
+
+
+def small(levels, blocks):
+    """Sizes of a small autoencoder in our JSON."""
+    return {"width": 8, "levels": levels, "blocks": blocks, "shift": 0.0, "scale": 1.0}
+
+
+def test_a_configuration_nested_too_deep_is_one_sentence(golden, tmp_path):
+    folder = tmp_path / "vae"
+    shutil.copytree(golden / "base_vae", folder)
+    (folder / "config.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match="is not valid JSON"):
+        load_base_vae(folder)

@@ -262,7 +262,7 @@ def test_a_latent_of_another_packing_is_refused_naming_both(packed_file, tmp_pat
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda d: d.pop("alignment"), r"damaged DA-VAE metadata \('alignment'\)"),
+        (lambda d: d.pop("alignment"), r"damaged DA-VAE metadata \(alignment is missing\)"),
         (lambda d: d.update(alignment=2), "alignment must be between 0 and 1"),
         (lambda d: d.update(alignment="x"), "damaged DA-VAE metadata"),
         (lambda d: d["layout"].update(detail_channels=99), "99 detail channels are too many"),

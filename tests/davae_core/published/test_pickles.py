@@ -1,12 +1,14 @@
 import pickle
 import random
 import warnings
+import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 
 from davae_core.files import CheckpointError
-from davae_core.published.pickles import read_plain_weights
+from davae_core.published.pickles import read_plain_weights, refuse_unsafe_pytorch
 
 
 @pytest.mark.parametrize("as_zip", [True, False])
@@ -32,3 +34,47 @@ def test_foreign_pickles_bring_no_warnings(tmp_path):
         warnings.simplefilter("error")
         with pytest.raises(CheckpointError, match="never run"):
             read_plain_weights(path, "plain weights")
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [
+        ("2.4.0", False), ("2.5.1+cu124", False), ("2.6.0", False), ("2.9.1+cpu", False), ("2.10.0a0+git", False),
+        ("2.10.0rc1", False), ("", False), ("1.13", False), ("2.10.0", True), ("2.10.0+cu130", True), ("2.11.0", True),
+        ("3.0.0", True),
+    ],
+)  # fmt: skip
+def test_a_pytorch_that_pickles_can_harm_reads_none(version, safe):
+    if safe:
+        refuse_unsafe_pytorch(Path("a.bin"), version)
+        return
+    with pytest.raises(
+        CheckpointError,
+        match=r"^a\.bin is a pickle, .* update PyTorch to 2\.10 or later, or give .*\.$",
+    ):
+        refuse_unsafe_pytorch(Path("a.bin"), version)
+
+
+def test_a_zip_that_unpacks_to_more_than_it_has_bytes_is_not_unpacked(tmp_path):
+    torch.save({"a": torch.zeros(10**6)}, tmp_path / "whole.bin")
+    packed = tmp_path / "packed.bin"
+    with (
+        zipfile.ZipFile(tmp_path / "whole.bin") as parts,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as into,
+    ):
+        for name in parts.namelist():
+            into.writestr(name, parts.read(name))
+    assert packed.stat().st_size < 10_000
+    with pytest.raises(CheckpointError, match=r"packed\.bin cannot be read as plain weights"):
+        read_plain_weights(packed, "a whole file")
+    assert read_plain_weights(tmp_path / "whole.bin", "x")["a"].shape == (10**6,)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.zeros(1).expand(10**12), torch.zeros(2, 2).to_sparse(), torch.zeros(2, device="meta")],
+)
+def test_a_tensor_that_is_not_simply_there_is_refused(tmp_path, tensor):
+    torch.save({"state": [{"a": tensor}]}, tmp_path / "a.bin")
+    with pytest.raises(CheckpointError, match="cannot be read as plain weights"):
+        read_plain_weights(tmp_path / "a.bin", "a whole file")

@@ -93,3 +93,31 @@ def test_the_digest_changes_with_the_names(tmp_path):
     before = scan_captioned([folder], []).digest
     folder_with(tmp_path / "more", a_png=png("red"), a_txt="x", b_png=png("red"), b_txt="y")
     assert scan_captioned([str(tmp_path / "more" / "pictures")], []).digest != before
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '"' + "a" * 2**20 + '"'])
+def test_a_caption_beyond_all_sense_is_a_sentence_about_that_caption(tmp_path, text):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "a.json").write_text(text)
+    (picture,) = scan_captioned([str(tmp_path)], []).pictures
+    with pytest.raises(
+        TrainingError, match=r"The caption of 0/a\.png is no text in UTF-8 or no JSON"
+    ):
+        picture.read_caption("caption")
+
+
+@pytest.mark.parametrize(
+    "size", [b"77777777777\0", b"\x80" + b"\xff" * 11, b"\x80" + b"\0" * 3 + b"\x7f" * 8]
+)
+def test_a_size_beyond_the_tar_file_is_refused(tmp_path, size):
+    packed = tmp_path / "set.tar"
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    with tarfile.open(packed, "w") as tar:
+        tar.add(tmp_path / "a.png", arcname="a.png")
+    whole = bytearray(packed.read_bytes())
+    whole[124:136] = size
+    whole[148:156] = b" " * 8
+    whole[148:156] = b"%06o\0 " % sum(whole[:512])
+    packed.write_bytes(whole)
+    with pytest.raises(TrainingError, match=r"set\.tar is no readable, uncompressed tar file"):
+        scan_captioned([], [str(packed)])

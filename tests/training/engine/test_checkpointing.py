@@ -200,6 +200,26 @@ def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path: Path) -> None:
     assert read_state(newest).cpu_seconds == 9.0 and folder.newest_whole() == newest
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": "1"}, {"step": -1}, {"step": 10**30}, {"cpu_seconds": "x"}, {"config": []}, {"latents": {}},
+        {"files": [1]}, {"files": ["a" * 5000]}, {"files": ["../a"]}, {"unheard_of": 1},
+    ],
+)  # fmt: skip
+def test_a_state_of_other_types_is_damage(tmp_path: Path, change: dict[str, object]) -> None:
+    state = tmp_path / "state.json"
+    state.write_text(json.dumps({**vars(RunState(step=1)), **change}))
+    with pytest.raises(TrainingError, match=r"damaged state\.json: remove that folder"):
+        read_state(tmp_path)
+
+
+def test_a_state_nested_too_deep_is_damage(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text('{"a":' * 100_000)
+    with pytest.raises(TrainingError, match=r"damaged state\.json"):
+        read_state(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["model_optimizer.safetensors", "average.safetensors"])
 def test_a_missing_file_is_damage(tmp_path: Path, name: str) -> None:
     part, average = trained(0)

@@ -89,10 +89,51 @@ def test_a_key_in_the_wrong_section_is_refused_with_its_right_place(tmp_path: Pa
         ("title: a\n? [b]\n: c", "is not valid YAML"),
         (f"title: a\ninner: {{rate: 1{'0' * 400}}}", "but it must be a number."),
         ("title: a\ninner: {rate: }", "inner.rate is None, but it must be a number."),
+        (f"title: a\ninner: {{steps: 1{'0' * 400}}}", "but it must be a whole number."),
+        (
+            f"title: a\ninner: {{steps: 0x{'f' * 6000}}}",
+            "inner.steps is a number of 24000 bits, but",
+        ),
+        ("title: a\ninner: {steps: 1e300}", "inner.steps is a number of 997 bits, but it must"),
+        ("title: 2020-13-45", "is not valid YAML"),
+        ("title: !!int x", "is not valid YAML"),
+        ("title: !!bool x", "is not valid YAML"),
+        ("title: !!timestamp x", "is not valid YAML"),
+        ("title: a\n? {b: c}\n: d", "the key in line 2 is no text"),
+        (
+            "title: &a [x]\ninner: *a",
+            "line 2 has an alias (*), which is not read here: write it out.",
+        ),
+        ("title: &a [*a]", "has an alias"),
+        (f"title: {'[' * 3000}", "nested more than 20 deep"),
+        (f"title: {'{a: ' * 3000}", "nested more than 20 deep"),
+        (f"title: {['x' * 9] * 1000}", "but it must be text."),
+        ('title: a\n"\\e[31m<b>": b', "unknown key ?[31m?b?; the nearest"),
     ],
 )
 def test_a_wrong_value_is_refused_in_one_sentence(tmp_path: Path, text: str, wanted: str) -> None:
     assert wanted in message(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2020-13-45", "!!bool x", "[" * 3000, "&a [*a]", "{[b]: c}", "0x" + "f" * 6000, "'\x00'"],
+)
+def test_a_wrong_value_of_an_override_is_refused_in_one_short_sentence(
+    tmp_path: Path, value: str
+) -> None:
+    found = message(tmp_path, "title: a", f"title={value}")
+    assert len(found) < 500 and found.isprintable()
+
+
+def test_aliases_that_would_unfold_to_gigabytes_are_refused_at_the_first(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    assert "line 2 has an alias" in message(tmp_path, "\n".join(lines))
+
+
+def test_a_file_larger_than_any_configuration_is_not_parsed(tmp_path: Path) -> None:
+    assert "more than 1 MiB" in message(tmp_path, "#" * (2**20 + 1))
 
 
 def test_none_may_be_written_as_null_where_it_is_a_choice(tmp_path: Path) -> None:
