@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder for the files of fuzz that went wrong")
     parser.add_argument("--only", nargs="+", default=[], help="kills: these commands alone")
+    parser.add_argument("--jobs", type=int, default=1, help="fuzz: processes side by side")
     parser.add_argument("--clients", type=int, default=8, help="soak: clients at a time")
     parser.add_argument(
         "--no-results", dest="keep_figures", action="store_false", help="leave results.json alone"
@@ -55,9 +57,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fuzz(given: argparse.Namespace, cases: int) -> tuple[dict[str, Any], list[str]]:
-    from .files_fuzz import fuzz, in_words, places_of
+    from .files_fuzz import fuzz_side_by_side, in_words, places_of
 
-    found = fuzz(cases, given.seed, given.keep, _say("cases", 200))
+    say = Progress("cases", 100)
+    found = fuzz_side_by_side(cases, given.seed, given.keep, say, given.jobs)
     for place, count in places_of([*found.bad, *found.unforeseen]):
         print(f"{count} x {place}")
     return found.figures(), [in_words(case) for case in found.bad]
@@ -68,14 +71,14 @@ def _prompts(given: argparse.Namespace, cases: int) -> tuple[dict[str, Any], lis
     from .prompts_fuzz import fuzz_prompts
 
     with running_server() as server:
-        found = fuzz_prompts(server, cases, given.seed, _say("prompts", 20))
+        found = fuzz_prompts(server, cases, given.seed, Progress("prompts", 20))
     return found.figures(), found.bad
 
 
 def _kills(given: argparse.Namespace, cases: int) -> tuple[dict[str, Any], list[str]]:
     from .kills import kill_all
 
-    found = kill_all(cases, given.seed, given.only, _say("kills", 1))
+    found = kill_all(cases, given.seed, given.only, Progress("kills", 1))
     return found.figures(), [f"{one.command} {one.moment}: {one.faults}" for one in found.bad]
 
 
@@ -84,7 +87,7 @@ def _soak(given: argparse.Namespace, cases: int) -> tuple[dict[str, Any], list[s
     from .soak import Plan, soak
 
     with running_server() as server:
-        found = soak(server, Plan(cases, given.clients, seed=given.seed), _say("prompts", 20))
+        found = soak(server, Plan(cases, given.clients, seed=given.seed), Progress("prompts", 20))
     return found.figures(), found.bad
 
 
@@ -96,12 +99,17 @@ FORMS: dict[str, Callable[[argparse.Namespace, int], tuple[dict[str, Any], list[
 }
 
 
-def _say(what: str, every: int) -> Callable[[int, int], None]:
-    def say(done: int, wrong: int) -> None:
-        if done % every == 0:
-            print(f"{done} {what}, {wrong} wrong", file=sys.stderr, flush=True)
+@dataclass(frozen=True)
+class Progress:
+    """Says on stderr, now and then, how far a run is."""
 
-    return say
+    what: str
+    every: int
+
+    def __call__(self, done: int, wrong: int) -> None:
+        """`done` of all, `wrong` of these not as they must be."""
+        if done % self.every == 0:
+            print(f"{done} {self.what}, {wrong} wrong", file=sys.stderr, flush=True)
 
 
 def machine() -> str:

@@ -13,8 +13,10 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,7 @@ class Findings:
     """The cases of a run: how many ended how, and those that must not be."""
 
     seed: int
+    all: list[Case] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     by_kind: dict[str, Counter[str]] = field(default_factory=dict)
     bad: list[Case] = field(default_factory=list)
@@ -67,6 +70,7 @@ class Findings:
 
     def add(self, case: Case) -> None:
         """Count a case."""
+        self.all.append(case)
         found = case.outcome
         self.counts[found.kind] += 1
         self.by_kind.setdefault(case.kind, Counter())[found.kind] += 1
@@ -102,10 +106,11 @@ def fuzz(
     keep: Path | None = None,
     progress: Progress | None = None,
     folders: Sequence[str] = tuple(SOURCES),
+    part: tuple[int, int] = (0, 1),
 ) -> Findings:
     """Run `cases` cases; the same seed gives the same ones. Files of those that must not be go to `keep`.
 
-    `folders`: the kinds whose whole files are in these of SOURCES alone.
+    `folders`: the kinds whose whole files are in these of SOURCES alone. `part`: which of how many equal parts.
     """
     with tempfile.TemporaryDirectory(prefix="davae-fuzz-") as place:
         folder = Path(place)
@@ -115,7 +120,24 @@ def fuzz(
         check_whole(every, sources, folder)
         # A process with fewer pages to look through is forked faster.
         gc.freeze()
-        return _fuzz(range(cases), seed, every, _Places(sources, folder, keep), progress)
+        numbers = range(part[0], cases, part[1])
+        return _fuzz(numbers, seed, every, _Places(sources, folder, keep), progress)
+
+
+def fuzz_side_by_side(
+    cases: int, seed: int, keep: Path | None, progress: Progress, jobs: int
+) -> Findings:
+    """`fuzz` in several processes; the cases are the same."""
+    found = Findings(seed)
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        parts = [
+            pool.submit(fuzz, cases, seed, keep, progress, tuple(SOURCES), (number, jobs))
+            for number in range(jobs)
+        ]
+        for part in parts:
+            for case in part.result().all:
+                found.add(case)
+    return found
 
 
 @dataclass(frozen=True)
