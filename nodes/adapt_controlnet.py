@@ -5,10 +5,11 @@ from typing import Any
 from comfy_api.latest import io
 
 from .compat.control import adapt_controlnet
+from .node import Node
 from .schema import schema
 
 
-class AdaptControlNet(io.ComfyNode):  # type: ignore[misc]
+class AdaptControlNet(Node):
     """CONTROL_NET -> CONTROL_NET that reads the base channels of a DA-VAE latent."""
 
     @classmethod

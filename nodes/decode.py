@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from . import pairing
 from .compat.vae import DetailAlignedComfyVAE
+from .node import Node
 from .schema import advanced, check_choice, schema
 
 NAME = "DA-VAE Decode"
@@ -13,7 +14,7 @@ FULL, TILED, DRAFT = "full", "tiled", "draft"
 MODES = [FULL, TILED, DRAFT]
 
 
-class Decode(io.ComfyNode):  # type: ignore[misc]
+class Decode(Node):
     """[B, C + D, h, w] -> [B, 16 h, 16 w, 3] in [0, 1], or half that size as a draft."""
 
     @classmethod

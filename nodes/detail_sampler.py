@@ -8,12 +8,13 @@ from . import pairing
 from .base import has_detail, with_detail
 from .compat.locking import lock_base
 from .compat.sampling import PUBLISHED, SamplingSettings, sample
+from .node import Node
 from .schema import schema
 
 NAME = "DA-VAE Detail Sampler"
 
 
-class DetailSampler(io.ComfyNode):  # type: ignore[misc]
+class DetailSampler(Node):
     """MODEL, conditioning and a base [B, C, h, w] or a latent [B, C + D, h, w] -> latent [B, C + D, h, w]."""
 
     @classmethod

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..davae_core.presets import SD3
 from . import pairing
 from .compat.host import intermediate_device, intermediate_dtype
+from .node import Node
 from .schema import schema
 
 NAME = "Empty DA-VAE Latent"
@@ -16,7 +17,7 @@ LARGEST_SIDE = 384 * 2 * LAYOUT.factor
 """Stable Diffusion 3.5's table of positions ends at 384 tokens a side, two latent cells each."""
 
 
-class EmptyLatent(io.ComfyNode):  # type: ignore[misc]
+class EmptyLatent(Node):
     """Zeros [B, C + D, height / factor, width / factor]: the model's, or Stable Diffusion 3.5's 32 channels and 16."""
 
     @classmethod

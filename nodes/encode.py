@@ -4,12 +4,13 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from . import pairing
+from .node import Node
 from .schema import schema
 
 NAME = "DA-VAE Encode"
 
 
-class Encode(io.ComfyNode):  # type: ignore[misc]
+class Encode(Node):
     """[B, H, W, 3] in [0, 1] -> [B, C + D, H / 16, W / 16], both sides cropped centrally to multiples."""
 
     @classmethod

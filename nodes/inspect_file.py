@@ -5,10 +5,11 @@ from comfy_api.latest import io, ui
 from ..davae_core.inspection import inspect_file
 from . import files
 from .compat.host import show_text
+from .node import Node
 from .schema import schema
 
 
-class InspectFile(io.ComfyNode):  # type: ignore[misc]
+class InspectFile(Node):
     """One of our files -> text, shown on the node and given on."""
 
     @classmethod

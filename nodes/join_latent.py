@@ -6,10 +6,11 @@ from comfy_api.latest import io
 
 from ..davae_core.latents import join
 from . import pairing
+from .node import Node
 from .schema import schema
 
 
-class JoinLatent(io.ComfyNode):  # type: ignore[misc]
+class JoinLatent(Node):
     """Base [B, C, h, w] and detail [B, D, h, w] -> [B, C + D, h, w]."""
 
     @classmethod

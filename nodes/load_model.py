@@ -6,12 +6,13 @@ from ..davae_core.transformer.description import ModelDescription
 from . import files
 from .compat.host import show_text
 from .compat.model import WEIGHT_TYPES, description_of, load_model
+from .node import Node
 from .schema import advanced, check_choice, schema
 
 NAME = "Load DA-VAE SD3.5 Model"
 
 
-class LoadModel(io.ComfyNode):  # type: ignore[misc]
+class LoadModel(Node):
     """Stable Diffusion 3.5, widened by the detail channels, with the adapter in it -> MODEL."""
 
     @classmethod

@@ -4,10 +4,11 @@ from comfy_api.latest import io
 
 from . import files
 from .compat.text import load_text_encoder
+from .node import Node
 from .schema import schema
 
 
-class LoadTextEncoder(io.ComfyNode):  # type: ignore[misc]
+class LoadTextEncoder(Node):
     """The bundled miniature text encoder, or another one of its kind, as an ordinary CLIP."""
 
     @classmethod

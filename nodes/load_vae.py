@@ -4,10 +4,11 @@ from comfy_api.latest import io
 
 from . import files
 from .compat.vae import DetailAlignedComfyVAE
+from .node import Node
 from .schema import schema
 
 
-class LoadVAE(io.ComfyNode):  # type: ignore[misc]
+class LoadVAE(Node):
     """A DA-VAE file from models/vae, or the bundled miniature, as an ordinary VAE."""
 
     @classmethod

@@ -7,12 +7,13 @@ from comfy_api.latest import io
 from . import pairing
 from .base import with_detail
 from .compat.locking import lock_base
+from .node import Node
 from .schema import schema
 
 NAME = "Lock DA-VAE Base"
 
 
-class LockBase(io.ComfyNode):  # type: ignore[misc]
+class LockBase(Node):
     """MODEL and a latent [B, C, h, w] or [B, C + D, h, w] -> MODEL that keeps a base, latent [B, C + D, h, w]."""
 
     @classmethod

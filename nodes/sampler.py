@@ -7,13 +7,14 @@ from comfy_api.latest import io
 from ..davae_core.transformer.description import Advice
 from . import pairing
 from .compat.sampling import PUBLISHED, SamplingSettings, sample, sampler_names, scheduler_names
+from .node import Node
 from .schema import advanced, check_choice, schema
 
 NAME = "DA-VAE Sampler"
 ADVICE = Advice()
 
 
-class Sampler(io.ComfyNode):  # type: ignore[misc]
+class Sampler(Node):
     """MODEL, conditioning and a latent [B, C + D, h, w] -> the latent, drawn."""
 
     @classmethod

@@ -7,10 +7,11 @@ from comfy_api.latest import io
 from ..davae_core.latents import check_latents, split
 from . import pairing
 from .compat.host import without_scale
+from .node import Node
 from .schema import schema
 
 
-class SplitLatent(io.ComfyNode):  # type: ignore[misc]
+class SplitLatent(Node):
     """[B, C + D, h, w] -> base [B, C, h, w], which the pretrained VAE decodes, and detail [B, D, h, w]."""
 
     @classmethod

@@ -92,6 +92,38 @@ def test_an_unknown_mode_is_refused(server):
         assert result.refused["node_errors"]["image"]["errors"][0]["type"] == "value_not_in_list"
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"vae": load(5)}, "Load DA-VAE was given 5 for vae_name, which takes a name from its list"),
+        ({"vae": load({"__value__": ["x"]})}, "a list for vae_name"),
+        ({"image": decode(samples="x")}, "DA-VAE Decode was given 'x' for samples, which takes a latent"),
+        ({"image": decode(mode=None)}, "None for mode"),
+        ({"image": {**decode(), "inputs": {**decode()["inputs"], "vae": 5}}}, "5 for vae, which takes an output"),
+        ({"saved": node("DAVAE_Inspect", file=None)}, "DA-VAE File Info was given None for file"),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_refused_in_a_sentence(server, change, words):
+    graph = {
+        "vae": load(files.RANDOM),
+        "latent": empty(),
+        "image": decode(),
+        "saved": save("image"),
+        **change,
+    }
+    result = server.run(graph)
+    # Newer ComfyUI refuses more of them itself.
+    if result.refused is None:
+        assert words in result.sentence
+        assert_one_sentence(result.sentence)
+
+
+def test_a_name_that_cannot_be_printed_ends_in_a_sentence(server):
+    result = server.run({"info": node("DAVAE_Inspect", file="vae/\ud83d.safetensors")})
+    if result.refused is None:
+        assert_one_sentence(result.sentence)
+
+
 def empty():
     return node("DAVAE_EmptyLatent", width=64, height=64, batch_size=1)
 

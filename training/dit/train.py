@@ -176,12 +176,18 @@ class DitTraining(Run[LatentBatch]):
         if self.config.model.train == "adapter":
             self.write_result(checkpoint / self.target.name, contents)
 
+    def lacks(self, checkpoint: Path) -> bool:
+        """Whether a checkpoint of an adapter's training lacks one of the two adapters."""
+        averaged = checkpoint / self.target.name
+        both = (averaged, _live(averaged))
+        return self.config.model.train == "adapter" and not all(path.is_file() for path in both)
+
     def write_result(self, target: Path, contents: Contents) -> dict[str, object]:
         """Write the averaged weights to `target` and, for an adapter, the live ones beside it as `<name>_live`."""
         live = {**contents.untrained, **contents.weights[MODEL]}
         self._write_weights(target, {**live, **contents.average})
         if self.config.model.train == "adapter":
-            self._write_weights(target.with_stem(f"{target.stem}_live"), live)
+            self._write_weights(_live(target), live)
         return {}
 
     def _write_weights(self, target: Path, weights: dict[str, Tensor]) -> None:
@@ -313,6 +319,11 @@ class DitTraining(Run[LatentBatch]):
             frozen="" if self.base is None else base_fingerprint(self.base),
             latents=[cache.head.provenance() for cache in caches],
         )
+
+
+def _live(averaged: Path) -> Path:
+    """Where the weights that are not averaged lie."""
+    return averaged.with_stem(f"{averaged.stem}_live")
 
 
 def _check_sharded(config: DitTrainingConfig) -> None:

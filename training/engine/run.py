@@ -105,6 +105,10 @@ class Run(ABC, Generic[Batch]):
     def write_beside(self, checkpoint: Path, contents: Contents) -> None:
         """Write into the folder of a new checkpoint, in the main process alone. Raises CheckpointError."""
 
+    def lacks(self, checkpoint: Path) -> bool:
+        """Whether something that `write_beside` writes is not in a checkpoint's folder."""
+        return False
+
     @property
     def steps(self) -> int:
         """Steps in all."""
@@ -121,11 +125,22 @@ class Run(ABC, Generic[Batch]):
         return self.folder / f"{self.settings.output.name}.safetensors"
 
     def begin(self, stop_at: int, tracker: Tracker | None) -> None:
-        """Make up for a look that the run was stopped before, and start reading for the steps up to `stop_at`."""
+        """Make up for what the run was stopped before, and start reading for the steps up to `stop_at`."""
         step = self.state.step
+        if step:
+            self._complete_checkpoint()
         if step and any_process(self.accelerator, tracker is not None and self._missed(tracker)):
             self.look(tracker)
         self._batches = self.batches(step, stop_at)
+
+    def _complete_checkpoint(self) -> None:
+        """Write beside the checkpoint that the run goes on from, where the run was stopped before that."""
+        latest = self.checkpoints.latest() if self.accelerator.is_main_process else None
+        if any_process(self.accelerator, latest is not None and self.lacks(latest)):
+            contents = self.contents()
+            if latest is not None:
+                with _checkpoints_untouched():
+                    self.write_beside(latest, contents)
 
     def _missed(self, tracker: Tracker) -> bool:
         step = self.state.step

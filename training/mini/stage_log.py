@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from davae_core.files import write_text
+from davae_core.reading.json_text import read_json
+from davae_core.reading.typed import build
 
 from ..errors import TrainingError
 
@@ -77,8 +79,11 @@ def _read(path: Path) -> list[StageRecord]:
     if not path.is_file():
         return []
     try:
-        return [StageRecord(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
-    except (ValueError, TypeError) as error:
+        told = read_json(path)
+        if not isinstance(told, list):
+            raise ValueError("it is no list")
+        return [build(StageRecord, values) for values in told]
+    except ValueError as error:
         raise TrainingError(
             f"{path} is damaged: remove it, and the stages are gone through again; what they left is used."
         ) from error

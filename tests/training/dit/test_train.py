@@ -84,6 +84,18 @@ def test_an_adapter_is_trained_validated_drawn_and_written(trained):
     assert {"result.safetensors", "result_live.safetensors"} <= checkpoint
 
 
+def test_an_adapter_that_a_kill_kept_out_of_a_checkpoint_is_written_when_the_run_goes_on(
+    dit_config, tmp_path
+):
+    config = dit_config(train__steps=2, validation__cache=None, validation__samples_every=0)
+    train_dit(config)
+    checkpoint = tmp_path / "run" / "checkpoints" / "step_00000002"
+    written = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    (checkpoint / "result_live.safetensors").unlink()
+    train_dit(config)
+    assert {path.name: path.read_bytes() for path in checkpoint.iterdir()} == written
+
+
 def test_the_merged_live_adapter_gives_the_trained_velocity(trained):
     base = load_transformer(Path(trained.config.model.base))
     merged = dict(merge(base, read_adapter(trained.folder / "result_live.safetensors")))
