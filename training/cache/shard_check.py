@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from davae_core.files import file_hash
 
@@ -18,7 +19,8 @@ class ShardCheck:
     def __init__(self, folder: Path, hashes: Mapping[Path, str]) -> None:
         self._folder, self._hashes = folder, dict(hashes)
         self._number = {path: number for number, path in enumerate(hashes)}
-        self._compared = torch.zeros(len(hashes), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
+        compared = torch.zeros(len(hashes), dtype=torch.bool)
+        self._compared: Tensor = compared.share_memory_()  # type: ignore[no-untyped-call]
 
     def __call__(self, shard: Path) -> None:
         """Raise TrainingError, the first time, when the shard's bytes are not those that were written."""
