@@ -3,15 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COMFYUI := .comfyui
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint tests/constraints.txt
+# Every file by its hash where tests/locks has a lock for this platform; LOCK=no takes the newest versions that fit.
+export LOCK
+INSTALL := $(BIN)/python scripts/locked.py install
+LOCKED := scripts/locked.py scripts/requirements.py tests/constraints.txt $(wildcard tests/locks/*.txt)
 
-.PHONY: help demo test quick lint miniature clean
+.PHONY: help demo test quick lint lock miniature clean
 
 help:
-	@echo "make demo   six photographs through the bundled miniature DA-VAE and eight pictures from prompts; see davae-demo/"
+	@echo "make demo   six photographs through the bundled miniature DA-VAE and eight prompts drawn in three ways; see davae-demo/"
 	@echo "make test   lint, types and every test, in a real ComfyUI (the first time it installs one)"
 	@echo "make quick  the tests that start no server and no process, train nothing and measure nothing: a minute and a half"
 	@echo "make lint   only ruff and mypy"
+	@echo "make lock   write the lock of this platform and this Python again, with today's versions"
 	@echo "make miniature  trains the bundled miniature again from nothing and repeats the ablation: hours, see docs/ablation.md"
 	@echo "make clean  remove what the other commands installed and wrote"
 
@@ -42,18 +46,29 @@ $(VENV)/.created:
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-$(VENV)/.demo-installed: $(VENV)/.created pyproject.toml tests/constraints.txt
-	@echo "Installing what the demo needs into $(VENV) (the first time this takes some minutes) ..."
-	$(BIN)/python scripts/requirements.py demo > $(VENV)/demo.txt
-	$(PIP_INSTALL) --requirement $(VENV)/demo.txt
-	@touch $@
-
 $(COMFYUI)/.unpacked: $(VENV)/.created tests/comfyui.txt scripts/fetch_comfyui.py
 	$(BIN)/python scripts/fetch_comfyui.py $(COMFYUI)
 	@touch $@
 
-$(VENV)/.test-installed: $(VENV)/.created $(COMFYUI)/.unpacked pyproject.toml tests/constraints.txt
-	@echo "Installing what the tests need into $(VENV) (the first time this takes some minutes) ..."
-	$(BIN)/python scripts/requirements.py demo diffusers train test > $(VENV)/test.txt
-	$(PIP_INSTALL) --requirement $(VENV)/test.txt --requirement $(COMFYUI)/requirements.txt requests
+$(VENV)/test.txt: $(VENV)/.created $(COMFYUI)/.unpacked pyproject.toml scripts/requirements.py
+	$(BIN)/python scripts/requirements.py demo diffusers train test > $@
+	cat $(COMFYUI)/requirements.txt >> $@
+	echo requests >> $@
+
+$(VENV)/demo.txt: $(VENV)/.created pyproject.toml scripts/requirements.py
+	$(BIN)/python scripts/requirements.py demo > $@
+
+$(VENV)/.demo-installed: $(VENV)/demo.txt $(LOCKED)
+	@echo "Installing what the demo needs into $(VENV) (the first time this takes some minutes) ..."
+	$(INSTALL) demo $(VENV)/demo.txt
 	@touch $@
+
+$(VENV)/.test-installed: $(VENV)/test.txt $(LOCKED)
+	@echo "Installing what the tests need into $(VENV) (the first time this takes some minutes) ..."
+	$(INSTALL) test $(VENV)/test.txt
+	@touch $@
+
+# Today's versions of both environments, for this platform and this Python: look at what changed before you commit it.
+lock: $(VENV)/demo.txt $(VENV)/test.txt
+	$(BIN)/python scripts/locked.py write demo $(VENV)/demo.txt
+	$(BIN)/python scripts/locked.py write test $(VENV)/test.txt

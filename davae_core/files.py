@@ -7,18 +7,22 @@ import json
 import math
 import os
 import pickletools
-import secrets
-import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from .disk.leftovers import beside, remove_left_overs
+from .disk.syncing import sync_file, sync_folder
+from .reading.json_text import parse_json
+from .reading.plain_text import SentenceError, is_plain, plain
+
 _LARGEST_HEADER = 100_000_000
+_LARGEST_PARSED = 16 * 2**20
+"""Bytes of a header that is parsed here only to say more exactly what is wrong with its file."""
 _BLOCK = 2**20
 """Bytes read at a time for a hash."""
 TYPE_NAMES = {
@@ -30,14 +34,19 @@ TYPE_NAMES = {
     torch.float8_e5m2: "F8_E5M2",
     torch.int64: "I64",
     torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
     torch.uint8: "U8",
+    torch.bool: "BOOL",
 }
-"""How safetensors spells the types that can be streamed."""
+"""How safetensors spells the types that can be written."""
 METADATA_KEY = "davae"
 """The safetensors metadata key that holds our JSON."""
+LONGEST_NAME = 300
+"""Characters of a tensor's name; the longest in use, of an optimizer's states, have about half."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(SentenceError):
     """A file that is not what it should be; the message is one sentence that names it and says what to do."""
 
 
@@ -49,7 +58,22 @@ def reason_of(error: Exception) -> str:
 def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors and the metadata of a safetensors file, on the CPU. Raises CheckpointError."""
     with open_safetensors(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+        tensors = {name: read_tensor(path, file, name) for name in file.keys()}  # noqa: SIM118
+        return tensors, dict(file.metadata() or {})
+
+
+def read_tensor(path: str | Path, file: "safe_open", name: str) -> Tensor:
+    """One tensor of an open file. Raises CheckpointError for a type that PyTorch does not have."""
+    try:
+        tensor: Tensor = file.get_tensor(name)
+        return tensor
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, SafetensorError):
+            raise
+        raise CheckpointError(
+            f"{path} holds {plain(name)} in a type that this PyTorch cannot read: update PyTorch, or write it in "
+            "another type."
+        ) from error
 
 
 def read_shapes(path: str | Path) -> tuple[dict[str, tuple[tuple[int, ...], str]], dict[str, str]]:
@@ -73,10 +97,20 @@ def open_safetensors(path: str | Path) -> Iterator["safe_open"]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(_why_unreadable(path)) from error
     with file:
+        _check_names(path, file.keys())
         try:
             yield file
         except SafetensorError as error:
             raise CheckpointError(_why_unreadable(path)) from error
+
+
+def _check_names(path: Path, names: Iterable[str]) -> None:
+    """Raise CheckpointError for a name that no model gives a tensor, before it stands in a sentence or on a page."""
+    for name in names:
+        if not is_plain(name, LONGEST_NAME):
+            raise CheckpointError(
+                f"{path} names a tensor {plain(name)}, as no model does: get the file from someone you trust."
+            )
 
 
 def _why_unreadable(path: Path) -> str:
@@ -109,16 +143,18 @@ def _claimed_size(path: Path, header: int, size: int) -> int:
     """Bytes the header speaks of; the header itself when it is not all there, 0 when it makes no sense."""
     if size < header + 8:
         return header + 8 if header < _LARGEST_HEADER else 0
+    if header > _LARGEST_PARSED:
+        return 0
     with path.open("rb") as file:
         file.seek(8)
         text = file.read(header)
     try:
-        entries = json.loads(text)
+        entries = parse_json(text)
         ends = [
             entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"
         ]
         return header + 8 + max((int(end) for end in ends), default=0)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return 0
 
 
@@ -127,12 +163,30 @@ def write_safetensors(
 ) -> None:
     """Write a safetensors file atomically: an existing file stays whole until the new one is complete.
 
-    Raises CheckpointError when the disk is full or the folder cannot be written.
+    Only one tensor at a time is copied, and only where it lies on a GPU or in another order than in the file. Raises
+    CheckpointError when the disk is full or the folder cannot be written.
     """
-    owned = {
-        name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()
-    }
-    write_atomically(path, lambda beside: save_file(owned, beside, dict(metadata)))
+    kinds = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+    stream_safetensors(path, kinds, tensors.__getitem__, metadata)
+
+
+def require_finite(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError, before `path` is written, when one of the tensors for it has NaN or infinite values."""
+    if name := not_finite(tensors):
+        raise CheckpointError(
+            f"{path} was not written, because its {name} would hold NaN or infinite values: look at the files and "
+            "settings it is made of, and at the number format."
+        )
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor with NaN or infinite values."""
+    for name, tensor in tensors.items():
+        # PyTorch cannot ask that of an eight-bit number.
+        known = tensor.float() if tensor.element_size() == 1 else tensor
+        if not torch.isfinite(known).all():
+            return name
+    return None
 
 
 def stream_safetensors(
@@ -153,14 +207,18 @@ def stream_safetensors(
     end = 0
     for name in names:
         shape, dtype = kinds[name]
+        if dtype not in TYPE_NAMES:
+            raise CheckpointError(
+                f"{path} cannot hold {name} as {dtype}: keep it in float32, float16 or bfloat16."
+            )
         start, end = end, end + math.prod(shape) * dtype.itemsize
         header[name] = {"dtype": TYPE_NAMES[dtype], "shape": shape, "data_offsets": (start, end)}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
 
-    def write(beside: Path) -> None:
+    def write(part: Path) -> None:
         done = 0
-        with beside.open("wb") as file:
+        with part.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for name in names:
                 tensor = tensor_of(name)
@@ -178,49 +236,41 @@ def stream_safetensors(
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, then rename it over `path`; on any failure leave `path` as it was.
 
-    Raises CheckpointError, naming the file and the reason, where the system refuses (full disk, no permission).
+    First what killed writers left in the folder is removed. When it returns, the file survives a power cut. Raises
+    CheckpointError, naming the file and the reason, where the system refuses (full disk, no permission).
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise CheckpointError(
             f"The folder {path.parent} does not exist: create it, or write {path.name} elsewhere."
         )
-    # Created with the process's own permissions, as any file is; mkstemp would make it private.
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    remove_left_overs(path.parent)
+    part = beside(path)
     try:
-        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
-        mode = stat.S_IMODE(beside.stat().st_mode)
+        # Created with the process's own permissions, as any file is.
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
     except OSError as error:
         raise _write_error(path, error) from error
     try:
-        write(beside)
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        # safetensors puts a private file of its own there.
-        beside.chmod(mode)
-        beside.replace(path)
-    except (OSError, SafetensorError) as error:
+        write(part)
+        sync_file(part)
+        part.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
         raise _write_error(path, error) from error
     finally:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all. Raises CheckpointError."""
-    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def _write_error(path: Path, error: Exception) -> CheckpointError:
-    number = error.errno if isinstance(error, OSError) else None
-    full = (
-        number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-        or "os error 28" in str(error)
-        or "os error 27" in str(error)
-    )
+def _write_error(path: Path, error: OSError) -> CheckpointError:
+    full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
     reason = (
-        "the disk is full or a size limit was reached"
-        if full
-        else (getattr(error, "strerror", None) or str(error))
+        "the disk is full or a size limit was reached" if full else error.strerror or str(error)
     )
     return CheckpointError(
         f"{path} could not be written ({reason}): free some room or choose another place."

@@ -7,14 +7,23 @@ Every file but a plain transformer and a preview decoder is safetensors with a J
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any
 
 from torch import Tensor
 
-from .files import METADATA_KEY, CheckpointError, reason_of, write_safetensors
+from .files import (
+    METADATA_KEY,
+    TYPE_NAMES,
+    CheckpointError,
+    reason_of,
+    require_finite,
+    write_safetensors,
+)
 from .latents import LatentLayout
+from .reading.json_text import parse_json
+from .reading.plain_text import is_plain, plain, shown
+from .reading.typed import build
 
 FORMAT_VERSION = 1
 KIND_CODEC = "vae"
@@ -24,51 +33,89 @@ KIND_TEXT_ENCODER = "text_encoder"
 PREFIXES = ("first_stage_model.", "vae.", "")
 """Where a stock checkpoint keeps its VAE; the empty prefix is a VAE file of its own."""
 KIND_ADAPTER, KIND_MERGED = "adapter", "merged"
-
-
-class Described(Protocol):
-    """Any dataclass."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-
-Config = TypeVar("Config", bound=Described)
+LARGEST_DESCRIPTION = 2**16
+"""Bytes of the JSON that a file says of itself; an adapter's has two thousand."""
+_HEXADECIMAL = re.compile(r"[0-9a-f]{1,128}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{0,4000}={0,2}")
+_PARENTS = {
+    "base": _BASE64,
+    "vae": _HEXADECIMAL,
+    "base_encoder": _HEXADECIMAL,
+    "adapter": _HEXADECIMAL,
+}
+"""What the parents are known by: fingerprint.base_fingerprint or a hash; others, such as base_name, by plain text."""
 
 
 def read_metadata(path: str | Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Our JSON from a file's metadata, {} when there is none. Raises CheckpointError when it is damaged or too new."""
+    """Our JSON from a file's metadata, {} when there is none: no text in it is anything but plain.
+
+    Raises CheckpointError when it is damaged or too new.
+    """
     if METADATA_KEY not in metadata:
         return {}
     try:
-        found: dict[str, Any] = json.loads(metadata[METADATA_KEY])
+        found = parse_described(metadata[METADATA_KEY])
     except ValueError as error:
-        raise CheckpointError(
-            f"{path} has damaged DA-VAE metadata: download or write it again."
-        ) from error
-    if not _is_ours(found):
-        raise CheckpointError(f"{path} has damaged DA-VAE metadata: download or write it again.")
+        raise damaged(path, error) from error
     if found["format_version"] > FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} was written in format {found['format_version']}, this version reads up to {FORMAT_VERSION}: "
-            "update DA-VAE."
+            f"{path} was written in format {shown(found['format_version'])}, this version reads up to "
+            f"{FORMAT_VERSION}: update DA-VAE."
         )
     return found
 
 
-def _is_ours(found: Any) -> bool:
-    """Whether the JSON has our shape: the right kind of value under every key that is there."""
-    return (
-        isinstance(found, dict)
-        and isinstance(found.get("format_version"), int)
-        and isinstance(found.get("kind"), str)
-        and all(isinstance(found.get(key, {}), dict) for key in ("layout", "backbone", "parents"))
-    )
+def parse_described(text: str | bytes) -> dict[str, Any]:
+    """Our JSON, the envelope checked: kind, format_version, parents, and that every text can be shown.
+
+    Raises ValueError, with the reason, when it is damaged.
+    """
+    if len(text) > LARGEST_DESCRIPTION:
+        raise ValueError(f"it has more than {LARGEST_DESCRIPTION >> 10} KiB")
+    found = parse_json(text)
+    if not isinstance(found, dict):
+        raise ValueError("it has no keys")
+    version = found.get("format_version")
+    if not isinstance(found.get("kind"), str) or type(version) is not int:
+        raise ValueError("it does not say its kind and its format")
+    for key in ("layout", "backbone", "parents"):
+        if not isinstance(found.get(key, {}), dict):
+            raise ValueError(f"{key} is {shown(found[key])}, but it must have keys")
+    if "encoding" in found and not _is_hash(found["encoding"]):
+        raise ValueError(f"encoding is {shown(found['encoding'])}, but it must be a hash")
+    check_parents(found.get("parents", {}))
+    _check_texts({key: value for key, value in found.items() if key != "parents"})
+    return found
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and bool(_HEXADECIMAL.fullmatch(value))
+
+
+def check_parents(parents: Mapping[str, Any]) -> None:
+    """Raise ValueError unless every parent is known by what it should be: a hash, a fingerprint or a plain name."""
+    for role, known_by in parents.items():
+        pattern = _PARENTS.get(role)
+        fits = is_plain if pattern is None else pattern.fullmatch
+        if not (is_plain(role) and isinstance(known_by, str) and fits(known_by)):
+            wanted = "a name that can be shown" if pattern is None else "a hash"
+            raise ValueError(f"parents.{plain(role)} is {shown(known_by)}, but it must be {wanted}")
+
+
+def _check_texts(value: Any) -> None:
+    """Raise ValueError for a text, be it a key, that cannot be shown anywhere; parse_json has bounded the depth."""
+    if isinstance(value, str) and not is_plain(value):
+        raise ValueError(f"it says {shown(value)}, which cannot be shown as it is")
+    parts = [*value, *value.values()] if isinstance(value, dict) else value
+    for part in parts if isinstance(parts, list) else ():
+        _check_texts(part)
 
 
 def write_described(
     path: str | Path, tensors: Mapping[str, Tensor], kind: str, described: Mapping[str, Any]
 ) -> None:
-    """Write tensors with our JSON in the metadata. Raises CheckpointError when it cannot."""
+    """Write tensors with our JSON in the metadata. Raises CheckpointError when it cannot, and for NaN."""
+    require_finite(path, tensors)
     told = {"kind": kind, "format_version": FORMAT_VERSION, **described}
     write_safetensors(path, tensors, {METADATA_KEY: json.dumps(told)})
 
@@ -81,17 +128,19 @@ def damaged(path: str | Path, error: Exception) -> CheckpointError:
 
 
 def layout_from(values: Mapping[str, Any]) -> LatentLayout:
-    """A DA-VAE's layout in our JSON. Raises TypeError or ValueError when it is damaged."""
-    return dataclass_from(LatentLayout, values).require_detail()
+    """A DA-VAE's layout in our JSON. Raises ValueError when it is damaged."""
+    return build(LatentLayout, values).require_detail()
 
 
-def dataclass_from(kind: type[Config], values: Mapping[str, Any]) -> Config:
-    arguments: dict[str, Any] = {
-        field.name: tuple(found) if isinstance(found, list) else found
-        for field in fields(kind)
-        if (found := values.get(field.name)) is not None
-    }
-    return kind(**arguments)
+def check_weights(path: str | Path, tensors: Mapping[str, Tensor], coarse: bool = False) -> None:
+    """Raise CheckpointError unless all tensors are of numbers that weights can be; `coarse`: float8 too."""
+    for name, tensor in tensors.items():
+        right = tensor.dtype in TYPE_NAMES and tensor.is_floating_point()
+        if not right or (tensor.element_size() < 2 and not coarse):
+            raise CheckpointError(
+                f"{path} holds {plain(name)} as {str(tensor.dtype).removeprefix('torch.')}, which is no type of "
+                "weights here: write it in float32, float16 or bfloat16."
+            )
 
 
 def numbers_in(names: Iterable[str], pattern: str) -> set[int]:
@@ -136,8 +185,8 @@ def what_is(shapes: Mapping[str, tuple[int, ...]], described: Mapping[str, Any])
     if any("joint_blocks." in name or "transformer_blocks." in name for name in names):
         return "a diffusion transformer"
     if "text_model.embeddings.token_embedding.weight" in names:
-        width = shapes["text_model.embeddings.token_embedding.weight"][-1]
-        return f"a CLIP text encoder of width {width}"
+        width = shapes["text_model.embeddings.token_embedding.weight"][-1:]
+        return f"a CLIP text encoder of width {width[0] if width else 0}"
     if any(name.startswith("encoder.block.") for name in names):
         return "a T5 text encoder"
     return "an unknown kind of file" if names else "a file without tensors"

@@ -1,21 +1,64 @@
-"""Picture files: anything Pillow reads becomes RGB in [-1, 1]; PNG goes out, whole or not at all."""
+"""Picture files: a picture becomes RGB in [-1, 1], or bytes; PNG goes out, whole or not at all."""
 
 from __future__ import annotations
 
+import os
+import struct
 import warnings
+import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from .files import write_atomically
+from .reading.plain_text import SentenceError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
+"""What is read. Pillow knows many more, and for some of them it starts other programs."""
+MOST_MEGAPIXELS = 80
+"""Of a picture, unless MEGAPIXELS says otherwise: 80 take 1.3 GB while they are read, 0.6 as bytes."""
+MEGAPIXELS = "DAVAE_MAX_MEGAPIXELS"
+"""The environment variable that raises or lowers the limit, up to Pillow's own of 178."""
+_LARGEST = 178
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What puts a picture upright, by the camera's orientation in its EXIF."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_NOTES = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+"""The parts of a PNG that are no part of the picture, and that Pillow refuses when they are large."""
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    # Pillow's readers are led astray by damage in these ways too.
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    struct.error,
+    zlib.error,
+)
 
 
-class ImageError(ValueError):
+class ImageError(SentenceError):
     """A picture that cannot be read or written; the message is one sentence that says what to do."""
 
 
@@ -29,66 +72,188 @@ def read_image(path: str | Path) -> Tensor:
         ``[1, 3, H, W]`` float32 in [-1, 1].
 
     Raises:
-        ImageError: when the file is missing, is not a picture, is cut short, or holds NaN or infinite values.
+        ImageError: when the file is missing, is not a picture of FORMATS, is cut short, has more pixels than MEGAPIXELS
+            allows, or holds values that have no one meaning as brightness: NaN, infinite, or of an unknown range.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ImageError(f"{path} does not exist or is not a file: check the name.")
-    if path.stat().st_size == 0:
-        raise ImageError(f"{path} is empty: download or copy it again.")
-    return decode_image(path, str(path))
+    return decode_image(_present(path), str(path))
+
+
+def read_bytes(path: str | Path) -> Tensor:
+    """`read_image` as uint8 ``[3, H, W]``, which takes a quarter of the memory."""
+    return decode_bytes(_present(path), str(path))
 
 
 def decode_image(source: Path | BinaryIO, name: str) -> Tensor:
-    """`read_image` for a picture that is a file or in memory; errors call it ``name``.
+    """`read_image` for a picture that is a file or in memory; errors call it ``name``. Raises ImageError."""
+    return _as_tensor(_decode(source, name))
 
-    Raises:
-        ImageError: when it is not a picture, is cut short, or holds NaN or infinite values.
-    """
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns from 89 megapixels on and refuses from 179 on; the refusal is enough.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(source) as opened:
-                image = image_from_pil(ImageOps.exif_transpose(opened))
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{name} is not a picture that Pillow can read, whatever its name says: give a PNG, JPEG, WebP or TIFF."
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(
-            f"{name} has too many pixels to be read safely: make it smaller."
-        ) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError(f"{name} is damaged or cut short: download or copy it again.") from error
-    if not torch.isfinite(image).all():
-        raise ImageError(
-            f"{name} holds NaN or infinite values, which are no brightness: write it again without them."
-        )
-    return image
+
+def decode_bytes(source: Path | BinaryIO, name: str) -> Tensor:
+    """`read_bytes` for a picture that is a file or in memory; errors call it ``name``. Raises ImageError."""
+    values = _decode(source, name)
+    if values.dtype == np.uint8:
+        return torch.from_numpy(values).permute(2, 0, 1).contiguous()
+    return to_bytes(_as_tensor(values)[0])
 
 
 def image_from_pil(picture: Image.Image) -> Tensor:
     """A Pillow picture of any mode as ``[1, 3, H, W]`` float32 in [-1, 1]; alpha is dropped.
 
-    What is not a finite number in a float picture becomes NaN.
+    Raises:
+        ValueError: when its values have no one meaning as brightness.
     """
-    return torch.from_numpy(_to_rgb(picture)).permute(2, 0, 1)[None].contiguous() * 2 - 1
+    return _as_tensor(_rgb_values(picture))
 
 
-def _to_rgb(picture: Image.Image) -> NDArray[np.float32]:
-    """``[H, W, 3]`` float32 in [0, 1]."""
+def _present(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError(f"{path} does not exist or is not a file: check the name.")
+    if path.stat().st_size == 0:
+        raise ImageError(f"{path} is empty: download or copy it again.")
+    return path
+
+
+def _decode(source: Path | BinaryIO, name: str) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """``[H, W, 3]`` uint8, or float32 in [0, 1] where the file has finer steps."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns from 89 megapixels on and of damaged EXIF; there are sentences for what matters.
+            warnings.simplefilter("ignore")
+            return _opened(source, name)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{name} is not a picture in one of the formats {', '.join(FORMATS)}, whatever its name says: "
+            "give one that is."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"{name} has too many pixels to be read safely: make it smaller."
+        ) from error
+    except _DAMAGED as error:
+        raise ImageError(f"{name} is damaged or cut short: download or copy it again.") from error
+
+
+def _opened(source: Path | BinaryIO, name: str) -> NDArray[np.uint8] | NDArray[np.float32]:
+    try:
+        return _loaded(source, name)
+    except ImageError:
+        raise
+    except ValueError:
+        # Large text or a large colour profile in a PNG: neither is part of the picture.
+        bare = _without_notes(source)
+        if bare is None:
+            raise
+        return _loaded(bare, name)
+
+
+def _loaded(source: Path | BinaryIO, name: str) -> NDArray[np.uint8] | NDArray[np.float32]:
+    with Image.open(source, formats=FORMATS) as picture:
+        _check_pixels(picture, name)
+        picture.load()
+        turn = _TURNS.get(_orientation(picture))
+        upright = picture if turn is None else picture.transpose(turn)
+        try:
+            return _rgb_values(upright)
+        except _UnknownRangeError as error:
+            raise ImageError(f"{name} {error}.") from error
+
+
+def _check_pixels(picture: Image.Image, name: str) -> None:
+    """Raise ImageError for more pixels than are read, before any of them is."""
+    told = os.environ.get(MEGAPIXELS, str(MOST_MEGAPIXELS))
+    if not told.isdecimal() or not 1 <= int(told[:9]) <= _LARGEST:
+        raise ImageError(
+            f"The environment variable {MEGAPIXELS} is {told}, but it must be a whole number from 1 to {_LARGEST}: "
+            "correct or remove it."
+        )
+    pixels = picture.width * picture.height
+    if pixels > int(told) * 10**6:
+        raise ImageError(
+            f"{name} has {pixels / 1e6:.1f} megapixels, and pictures of more than {told} are not read: make it "
+            f"smaller, or set the environment variable {MEGAPIXELS} to a larger number, up to {_LARGEST}."
+        )
+
+
+def _orientation(picture: Image.Image) -> int:
+    """The camera's orientation; 1, upright, where there is none or the camera's notes are damaged."""
+    try:
+        found = picture.getexif().get(_ORIENTATION, 1)
+    except _DAMAGED:
+        # Notes that nobody can read turn no picture, in any viewer.
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _without_notes(source: Path | BinaryIO) -> BytesIO | None:
+    """A PNG without its texts and its colour profile; None for anything else."""
+    if isinstance(source, Path):
+        whole = source.read_bytes()
+    else:
+        source.seek(0)
+        whole = source.read()
+    if not whole.startswith(_PNG):
+        return None
+    kept, place = [_PNG], len(_PNG)
+    while place < len(whole):
+        end = place + 12 + int.from_bytes(whole[place : place + 4], "big")
+        if whole[place + 4 : place + 8] not in _NOTES:
+            kept.append(whole[place:end])
+        place = end
+    return BytesIO(b"".join(kept))
+
+
+class _UnknownRangeError(ValueError):
+    """Values that may mean one brightness or another; the message goes on after the picture's name."""
+
+
+def _as_tensor(values: NDArray[np.uint8] | NDArray[np.float32]) -> Tensor:
+    """``[H, W, 3]`` uint8 or in [0, 1] -> ``[1, 3, H, W]`` float32 in [-1, 1]."""
+    channels_first = torch.from_numpy(values).permute(2, 0, 1)
+    # One copy: a large picture is hundreds of megabytes of floats.
+    image = torch.empty((1, *channels_first.shape), dtype=torch.float32)
+    image[0] = channels_first
+    if values.dtype == np.uint8:
+        image.div_(255)
+    return image.mul_(2).sub_(1)
+
+
+def _rgb_values(picture: Image.Image) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """``[H, W, 3]``, uint8 or float32 in [0, 1]."""
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         grey = np.asarray(picture, dtype=np.float32)
-        # 32-bit modes carry 16-bit PNG samples in "I"; a float picture is already in [0, 1] or 8-bit.
-        top = 65535.0 if picture.mode != "F" else (255.0 if grey.size and grey.max() > 1 else 1.0)
-        shades = np.where(np.isfinite(grey), np.clip(grey / top, 0, 1), np.float32(np.nan))
+        shades = np.clip(grey / np.float32(_white(picture, grey)), 0, 1, dtype=np.float32)
         return np.repeat(shades[..., None], 3, axis=-1)
     # Through RGBA, so that a palette's transparent entries keep their colour.
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")
-    colours = np.asarray(picture.convert("RGB"), dtype=np.float32)
-    return colours / np.float32(255)
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+
+
+def _white(picture: Image.Image, grey: NDArray[np.float32]) -> float:
+    """The value that is white in a picture of 16 or 32 bits a pixel.
+
+    Sixteen bits say it themselves. 32-bit whole numbers and floats do not: the values must tell, or nobody can.
+    """
+    # Older Pillow gives the samples of a 16-bit PNG in 32 bits.
+    if picture.mode.startswith("I;16") or picture.format == "PNG" or not grey.size:
+        return 65535.0
+    if not np.isfinite(grey).all():
+        raise _UnknownRangeError(
+            "holds NaN or infinite values, which are no brightness: write it again without them"
+        )
+    least, most = float(grey.min()), float(grey.max())
+    whole = picture.mode == "I" or bool((grey == np.round(grey)).all())
+    if least >= 0 and picture.mode == "F" and most <= 1:
+        return 1.0
+    if least >= 0 and whole and most <= 65535:
+        return 255.0 if most <= 255 else 65535.0
+    raise _UnknownRangeError(
+        f"has values from {least:g} to {most:g}, of which nobody can tell which is white: write floats from 0 to 1, or "
+        "whole numbers of 8 or 16 bits"
+    )
 
 
 def to_bytes(values: Tensor) -> Tensor:

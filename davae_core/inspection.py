@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .codec.files import AnyConfig, codec_config, has_base_decoder
+import torch
+
+from .codec.files import AnyConfig, base_numbers, codec_config, has_base_decoder
 from .codec.latent_files import SAMPLES
 from .codec.packed import PackedConfig, phase_channels
-from .files import open_safetensors, read_shapes
+from .files import TYPE_NAMES, CheckpointError, open_safetensors, read_shapes
 from .format import (
     KIND_ADAPTER,
     KIND_BASE_VAE,
@@ -26,10 +28,12 @@ from .latents import LatentLayout, token_count
 from .mini.text_encoder import CLIP_G_WIDTH, TextConfig
 from .mini.text_encoder_files import text_config
 from .presets import PATCH, SD3
+from .reading.plain_text import plain, shown
 from .transformer.adapter import DOWN
 from .transformer.description import (
     DESCRIPTION,
     ModelDescription,
+    check_description,
     describe_file,
     not_whole,
     read_description,
@@ -50,7 +54,11 @@ class FileReport:
 
 
 def inspect_file(path: str | Path) -> FileReport:
-    """What a safetensors file is, what it holds and what it needs. Raises CheckpointError when it cannot be read."""
+    """What a safetensors file is, what it holds and what it needs.
+
+    The lines are plain text, whatever the file says: they go to terminals and into pages. Raises CheckpointError when
+    it cannot be read.
+    """
     found, metadata = read_shapes(path)
     shapes = {name: shape for name, (shape, _) in found.items()}
     described = read_metadata(path, metadata)
@@ -65,10 +73,11 @@ def inspect_file(path: str | Path) -> FileReport:
     }
     inside = next((name for name in shapes if name.endswith(DESCRIPTION)), None)
     if inside is not None and not described:
-        described = data["metadata"] = _described_inside(path, inside)
+        described = data["metadata"] = _described_inside(path, inside, found[inside])
         data["kind"] = described["kind"]
     lines = [
-        f"{Path(path).name} is {what_is(shapes, described)}: {_count(parameters)} parameters, {len(shapes)} tensors."
+        f"{plain(Path(path).name)} is {what_is(shapes, described)}: {_count(parameters)} parameters, "
+        f"{len(shapes)} tensors."
     ]
     lines += _lines_of(data["kind"], path, shapes, described, metadata)
     if not described:
@@ -76,12 +85,18 @@ def inspect_file(path: str | Path) -> FileReport:
     return FileReport(data["kind"], tuple(lines), data)
 
 
-def _described_inside(path: str | Path, name: str) -> dict[str, Any]:
+def _described_inside(
+    path: str | Path, name: str, kind: tuple[tuple[int, ...], str]
+) -> dict[str, Any]:
     """The description a widened model carries among its tensors, as metadata would hold it."""
-    with open_safetensors(path) as file:
-        told = file.get_tensor(name)
+    shape, dtype = kind
     try:
+        check_description(shape, dtype == TYPE_NAMES[torch.uint8])
+        with open_safetensors(path) as file:
+            told = file.get_tensor(name)
         return read_description(told).as_json()
+    except CheckpointError:
+        raise
     except ValueError as error:
         raise not_whole(path, KIND_MERGED, error) from error
 
@@ -110,14 +125,11 @@ def _lines_of(
 
 
 def _base_lines(path: str | Path, described: Mapping[str, Any]) -> list[str]:
-    try:
-        channels, shift, scale = (described[key] for key in ("latent_channels", "shift", "scale"))
-        return [
-            f"Latent: {channels} channels; model space is (x - {shift:.4f}) * {scale:.4f}. "
-            "A DA-VAE can be trained on it (python -m training vae)."
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise damaged(path, error) from error
+    numbers = base_numbers(path, described)
+    return [
+        f"Latent: {numbers.latent_channels} channels; model space is (x - {numbers.shift:.4f}) * {numbers.scale:.4f}. "
+        "A DA-VAE can be trained on it (python -m training vae)."
+    ]
 
 
 def _text_encoder_lines(sizes: TextConfig) -> list[str]:
@@ -165,10 +177,12 @@ def _count(parameters: int) -> str:
 
 def _latent_lines(path: str | Path, shapes: Shapes, described: Mapping[str, Any]) -> list[str]:
     try:
-        layout = layout_from(described["layout"])
-        batch, channels, height, width = shapes[SAMPLES]
-    except (KeyError, TypeError, ValueError) as error:
+        layout = layout_from(described.get("layout", {}))
+        if len(shapes.get(SAMPLES, ())) != 4:
+            raise ValueError(f"{SAMPLES} has the shape {shown(list(shapes.get(SAMPLES, ())))}")
+    except ValueError as error:
         raise damaged(path, error) from error
+    batch, channels, height, width = shapes[SAMPLES]
     made_by = described.get("parents", {}).get("vae")
     return [
         f"Latent: {batch} of {width * layout.factor}x{height * layout.factor} pixels, {channels} channels of "
@@ -180,7 +194,7 @@ def _latent_lines(path: str | Path, shapes: Shapes, described: Mapping[str, Any]
 
 
 def _adapter_lines(shapes: Shapes, description: ModelDescription) -> list[str]:
-    ranks = sorted({shape[0] for name, shape in shapes.items() if name.endswith(DOWN)})
+    ranks = sorted({shape[0] for name, shape in shapes.items() if name.endswith(DOWN) and shape})
     layers = sum(name.endswith(DOWN) for name in shapes)
     rank = "-".join(str(edge) for edge in dict.fromkeys((ranks or [0])[:1] + ranks[-1:]))
     return [

@@ -8,10 +8,16 @@ Two spaces exist (docs/method.md, section "Two spaces"):
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .reading.typed import Limits, check_limits
+
+Channels = Annotated[int, Limits(1, 4096)]
+Number = Annotated[float, Limits(-1e6, 1e6)]
 
 
 @dataclass(frozen=True)
@@ -23,18 +29,15 @@ class LatentLayout:
     VAE's latent is one without detail: 0 detail channels at ratio 1.
     """
 
-    base_channels: int
-    detail_channels: int
-    base_factor: int
-    ratio: int
-    base_shift: float
-    base_scale: float
+    base_channels: Channels
+    detail_channels: Annotated[int, Limits(0, 4096)]
+    base_factor: Annotated[int, Limits(1, 256)]
+    ratio: Annotated[int, Limits(1, 64)]
+    base_shift: Number
+    base_scale: Number
 
     def __post_init__(self) -> None:
-        for name in ("base_channels", "detail_channels", "base_factor", "ratio"):
-            least = 0 if name == "detail_channels" else 1
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
+        check_limits(self)
         if self.base_scale == 0:
             raise ValueError(
                 "base_scale must not be 0: model space could not be turned back into VAE space."

@@ -4,7 +4,6 @@ pipeline = load_pipeline("sd3.5-medium/", "davae_sd3.safetensors", adapter="adap
 images = pipeline.draw(["a lighthouse at dusk"], width=1024, height=1024)
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from .flow import Velocity, sample_detail, sample_euler, shifted_sigmas
 from .format import KIND_MERGED, read_metadata
 from .latents import to_vae_space
 from .presets import SD3
+from .reading.json_text import read_json
 from .transformer.adapter import read_adapter
 from .transformer.description import DESCRIPTION, Advice, ModelDescription, read_file_description
 from .transformer.diffusers_model import diffusers_transformer, require_diffusers
@@ -67,14 +67,48 @@ class TextToImage:
         progress: Progress | None = None,
         base: Advice | None = None,
     ) -> Tensor:
-        """Pictures [B, 3, height, width] in [-1, 1], one per prompt.
+        """Pictures [B, 3, height, width] in [-1, 1], one per prompt, of what `draw_latents` draws.
+
+        `draft` decodes the base channels alone, at half the size; `tiled` decodes in tiles. Raises what it raises.
+        """
+        latents = self.draw_latents(
+            prompts,
+            width,
+            height,
+            negative=negative,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            shift=shift,
+            progress=progress,
+            base=base,
+        )
+        if draft:
+            return self.codec.decode_base(latents)
+        return self.codec.decode_tiled(latents) if tiled else self.codec.decode(latents)
+
+    @torch.no_grad()
+    def draw_latents(
+        self,
+        prompts: Sequence[str],
+        width: int,
+        height: int,
+        *,
+        negative: str = "",
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        shift: float | None = None,
+        progress: Progress | None = None,
+        base: Advice | None = None,
+    ) -> Tensor:
+        """Latents [B, C + D, height / factor, width / factor] in VAE space, one per prompt.
 
         Steps, guidance and shift are the model's own advice unless given. With a detail adapter they are those of the
         detail, and the untouched model draws the base first, as `base` says (None: as the pretrained model is sampled):
-        what it would draw at half the size from the same seed. `draft` decodes the base channels alone, at half the
-        size; `tiled` decodes in tiles. `progress` is told (steps done, steps in all), of both passes. The noise comes
-        from the CPU, so a seed means the same on every device. Raises ValueError for sizes the token grid cannot have,
-        and for `base` where base and detail are drawn together.
+        what it would draw at half the size from the same seed. `progress` is told (steps done, steps in all), of both
+        passes. The noise comes from the CPU, so a seed means the same on every device. Raises ValueError for sizes the
+        token grid cannot have, and for `base` where base and detail are drawn together.
         """
         layout, advice = self.description.layout, self.description.advice
         side = layout.factor * int(self.transformer.config.patch_size)  # type: ignore[union-attr, arg-type]
@@ -108,10 +142,7 @@ class TextToImage:
             drawn = self._draw_base(self.untouched, prompts, negative, start, how, first)
             start = noise(layout.detail_channels)
             latents = sample_detail(velocity, drawn, start, sigmas, layout, scale, without, second)
-        latents = to_vae_space(latents, layout).to(next(self.codec.parameters()))
-        if draft:
-            return self.codec.decode_base(latents)
-        return self.codec.decode_tiled(latents) if tiled else self.codec.decode(latents)
+        return to_vae_space(latents, layout).to(next(self.codec.parameters()))
 
     def _draw_base(
         self,
@@ -259,7 +290,7 @@ def _text_encoders(
             f"{folder} holds no text encoders: give the folder of the whole diffusers pipeline, or encode_text."
         )
     try:
-        parts = json.loads(index.read_text(encoding="utf-8"))
+        parts = read_json(index)
         # Many leave T5 out; diffusers wants to be told so again.
         absent = {name: None for name, kind in parts.items() if kind == [None, None]}
         pipeline = (

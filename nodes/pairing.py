@@ -73,6 +73,16 @@ def layout_of(latent: dict[str, Any]) -> LatentLayout:
     return SD3.layout if origin is None else origin.layout
 
 
+def drawn_layout(node: str, model: Any) -> LatentLayout:
+    """The layout of the latents that a DA-VAE MODEL draws. Raises ValueError for any other model."""
+    description = description_of(model)
+    if description is None:
+        raise ValueError(
+            f"{node} got {describe_model(model)}: connect Load DA-VAE SD3.5 Model, or nothing."
+        )
+    return description.layout
+
+
 def check_latent_fits(node: str, latent: dict[str, Any], vae: object) -> None:
     """Raise ValueError unless the latent is one that this VAE's decoder reads, its own where it says, and finite."""
     latents: Tensor = latent["samples"]

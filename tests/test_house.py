@@ -111,6 +111,7 @@ def test_nodes_and_training_know_nothing_of_each_other():
 
 FLOORS = {
     "davae_core": [
+        {"disk", "reading"},
         {"files", "latents", "metrics"},
         {"flow", "format", "images"},
         {"codec", "mini"},
@@ -122,6 +123,7 @@ FLOORS = {
     ],
     "training": [
         {"__init__", "errors"},
+        {"hub"},
         {"settings", "pictures", "base_source"},
         {"engine"},
         {"vae", "cache"},

@@ -8,20 +8,36 @@ import os
 import sys
 from pathlib import Path
 
-from davae_core.files import CheckpointError
+from davae_core.reading.plain_text import printable
+from davae_core.reading.unforeseen import UNFORESEEN
 
-from .errors import TrainingError, sentence_of
+from .errors import sentence_of
 from .settings.yaml_config import read_config
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0 done, 1 failed or stopped early with one sentence on stderr (argparse exits with 2)."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PrintableLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         return _COMMANDS[options.command](options)
-    except (TrainingError, CheckpointError, OSError) as error:
-        return _fail(sentence_of(error))
+    except UNFORESEEN as error:
+        return _fail(sentence_of(error, _files(options)))
+
+
+class _PrintableLines(logging.Formatter):
+    """A line a message, whatever stands in the names of pictures that it tells of."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The message alone, printable."""
+        return printable(record.message)
+
+
+def _files(options: argparse.Namespace) -> list[Path]:
+    """The files or folders that the command was given."""
+    return [value for value in vars(options).values() if isinstance(value, Path)]
 
 
 def _train_vae(options: argparse.Namespace) -> int:
@@ -107,7 +123,7 @@ _COMMANDS = {
 
 
 def _fail(sentence: str) -> int:
-    sys.stderr.write(sentence + "\n")
+    sys.stderr.write(printable(sentence) + "\n")
     return 1
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from davae_core.images import read_image, to_bytes
+from davae_core.images import read_bytes
 
 from .errors import TrainingError
 
@@ -74,7 +74,7 @@ class PictureStore:
             return self._cache[path]
         found: Tensor | Unreadable
         try:
-            found = to_bytes(read_image(path)[0])
+            found = read_bytes(path)
         except (ValueError, OSError) as error:
             found = Unreadable(path, str(error))
         size = found.numel() if isinstance(found, Tensor) else 0

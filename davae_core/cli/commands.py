@@ -28,6 +28,14 @@ from ..latents import crop_to_multiple, token_count
 from ..presets import PATCH, SD3
 from ..published.adapter import convert_adapter, holds_stage_two
 from ..published.codec import convert_codec, statistics_file
+from ..reading.plain_text import plain, printable
+from ..reading.unforeseen import (
+    UNFORESEEN,
+    gpu_is_full,
+    is_sentence,
+    memory_is_full,
+    unforeseen_sentence,
+)
 from ..transformer.adapter import write_adapter
 from ..transformer.description import Advice
 from ..transformer.merging import merge_files
@@ -50,26 +58,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Libraries warn their developers; what users need to know is said in sentences.
             warnings.simplefilter("ignore")
             COMMANDS[options.command](options)
-    except torch.cuda.OutOfMemoryError:
-        return _fail("The GPU has too little free memory: add --tiled, or --device cpu.")
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
-            raise
-        could_tile = "tiled" in options and not options.tiled
-        return _fail(
-            "This computer has too little free memory: "
-            + ("add --tiled." if could_tile else "close other programs or give less.")
-        )
-    except OSError as error:
-        return _fail(
-            f"{error.filename or 'A file'} cannot be used ({error.strerror}): check the path."
-        )
-    except (ImportError, ValueError) as error:
-        return _fail(str(error))
+    except UNFORESEEN as error:
+        return _fail(_sentence(error, options))
     except KeyboardInterrupt:
         _note("interrupted")
         return INTERRUPTED
     return DONE
+
+
+def _sentence(error: Exception, options: argparse.Namespace) -> str:
+    if gpu_is_full(error):
+        return "The GPU has too little free memory: add --tiled, or --device cpu."
+    if memory_is_full(error):
+        could_tile = "tiled" in options and not options.tiled
+        return "This computer has too little free memory: " + (
+            "add --tiled." if could_tile else "close other programs or give less."
+        )
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'A file'} cannot be used ({error.strerror}): check the path."
+    if is_sentence(error):
+        return str(error)
+    return unforeseen_sentence(error, _files(options))
+
+
+def _files(options: argparse.Namespace) -> list[Path]:
+    """Every file that the command was given to read."""
+    read = [value for name, value in vars(options).items() if name != "output"]
+    given = [part for value in read for part in (value if isinstance(value, list) else [value])]
+    vae = [_codec_path(options)] if isinstance(vars(options).get("vae"), str) else []
+    return [path for path in given if isinstance(path, Path)] + vae
 
 
 def run_demo(options: argparse.Namespace) -> None:
@@ -82,9 +99,11 @@ def run_demo(options: argparse.Namespace) -> None:
 def run_inspect(options: argparse.Namespace) -> None:
     """`davae inspect`."""
     found = inspect_file(options.file)
-    sys.stdout.write(
-        json.dumps(found.data, indent=2) + "\n" if options.json else "\n".join(found.lines) + "\n"
-    )
+    if options.json:
+        # json writes what is no ASCII, and so all that a terminal obeys, as escapes.
+        sys.stdout.write(json.dumps(found.data, indent=2) + "\n")
+    else:
+        _say(*found.lines)
 
 
 @torch.inference_mode()
@@ -101,9 +120,9 @@ def run_encode(options: argparse.Namespace) -> None:
         )
     save_latents(options.output, latents, codec.layout, _codec_path(options))
     height, width = picture.shape[-2:]
-    sys.stdout.write(
+    _say(
         f"{options.output}: latent {list(latents.shape[1:])} of {width}x{height} pixels, "
-        f"{token_count(width, height, codec.layout, PATCH)} tokens at patch size {PATCH}.\n"
+        f"{token_count(width, height, codec.layout, PATCH)} tokens at patch size {PATCH}."
     )
 
 
@@ -127,7 +146,7 @@ def run_decode(options: argparse.Namespace) -> None:
                 else codec.decode(latents)
             )
     write_image(options.output, picture)
-    sys.stdout.write(f"{options.output}: {picture.shape[-1]}x{picture.shape[-2]} pixels.\n")
+    _say(f"{options.output}: {picture.shape[-1]}x{picture.shape[-2]} pixels.")
 
 
 def run_reconstruct(options: argparse.Namespace) -> None:
@@ -155,7 +174,7 @@ def run_convert(options: argparse.Namespace) -> None:
         _convert_adapter(options)
     else:
         _convert_codec(options)
-    sys.stdout.write("\n".join(inspect_file(options.output).lines) + "\n")
+    _say(*inspect_file(options.output).lines)
 
 
 def _convert_codec(options: argparse.Namespace) -> None:
@@ -180,7 +199,7 @@ def _convert_adapter(options: argparse.Namespace) -> None:
     vae = options.vae
     weights = transformer_weights(options.base)
     _refuse_overwriting(options.output, options.source, options.lora, vae, *weights)
-    parents = {"base_name": options.base.name}
+    parents = {"base_name": plain(options.base.name)}
     if vae is not None:
         if read_codec_file(vae)[0].layout != SD3.layout:
             raise ValueError(
@@ -233,7 +252,7 @@ def run_merge(options: argparse.Namespace) -> None:
     with _counting("B") as progress:
         dtype = None if options.dtype is None else STORAGE_TYPES[options.dtype]
         merge_files(options.base, options.adapter, options.output, dtype, progress)
-    sys.stdout.write("\n".join(inspect_file(options.output).lines) + "\n")
+    _say(*inspect_file(options.output).lines)
 
 
 def run_preview_decoder(options: argparse.Namespace) -> None:
@@ -242,7 +261,7 @@ def run_preview_decoder(options: argparse.Namespace) -> None:
     tensors, metadata = read_safetensors(options.source)
     padded = pad_preview_decoder(str(options.source), tensors, SD3.layout)
     write_safetensors(options.output, padded, metadata)
-    sys.stdout.write(f"{options.output}: put it in ComfyUI's models/vae_approx.\n")
+    _say(f"{options.output}: put it in ComfyUI's models/vae_approx.")
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -304,12 +323,6 @@ def _refuse_overwriting(output: Path, *sources: Path | None) -> None:
             )
 
 
-def _out_of_memory(error: Exception) -> bool:
-    # PyTorch has no type of its own for the CPU's memory running out.
-    words = ("DefaultCPUAllocator", "Cannot allocate memory")
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
-
-
 def _reconstructions(folder: Path, image: Path) -> tuple[Path, Path]:
     return folder / f"{image.stem}_davae.png", folder / f"{image.stem}_comparison.png"
 
@@ -340,10 +353,14 @@ def _counting(unit: str) -> Iterator[Callable[[int, int], None]]:
         yield update
 
 
+def _say(*lines: str) -> None:
+    sys.stdout.write("".join(printable(line) + "\n" for line in lines))
+
+
 def _note(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")
 
 
 def _fail(sentence: str) -> int:
-    sys.stderr.write(f"davae: {sentence}\n")
+    sys.stderr.write(f"davae: {printable(sentence)}\n")
     return FAILED

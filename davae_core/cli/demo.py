@@ -1,9 +1,10 @@
-"""`davae demo`: six photographs through the bundled miniature codec, eight pictures from prompts, and a report."""
+"""`davae demo`: six photographs through the bundled miniature codec, eight prompts drawn in three ways, a report."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .. import mini
@@ -11,8 +12,10 @@ from ..codec.files import load_base_vae, load_codec
 from ..images import write_png
 from ..latents import crop_to_multiple, token_count
 from ..mini.text_encoder_files import load_text_encoder
-from ..pipeline import load_pipeline
+from ..pipeline import TextToImage, load_pipeline
 from ..presets import PATCH
+from ..transformer.description import Advice
+from ..transformer.presets import UNTRAINED
 from .comparison import BASE_FULL, DAVAE, PictureScores, compare
 from .comparison_report import report, table, write_report
 from .contact_sheet import contact_sheet
@@ -59,26 +62,44 @@ def run(folder: Path, progress: Callable[[Sequence[tuple[str, Tensor]]], Picture
     return table(scores)
 
 
+@torch.no_grad()
 def draw_prompts(path: Path) -> dict[str, object]:
-    """Draw PROMPTS with the bundled transformer and adapter, write them to `path`; what the report says of them.
+    """Draw PROMPTS in the three ways of GRID, write them to `path`; what the report says of them.
 
-    Raises CheckpointError when a file cannot be read or written, ImportError without diffusers or transformers.
+    The untouched model's base alone, enlarged; base and detail together; the detail on that base. Raises
+    CheckpointError when a file cannot be read or written, ImportError without diffusers or transformers.
     """
-    pipeline = load_pipeline(
-        mini.transformer_path(),
-        mini.davae_path(),
-        adapter=mini.adapter_path(),
-        encode_text=load_text_encoder(mini.clip_path()).encode,
-        dtype=torch.float32,
-    )
-    write_png(path, prompt_grid(PROMPTS, pipeline.draw(PROMPTS, SIDE, SIDE)))
+    joint, apart = (_pipeline(path) for path in (mini.adapter_path(), mini.detail_adapter_path()))
+    latents = apart.draw_latents(PROMPTS, SIDE, SIDE)
+    draft = apart.codec.decode_base(latents)
+    ways = {
+        "base alone, enlarged": F.interpolate(draft, size=(SIDE, SIDE), mode="bicubic"),
+        "joint: base and detail together": joint.draw(PROMPTS, SIDE, SIDE),
+        "detail pass: the detail on that base": apart.codec.decode(latents),
+    }
+    write_png(path, prompt_grid(PROMPTS, ways))
     return {
         "prompts": list(PROMPTS),
         "side": SIDE,
-        "tokens": token_count(SIDE, SIDE, pipeline.codec.layout, PATCH),
-        "steps": pipeline.description.advice.steps,
-        "guidance": pipeline.description.advice.guidance,
+        "tokens": token_count(SIDE, SIDE, joint.codec.layout, PATCH),
+        "joint": _sampling(joint.description.advice),
+        "detail": _sampling(apart.description.advice),
+        "base": _sampling(UNTRAINED),
     }
+
+
+def _pipeline(adapter: Path) -> TextToImage:
+    return load_pipeline(
+        mini.transformer_path(),
+        mini.davae_path(),
+        adapter=adapter,
+        encode_text=load_text_encoder(mini.clip_path()).encode,
+        dtype=torch.float32,
+    )
+
+
+def _sampling(advice: Advice) -> dict[str, float]:
+    return {"steps": advice.steps, "guidance": advice.guidance, "shift": advice.shift}
 
 
 def _subtitle(picture: PictureScores) -> str:

@@ -19,6 +19,10 @@ StemOrder = Literal["detail_first", "base_first"]
 Progress = Callable[[int, int], None]
 
 
+class NoPictureError(ValueError):
+    """A latent whose values are finite, but that no picture comes out of; the message is one sentence."""
+
+
 @dataclass(frozen=True)
 class CodecConfig:
     """Everything that decides the shapes of a DetailAlignedVAE.
@@ -163,13 +167,13 @@ class Codec(nn.Module, ABC):
     def decode(self, latents: Tensor) -> Tensor:
         """Latents in VAE space -> pictures [B, 3, h f s, w f s] clamped to [-1, 1].
 
-        Raises ValueError for a latent of another layout or with NaN.
+        Raises ValueError for a latent of another layout or with NaN, and NoPictureError when the picture has NaN.
         """
 
     def decode_base(self, latents: Tensor) -> Tensor:
         """A draft from the base channels alone, by the pretrained decoder: [B, 3, h f, w f] clamped to [-1, 1].
 
-        Raises ValueError for a compact codec, which has no base decoder.
+        Raises ValueError for a compact codec, which has no base decoder, NoPictureError when the picture has NaN.
         """
         check_latents(latents, self.layout)
         if self.decoder is None:
@@ -177,7 +181,7 @@ class Codec(nn.Module, ABC):
                 "This DA-VAE file was written compact, without the base decoder: for drafts split the latent and "
                 "decode its base with the stock VAE."
             )
-        return base_decode(self, split(latents, self.layout)[0]).clamp(-1, 1)
+        return in_range(base_decode(self, split(latents, self.layout)[0]))
 
     def encode_tiled(
         self, images: Tensor, tile: int = 512, overlap: int = 64, progress: Progress | None = None
@@ -266,7 +270,7 @@ class DetailAlignedVAE(Codec):
         images = self.decode_joint(
             base_to_model_space(base, self.layout), self.denormalise_detail(detail)
         )
-        return images.clamp(-1, 1)
+        return in_range(images)
 
     def decode_joint(self, base_model_space: Tensor, detail: Tensor) -> Tensor:
         """The decoder as it is trained: base in model space, detail raw -> pictures, not clamped."""
@@ -326,6 +330,16 @@ def base_decode(module: KLAutoencoder | Codec, latents: Tensor) -> Tensor:
         latents = module.post_quant_conv(latents)
     assert module.decoder is not None
     return module.decoder(latents)  # type: ignore[no-any-return]
+
+
+def in_range(pictures: Tensor) -> Tensor:
+    """Decoded pictures clamped to [-1, 1]. Raises NoPictureError for NaN and infinite values."""
+    if not torch.isfinite(pictures).all():
+        raise NoPictureError(
+            "This latent decodes to NaN or infinite values, so it is far from what the DA-VAE encodes or its numbers "
+            "are too large for half precision: look at the step that made it, or decode in float32."
+        )
+    return pictures.clamp(-1, 1)
 
 
 def _per_channel(values: Tensor, like: Tensor) -> Tensor:

@@ -6,11 +6,13 @@ injected `ops` namespace (torch.nn by default, comfy.ops inside ComfyUI), which 
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
+
+from ..reading.typed import Length, Limits, check_limits
 
 Ops = Any
 """A namespace with Conv2d and GroupNorm that take torch.nn's arguments; comfy.ops has no common type with torch.nn."""
@@ -25,17 +27,16 @@ class KLConfig:
     stand between the encoder and the moments and between the latent and the decoder.
     """
 
-    widths: tuple[int, ...]
-    res_blocks: int
-    norm_groups: int
-    attention_levels: tuple[int, ...] = ()
+    widths: Annotated[tuple[Annotated[int, Limits(1, 8192)], ...], Length(8)]
+    res_blocks: Annotated[int, Limits(1, 16)]
+    norm_groups: Annotated[int, Limits(1, 8192)]
+    attention_levels: Annotated[tuple[Annotated[int, Limits(0, 7)], ...], Length(8)] = ()
     quant_conv: bool = False
 
     def __post_init__(self) -> None:
-        if not self.widths or self.res_blocks < 1 or self.norm_groups < 1:
-            raise ValueError(
-                f"{self} describes no autoencoder: widths, res_blocks and norm_groups must be positive."
-            )
+        check_limits(self)
+        if not self.widths:
+            raise ValueError("An autoencoder needs a width for each level.")
         for width in self.widths:
             if width % self.norm_groups:
                 raise ValueError(

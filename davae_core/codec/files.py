@@ -1,35 +1,43 @@
 """Codec files, and the pretrained VAEs that codecs start from: reading, checking, writing (docs/method.md, "Files")."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..files import CheckpointError, read_safetensors, value_hash
+from ..files import CheckpointError, read_safetensors, reason_of, value_hash
 from ..format import (
     KIND_BASE_VAE,
     KIND_CODEC,
     PREFIXES,
+    check_weights,
     damaged,
-    dataclass_from,
     layout_from,
     read_metadata,
     shapes_of,
     what_is,
     write_described,
 )
-from ..latents import LatentLayout
-from .autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
+from ..latents import Channels, LatentLayout, Number
+from ..reading.json_text import read_json
+from ..reading.plain_text import plain, shown
+from ..reading.typed import Limits, build, picked
+from .autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder, StemOrder
 from .backbones import Backbone
 from .blocks import KLConfig, Ops
 from .packed import PackedConfig, PackedVAE
 from .small import SmallConfig
-from .small_files import as_one_file, latent_channels, small_config_of, small_vae_tensors
-from .stock_vae import kl_config_of, to_ldm_names
+from .small_files import (
+    as_one_file,
+    latent_channels,
+    small_config_of,
+    small_level_blocks,
+    small_vae_tensors,
+)
+from .stock_vae import kl_config_of, level_blocks, to_ldm_names
 
 STATISTICS = ("detail.mean", "detail.std", "detail.prediction", "detail.axes")
 """What a codec file keeps in float32 whatever its weights are in: the detail's channel statistics, and a packing."""
@@ -50,6 +58,46 @@ class BaseVae:
     layout: LatentLayout
 
 
+@dataclass(frozen=True)
+class BaseNumbers:
+    """What our own base file says beside its sizes."""
+
+    latent_channels: Channels
+    shift: Number
+    scale: Number
+
+
+@dataclass(frozen=True)
+class DiffusersSettings:
+    """What a diffusers VAE's config.json says that cannot be seen from the weights."""
+
+    norm_num_groups: Annotated[int, Limits(1, 8192)] = 32
+    shift_factor: Number | None = None
+    scaling_factor: Number | None = None
+
+    def numbers(self, shift: float, scale: float) -> tuple[float, float]:
+        """Shift and scale, those given where it does not say them."""
+        return (
+            shift if self.shift_factor is None else self.shift_factor,
+            scale if self.scaling_factor is None else self.scaling_factor,
+        )
+
+
+@dataclass(frozen=True)
+class _Switches:
+    """What a codec file says beside its sizes."""
+
+    stem_order: StemOrder
+    shared_trunk: bool
+
+
+@dataclass(frozen=True)
+class _PackedNumbers:
+    """What a packed codec's file says beside its sizes."""
+
+    alignment: Annotated[float, Limits(0.0, 1.0)]
+
+
 def read_codec_file(path: str | Path) -> tuple[AnyConfig, dict[str, Tensor]]:
     """Configuration and tensors of a codec file, keys and shapes checked against each other.
 
@@ -57,6 +105,7 @@ def read_codec_file(path: str | Path) -> tuple[AnyConfig, dict[str, Tensor]]:
     """
     tensors, metadata = read_safetensors(path)
     config = codec_config(path, shapes_of(tensors), metadata)
+    check_weights(path, tensors)
     numbers = [tensors[name] for name in STATISTICS if name in tensors]
     finite = all(torch.isfinite(found).all() for found in numbers)
     if not (finite and (tensors["detail.std"] > 0).all()):
@@ -95,30 +144,45 @@ def codec_config(
         )
     try:
         config = _config_from(described)
-    except (KeyError, TypeError, ValueError) as error:
+        _check_counts(config.backbone, shapes)
+    except ValueError as error:
         raise damaged(path, error) from error
     empty_codec(path, config, shapes)
     return config
 
 
 def _config_from(described: Mapping[str, Any]) -> AnyConfig:
-    layout = layout_from(described["layout"])
-    backbone = backbone_from(described["backbone"])
+    """The configuration in our JSON. Raises ValueError when it is damaged."""
+    layout = layout_from(described.get("layout", {}))
+    backbone = backbone_from(described.get("backbone", {}))
     if described.get("codec") == PACKED:
-        return PackedConfig(layout, backbone, described["alignment"])
-    return CodecConfig(
-        layout, backbone, described["stem_order"], shared_trunk=bool(described["shared_trunk"])
-    )
+        numbers = build(_PackedNumbers, picked(_PackedNumbers, described))
+        return PackedConfig(layout, backbone, numbers.alignment)
+    switches = build(_Switches, picked(_Switches, described))
+    return CodecConfig(layout, backbone, switches.stem_order, switches.shared_trunk)
 
 
 def backbone_from(values: Mapping[str, Any]) -> Backbone:
     """The sizes in our JSON; a KL autoencoder has a width per level, a small one has one width.
 
-    Raises TypeError or ValueError when they are damaged.
+    Raises ValueError when they are damaged.
     """
-    if "width" in values:
-        return dataclass_from(SmallConfig, values)
-    return dataclass_from(KLConfig, values)
+    return build(SmallConfig, values) if "width" in values else build(KLConfig, values)
+
+
+def _check_counts(backbone: Backbone, names: Iterable[str]) -> None:
+    """Raise ValueError unless the encoder has as many levels and blocks in the file as the sizes say.
+
+    Before anything of these sizes is built: a few bytes can ask for a great many layers.
+    """
+    if isinstance(backbone, KLConfig):
+        told, found = (len(backbone.widths), backbone.res_blocks), level_blocks(names)
+    else:
+        told, found = (backbone.levels, backbone.blocks), small_level_blocks(names)
+    if told != found:
+        raise ValueError(
+            f"it tells of {told[0]} levels with {told[1]} blocks, but the tensors' names of {found[0]} with {found[1]}"
+        )
 
 
 def empty_codec(
@@ -131,7 +195,7 @@ def empty_codec(
     try:
         with torch.device("meta"):
             codec = build_codec(config, shapes)
-    except (TypeError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:  # the sizes' product may be beyond any tensor's
         raise damaged(path, error) from error
     _check_keys(path, shapes, shapes_of(codec.state_dict()))
     return codec
@@ -142,7 +206,7 @@ def _check_keys(
 ) -> None:
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if missing or extra:
-        what = f"lacks {missing[0]}" if missing else f"holds the unknown tensor {extra[0]}"
+        what = f"lacks {missing[0]}" if missing else f"holds the unknown tensor {plain(extra[0])}"
         raise CheckpointError(
             f"{path} {what} ({len(missing)} missing, {len(extra)} unknown), so it is not the DA-VAE its metadata "
             "describes: download or write it again."
@@ -150,7 +214,7 @@ def _check_keys(
     for name, shape in wanted.items():
         if found[name] != shape:
             raise CheckpointError(
-                f"{path} has {name} of shape {list(found[name])} where its metadata means {list(shape)}: "
+                f"{path} has {name} of shape {shown(list(found[name]))} where its metadata means {list(shape)}: "
                 "download or write it again."
             )
 
@@ -247,6 +311,7 @@ def load_base_vae(
         raise CheckpointError(
             f"{file} is {what_is(shapes_of(tensors), described)}, not a plain VAE: pick the VAE it came from."
         )
+    numbers = base_numbers(file, described) if described else None
     small = small_vae_tensors(file, tensors)
     if small is None:
         weights = _stock_vae_tensors(file, tensors, described)
@@ -263,47 +328,64 @@ def load_base_vae(
         if small is None
         else small_config_of(file, small, tensors, like)
     )
-    with torch.device("meta"):
-        vae = KLAutoencoder(backbone, found)
-    _check_keys(file, shapes_of(weights), shapes_of(vae.state_dict()))
-    vae.load_state_dict(weights, assign=True)
     unsaid = (0.0, 1.0) if like is None else (like.base_shift, like.base_scale)
     if isinstance(backbone, SmallConfig):
         unsaid = (backbone.shift, backbone.scale)
-    shift = described.get("shift", settings.get("shift_factor", unsaid[0]))
-    scale = described.get("scale", settings.get("scaling_factor", unsaid[1]))
+    shift, scale = settings.numbers(*unsaid) if numbers is None else (numbers.shift, numbers.scale)
     try:
-        layout = LatentLayout(found, 0, backbone.factor, 1, float(shift or 0.0), float(scale))
-    except (TypeError, ValueError) as error:
+        layout = LatentLayout(found, 0, backbone.factor, 1, shift, scale)
+        with torch.device("meta"):
+            vae = KLAutoencoder(backbone, found)
+    except (RuntimeError, ValueError) as error:  # the sizes' product may be beyond any tensor's
         raise damaged(file, error) from error
+    _check_keys(file, shapes_of(weights), shapes_of(vae.state_dict()))
+    check_weights(file, weights)
+    vae.load_state_dict(weights, assign=True)
     return BaseVae(vae.eval(), layout)
+
+
+def base_numbers(path: str | Path, described: Mapping[str, Any]) -> BaseNumbers:
+    """What the metadata of our own base file says. Raises CheckpointError when it is damaged."""
+    try:
+        return build(BaseNumbers, picked(BaseNumbers, described))
+    except ValueError as error:
+        raise damaged(path, error) from error
 
 
 def _backbone_of(
     file: Path,
     stock: Mapping[str, Tensor],
     described: Mapping[str, Any],
-    settings: Mapping[str, Any],
+    settings: DiffusersSettings,
 ) -> Backbone:
     try:
-        if "backbone" in described:
-            return backbone_from(described["backbone"])
-        return kl_config_of(stock, norm_groups=settings.get("norm_num_groups", 32))
-    except (KeyError, TypeError, ValueError) as error:
+        if "backbone" not in described:
+            return kl_config_of(stock, norm_groups=settings.norm_num_groups)
+        backbone = backbone_from(described["backbone"])
+        _check_counts(backbone, stock)
+        return backbone
+    except (LookupError, ValueError) as error:
         raise CheckpointError(
-            f"{file} is not a VAE this project knows ({error}): pick the stock SD3 VAE."
+            f"{file} is not a VAE this project knows ({reason_of(error)}): pick the stock SD3 VAE."
         ) from error
 
 
-def _diffusers_settings(folder: Path) -> dict[str, Any]:
+def _diffusers_settings(folder: Path) -> DiffusersSettings:
     config = folder / "config.json"
     if not config.is_file():
-        return {}
+        return DiffusersSettings()
     try:
-        found = json.loads(config.read_text(encoding="utf-8"))
+        found = read_json(config)
     except ValueError as error:
         raise CheckpointError(f"{config} is not valid JSON: download the folder again.") from error
-    return found if isinstance(found, dict) and found.get("_class_name") == "AutoencoderKL" else {}
+    if not isinstance(found, dict) or found.get("_class_name") != "AutoencoderKL":
+        return DiffusersSettings()
+    try:
+        return build(DiffusersSettings, picked(DiffusersSettings, found))
+    except ValueError as error:
+        raise CheckpointError(
+            f"{config} is no configuration of a VAE ({reason_of(error)}): download the folder again."
+        ) from error
 
 
 def weights_file(path: Path) -> Path:

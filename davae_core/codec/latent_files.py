@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..files import CheckpointError, open_safetensors, read_safetensors, value_hash
-from ..format import KIND_LATENT, read_metadata, shapes_of, what_is, write_described
+from ..files import CheckpointError, open_safetensors, read_safetensors, read_tensor, value_hash
+from ..format import KIND_LATENT, check_weights, read_metadata, shapes_of, what_is, write_described
 from ..latents import LatentLayout, check_latents
 from .autoencoder import Codec
 from .files import encoding_part
@@ -34,6 +34,7 @@ def load_latents(path: str | Path, codec: Codec, codec_file: str | Path) -> Tens
         raise CheckpointError(
             f"{path} is {what_is(shapes_of(tensors), described)}, not a latent: give a file written by `davae encode`."
         )
+    check_weights(path, {SAMPLES: tensors[SAMPLES]})
     try:
         check_latents(tensors[SAMPLES], codec.layout)
     except ValueError as error:
@@ -56,7 +57,7 @@ def encoding_hash(codec_file: str | Path) -> str:
     """
     with open_safetensors(codec_file) as file:
         described = read_metadata(codec_file, dict(file.metadata() or {}))
-        if isinstance(described.get("encoding"), str):
+        if "encoding" in described:
             return str(described["encoding"])
         names = encoding_part(dict.fromkeys(file.keys(), None))
-        return value_hash({name: file.get_tensor(name) for name in names})
+        return value_hash({name: read_tensor(codec_file, file, name) for name in names})

@@ -15,7 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..latents import LatentLayout, check_latents, downscale_image, join, split
-from .autoencoder import Codec, KLAutoencoder, Progress, base_decode, base_moments, require_factor
+from .autoencoder import (
+    Codec,
+    KLAutoencoder,
+    Progress,
+    base_decode,
+    base_moments,
+    in_range,
+    require_factor,
+)
 from .backbones import Backbone
 from .blocks import Ops, shuffle, unshuffle
 from .tiling import map_tiled
@@ -148,4 +156,4 @@ class PackedVAE(Codec):
         return self.detail.unpack(detail, base)
 
     def _decode_phases(self, phases: Tensor) -> Tensor:
-        return base_decode(self, shuffle(phases, self.layout.ratio)).clamp(-1, 1)
+        return in_range(base_decode(self, shuffle(phases, self.layout.ratio)))

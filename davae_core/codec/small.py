@@ -6,11 +6,13 @@ like any VAE here, pictures in [-1, 1] and latents in VAE space (docs/method.md,
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..reading.typed import Limits, check_limits
 from .blocks import Ops
 
 _CERTAIN = -30.0
@@ -24,17 +26,16 @@ class SmallConfig:
     Full resolution has one block. `shift` and `scale` lead to the model space that its latents are in.
     """
 
-    width: int
-    levels: int
-    blocks: int
-    shift: float
-    scale: float
+    width: Annotated[int, Limits(1, 8192)]
+    levels: Annotated[int, Limits(1, 8)]
+    blocks: Annotated[int, Limits(1, 16)]
+    shift: Annotated[float, Limits(-1e6, 1e6)]
+    scale: Annotated[float, Limits(-1e6, 1e6)]
 
     def __post_init__(self) -> None:
-        if min(self.width, self.levels, self.blocks) < 1 or self.scale == 0:
-            raise ValueError(
-                f"{self} describes no small autoencoder: width, levels and blocks must be at least 1, scale not 0."
-            )
+        check_limits(self)
+        if self.scale == 0:
+            raise ValueError("The scale of a small autoencoder must not be 0.")
 
     @property
     def factor(self) -> int:

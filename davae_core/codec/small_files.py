@@ -1,12 +1,12 @@
 """Small autoencoders in files: TAESD's published pair, the one file stock ComfyUI reads, and sizes from shapes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..files import CheckpointError, read_safetensors
+from ..files import CheckpointError, read_safetensors, reason_of
 from ..format import numbers_in
 from ..latents import LatentLayout
 from .small import SmallConfig
@@ -67,16 +67,39 @@ def small_config_of(
     Raises CheckpointError when the weights are no such encoder.
     """
     first = weights.get("encoder.0.weight")
-    convolutions = len(numbers_in(weights, r"encoder\.(\d+)\.weight$"))
-    blocks = len(numbers_in(weights, r"encoder\.(\d+)\.conv\.0\.weight$"))
-    levels = convolutions - 1
-    if first is None or first.ndim != 4 or levels < 2 or (blocks - 1) % (levels - 1):
+    levels, blocks = small_level_blocks(weights)
+    if first is None or first.ndim != 4 or levels < 2 or not blocks:
         raise CheckpointError(f"{file} holds no whole small VAE: download it again.")
     shift, scale = (0.0, 1.0) if like is None else (like.base_shift, like.base_scale)
-    if numbers.keys() >= {SHIFT, SCALE}:
-        # Stored in float32, where 0.0609 is not quite that number.
-        shift, scale = (round(float(numbers[name]), 6) for name in (SHIFT, SCALE))
-    return SmallConfig(first.shape[0], levels, (blocks - 1) // (levels - 1), shift, scale)
+    try:
+        if numbers.keys() >= {SHIFT, SCALE}:
+            # Stored in float32, where 0.0609 is not quite that number.
+            shift, scale = (round(_number(name, numbers[name]), 6) for name in (SHIFT, SCALE))
+        return SmallConfig(first.shape[0], levels, blocks, shift, scale)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{file} holds no whole small VAE ({reason_of(error)}): download it again."
+        ) from error
+
+
+def small_level_blocks(names: Iterable[str]) -> tuple[int, int]:
+    """Resolution levels of a small encoder and residual blocks at each, counted among its names.
+
+    0 blocks where the names do not share them out evenly.
+    """
+    names = list(names)
+    # All levels but the first begin with a convolution; so does the encoder, and one more ends it.
+    levels = len(numbers_in(names, r"encoder\.(\d+)\.weight$")) - 1
+    # The first level has one block.
+    blocks = len(numbers_in(names, r"encoder\.(\d+)\.conv\.0\.weight$")) - 1
+    even = levels > 1 and blocks % (levels - 1) == 0
+    return levels, blocks // (levels - 1) if even else 0
+
+
+def _number(name: str, tensor: Tensor) -> float:
+    if tensor.numel() != 1 or not tensor.is_floating_point() or not torch.isfinite(tensor):
+        raise ValueError(f"{name} is no number")
+    return float(tensor)
 
 
 def as_one_file(weights: Mapping[str, Tensor], config: SmallConfig) -> dict[str, Tensor]:

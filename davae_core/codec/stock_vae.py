@@ -1,7 +1,7 @@
 """Names of pretrained VAEs: diffusers' AutoencoderKL to the LDM/Stability names used here, and sizes from shapes."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
@@ -45,17 +45,23 @@ def to_ldm_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+def level_blocks(names: Iterable[str]) -> tuple[int, int]:
+    """Resolution levels of the encoder and residual blocks of its first one, counted among LDM names."""
+    names = list(names)
+    levels = numbers_in(names, r"encoder\.down\.(\d+)\.block\.0\.conv1\.weight$")
+    return len(levels), len(numbers_in(names, r"encoder\.down\.0\.block\.(\d+)\.conv1\.weight$"))
+
+
 def kl_config_of(tensors: Mapping[str, Tensor], norm_groups: int = 32) -> KLConfig:
     """Sizes of a VAE under LDM names, read off its encoder's shapes; the group count cannot be seen there.
 
-    Raises KeyError or ValueError when the tensors are no such encoder.
+    Raises LookupError or ValueError when the tensors are no such encoder.
     """
-    widths: list[int] = []
-    while (name := f"encoder.down.{len(widths)}.block.0.conv1.weight") in tensors:
-        widths.append(tensors[name].shape[0])
+    levels, blocks = level_blocks(tensors)
+    firsts = (f"encoder.down.{level}.block.0.conv1.weight" for level in range(levels))
     return KLConfig(
-        widths=tuple(widths),
-        res_blocks=len(numbers_in(tensors, r"encoder\.down\.0\.block\.(\d+)\.conv1\.weight$")),
+        widths=tuple(tensors[name].shape[0] for name in firsts),
+        res_blocks=blocks,
         norm_groups=norm_groups,
         attention_levels=tuple(sorted(numbers_in(tensors, r"encoder\.down\.(\d+)\.attn\."))),
         quant_conv="quant_conv.weight" in tensors,

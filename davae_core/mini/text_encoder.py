@@ -6,12 +6,13 @@ file, so ComfyUI's own CLIP class reads the same weights.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..reading.typed import Limits, check_limits
 from .clip_tokenizer import END, POSITIONS, VOCABULARY, ClipTokenizer
 
 CONTEXT_WIDTH = 4096
@@ -24,12 +25,13 @@ CLIP_G_WIDTH = 1280
 class TextConfig:
     """Sizes of a CLIP text transformer; its names are those ComfyUI's and transformers' configurations use."""
 
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int
+    hidden_size: Annotated[int, Limits(1, 8192)]
+    num_hidden_layers: Annotated[int, Limits(1, 64)]
+    num_attention_heads: Annotated[int, Limits(1, 1024)]
+    intermediate_size: Annotated[int, Limits(1, 65536)]
 
     def __post_init__(self) -> None:
+        check_limits(self)
         if self.num_hidden_layers < 2:
             raise ValueError("A text encoder needs 2 layers, because the last but one is read.")
         if self.hidden_size % self.num_attention_heads:

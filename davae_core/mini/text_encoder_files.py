@@ -11,12 +11,14 @@ from torch import Tensor
 from ..files import CheckpointError, read_safetensors
 from ..format import (
     KIND_TEXT_ENCODER,
+    check_weights,
     damaged,
     read_metadata,
     shapes_of,
     what_is,
     write_described,
 )
+from ..reading.typed import build
 from .clip_tokenizer import POSITIONS, VOCABULARY, ClipTokenizer
 from .text_encoder import TextConfig, TextEncoder, clip_text_model
 
@@ -67,14 +69,15 @@ def read_text_encoder_file(path: str | Path) -> tuple[TextConfig, dict[str, Tens
         raise CheckpointError(
             f"{path} holds other tensors than its metadata describes: download or write it again."
         )
+    check_weights(path, tensors)
     return config, tensors
 
 
 def text_config(path: str | Path, described: Mapping[str, Any]) -> TextConfig:
     """The sizes that a text encoder file's metadata gives. Raises CheckpointError when they are damaged."""
     try:
-        return TextConfig(**{name: int(size) for name, size in described["text_model"].items()})
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        return build(TextConfig, described.get("text_model"))
+    except ValueError as error:
         raise damaged(path, error) from error
 
 

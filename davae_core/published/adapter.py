@@ -4,16 +4,20 @@
 are detail first and keep the base's and the detail's edge layers apart; an adapter is base first and fused.
 """
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..files import CheckpointError, read_safetensors, reason_of
+from ..format import check_weights
 from ..presets import SD3
+from ..reading.json_text import parse_json
+from ..reading.plain_text import plain
+from ..reading.typed import Limits, build, picked
 from ..transformer.adapter import DOWN, PREFIX, UP, Adapter, check_adapter, widened_edges
 from ..transformer.description import Advice
 from ..transformer.fingerprint import base_fingerprint
@@ -32,6 +36,14 @@ _HEADS = {
 LEAST_LIKENESS = 0.2
 """Cosine of a trained base layer to the one it started from; between different models it is about 0."""
 _LORA_SETTINGS = "lora_adapter_metadata"
+
+
+@dataclass(frozen=True)
+class _Strength:
+    """How strong a LoRA file's layers are, of the settings that its metadata holds."""
+
+    r: Annotated[float, Limits(1, 1e6)]
+    lora_alpha: Annotated[float, Limits(-1e6, 1e6)]
 
 
 def holds_stage_two(source: Path) -> bool:
@@ -68,7 +80,9 @@ def convert_adapter(
             if weights == "ema"
             else f"{source} holds no heads (model_state_dict): give a step_N.pt of the published stage 2."
         )
+    heads = {name: held for name, held in heads.items() if isinstance(held, Tensor)}
     found = _live_lora(source, lora) if weights == "live" else _ema_lora(source, heads)
+    check_weights(source, heads)
     try:
         fused = _fused_edges(heads, *prefixes)
         wide = widened_edges(base, SD3.layout)
@@ -80,9 +94,16 @@ def convert_adapter(
         plan_merge(base, adapter)
     except KeyError as error:
         raise CheckpointError(
-            f"{source} lacks {error}, so it is no whole step_N.pt: get it again."
+            f"{source} lacks {plain(str(error.args[0]))}, so it is no whole step_N.pt: get it again."
         ) from error
-    except (ValueError, RuntimeError, AttributeError, TypeError) as error:
+    except (
+        ArithmeticError,
+        IndexError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+        TypeError,
+    ) as error:
         raise CheckpointError(
             f"{source if lora is None else f'{source} with {lora}'} does not fit this base "
             f"({reason_of(error)}): give the base it was trained on, in float32, float16 or bfloat16."
@@ -130,6 +151,7 @@ def _live_lora(source: Path, lora: str | Path | None) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{lora} is not a LoRA: give the pytorch_lora_weights.safetensors beside the heads."
         )
+    check_weights(lora, found)
     scale = _scale(lora, metadata)
     return {name: tensor * scale if name.endswith(UP) else tensor for name, tensor in found.items()}
 
@@ -139,10 +161,9 @@ def _scale(lora: str | Path, metadata: Mapping[str, str]) -> float:
     if _LORA_SETTINGS not in metadata:
         return 1.0
     try:
-        settings = json.loads(metadata[_LORA_SETTINGS])
-        rank, alpha = float(settings["r"]), float(settings["lora_alpha"])
-        scale = alpha / rank
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        settings: dict[str, Any] = parse_json(metadata[_LORA_SETTINGS])
+        strength = build(_Strength, picked(_Strength, settings))
+    except ValueError as error:
         raise CheckpointError(
             f"{lora} has damaged LoRA settings ({_LORA_SETTINGS} in its metadata): get the file again."
         ) from error
@@ -156,7 +177,7 @@ def _scale(lora: str | Path, metadata: Mapping[str, str]) -> float:
             f"{lora} is scaled in a way that the published training never does ({unknown[0]}): "
             "give the pytorch_lora_weights.safetensors beside the heads."
         )
-    return scale
+    return strength.lora_alpha / strength.r
 
 
 def _ema_lora(source: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,11 +4,11 @@ The published stage-1 file is a pickle with two full diffusers VAEs (`vae.*`, `o
 resolution blocks (`dc_down.*`, `dc_up.*`). It is read with weights_only, so nothing in it can run.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import isqrt
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -16,9 +16,13 @@ from torch import Tensor
 from ..codec.autoencoder import CodecConfig, DetailAlignedVAE
 from ..codec.files import BaseVae, empty_codec
 from ..codec.stock_vae import kl_config_of, to_ldm_names
-from ..files import CheckpointError, read_safetensors
-from ..format import shapes_of
+from ..files import CheckpointError, read_safetensors, reason_of
+from ..format import check_weights, shapes_of
+from ..latents import Number
 from ..presets import SD3
+from ..reading.json_text import read_json
+from ..reading.plain_text import plain
+from ..reading.typed import Length, build, picked
 from .pickles import read_plain_weights
 
 STATS_NAME = "latent_norm_stats.json"
@@ -39,6 +43,7 @@ def convert_codec(
     """
     source = Path(source)
     published = _read_published(source)
+    check_weights(source, published)
     if "dc_down.conv.weight" not in published or "dc_up.conv.weight" not in published:
         raise CheckpointError(
             f"{source} is not a published DA-VAE checkpoint (no dc_down and dc_up): give the stage-1 file."
@@ -113,31 +118,39 @@ def _config(
         channels = base_tensors["encoder.conv_out.weight"].shape[0] // 2
         up, down = published["dc_up.conv.weight"], published["dc_down.conv.weight"]
         ratio = isqrt(up.shape[0] // backbone.widths[-1])
-    except (KeyError, ValueError, IndexError) as error:
+        posterior, stem = down.shape[0] * ratio**2 // 2, up.shape[1]
+    except KeyError as error:
         raise CheckpointError(
-            f"{source} is not a whole DA-VAE checkpoint ({error} is missing): get it again."
+            f"{source} is not a whole DA-VAE checkpoint ({plain(str(error))} is missing): get it again."
         ) from error
-    posterior = down.shape[0] * ratio**2 // 2
-    if posterior == up.shape[1]:
+    except (ArithmeticError, IndexError, ValueError) as error:
+        raise CheckpointError(
+            f"{source} is not a whole DA-VAE checkpoint ({reason_of(error)}): get it again."
+        ) from error
+    if posterior == stem:
         raise CheckpointError(
             f"{source} was trained in `full` mode (one posterior of {posterior} channels and no kept base latent), "
             "which is not the DA-VAE of the paper: use a checkpoint trained with da_mode diff."
         )
-    if posterior + channels != up.shape[1]:
+    if posterior + channels != stem:
         raise CheckpointError(
             f"{source} does not fit together (detail {posterior} + base {channels} channels, but a stem of "
-            f"{up.shape[1]}): get the checkpoint again."
+            f"{stem}): get the checkpoint again."
         )
-    layout = replace(
-        SD3.layout if base is None else base.layout,
-        base_channels=channels,
-        detail_channels=posterior,
-        base_factor=backbone.factor,
-        ratio=ratio,
-    )
-    return CodecConfig(
-        layout, backbone, stem_order="detail_first", shared_trunk=_same_trunk(own, base_tensors)
-    )
+    try:
+        layout = replace(
+            SD3.layout if base is None else base.layout,
+            base_channels=channels,
+            detail_channels=posterior,
+            base_factor=backbone.factor,
+            ratio=ratio,
+        )
+        shared = _same_trunk(own, base_tensors)
+        return CodecConfig(layout, backbone, stem_order="detail_first", shared_trunk=shared)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{source} is not a whole DA-VAE checkpoint ({reason_of(error)}): get it again."
+        ) from error
 
 
 def _trunk(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -184,6 +197,14 @@ def _tensors(
     return tensors | {"detail.mean": mean, "detail.std": std}
 
 
+@dataclass(frozen=True)
+class _Statistics:
+    """The detail channels' mean and standard deviation, as the published training writes them."""
+
+    mean: Annotated[tuple[Number, ...], Length(4096)]
+    std: Annotated[tuple[Number, ...], Length(4096)]
+
+
 def statistics_file(source: str | Path, stats: str | Path | None) -> Path | None:
     """`stats`, or else the latent_norm_stats.json beside `source`, or None when there is neither."""
     beside = Path(source).parent / STATS_NAME
@@ -197,10 +218,10 @@ def _statistics(source: Path, stats: str | Path | None) -> tuple[Tensor, Tensor]
     if path is None:
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        mean, std = torch.tensor(found["mean"]), torch.tensor(found["std"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = build(_Statistics, picked(_Statistics, read_json(path)))
+    except (OSError, ValueError) as error:
         raise CheckpointError(
             f'{path} is not a statistics file like {{"mean": [...], "std": [...]}}: check it.'
         ) from error
+    mean, std = torch.tensor(found.mean), torch.tensor(found.std)
     return mean.float(), torch.where(std > 0, std, torch.full_like(std, 1e-6)).float()

@@ -11,9 +11,16 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..files import METADATA_KEY, CheckpointError, read_safetensors, write_safetensors
-from ..format import KIND_ADAPTER, shapes_of
+from ..files import (
+    METADATA_KEY,
+    CheckpointError,
+    read_safetensors,
+    require_finite,
+    write_safetensors,
+)
+from ..format import KIND_ADAPTER, check_weights, shapes_of
 from ..latents import LatentLayout
+from ..reading.plain_text import plain, shown
 from .description import Advice, Mode, ModelDescription, describe_file, not_whole
 from .names import EDGES
 from .widened_model import widen_model
@@ -53,10 +60,11 @@ def widened_edges(base: Mapping[str, Tensor], layout: LatentLayout) -> dict[str,
 
 
 def write_adapter(path: str | Path, adapter: Adapter) -> None:
-    """Write an adapter file. Raises CheckpointError when it cannot, ValueError when the adapter is not whole."""
+    """Write an adapter file. Raises CheckpointError when it cannot or for NaN, ValueError when it is not whole."""
     check_adapter(adapter)
     tensors = {PREFIX + name: tensor for name, tensor in adapter.lora.items()}
     tensors |= {_DIFFERENCES[name]: tensor for name, tensor in adapter.edges.items()}
+    require_finite(path, tensors)
     described = ModelDescription(
         adapter.layout, adapter.advice, adapter.parents, KIND_ADAPTER, adapter.mode
     )
@@ -71,6 +79,7 @@ def read_adapter(path: str | Path) -> Adapter:
         raise CheckpointError(
             f"{path} is a merged DA-VAE model, which needs no adapter: use it as it is, or pick an adapter."
         )
+    check_weights(path, tensors, coarse=True)
     edges = {name: tensors.pop(key) for name, key in _DIFFERENCES.items() if key in tensors}
     try:
         lora = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
@@ -83,17 +92,20 @@ def read_adapter(path: str | Path) -> Adapter:
 
 def check_adapter(adapter: Adapter) -> None:
     """Raise ValueError unless every LoRA layer is a pair that fits and the edges have the layout's channels."""
-    for name, tensor in adapter.lora.items():
+    for name in adapter.lora:
         if not name.endswith((DOWN, UP)):
-            raise ValueError(f"{name} is no part of a LoRA")
+            raise ValueError(f"{plain(name)} is no part of a LoRA")
         layer = name.removesuffix(DOWN).removesuffix(UP)
+        called = plain(layer)
         if f"{layer}.weight" in EDGES:
-            raise ValueError(f"{layer} is an edge layer and cannot be a LoRA too")
+            raise ValueError(f"{called} is an edge layer and cannot be a LoRA too")
         down, up = adapter.lora.get(layer + DOWN), adapter.lora.get(layer + UP)
         if down is None or up is None:
-            raise ValueError(f"{layer} lacks {'lora_A' if down is None else 'lora_B'}")
-        if tensor.ndim != 2 or up.shape[-1] != down.shape[0]:
-            raise ValueError(f"{layer} has lora_A {list(down.shape)} and lora_B {list(up.shape)}")
+            raise ValueError(f"{called} lacks {'lora_A' if down is None else 'lora_B'}")
+        if (down.ndim, up.ndim) != (2, 2) or up.shape[1] != down.shape[0]:
+            raise ValueError(
+                f"{called} has lora_A {shown(list(down.shape))} and lora_B {shown(list(up.shape))}"
+            )
     missing = EDGES.keys() - adapter.edges.keys()
     if missing:
         raise ValueError(f"{min(missing)} is missing")

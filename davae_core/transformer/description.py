@@ -6,18 +6,28 @@ UTF-8 bytes, so a merged model keeps its layout and its shift through any stock 
 """
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..files import CheckpointError, read_shapes, reason_of
-from ..format import FORMAT_VERSION, KIND_ADAPTER, KIND_MERGED, layout_from, read_metadata, what_is
+from ..format import (
+    FORMAT_VERSION,
+    KIND_ADAPTER,
+    KIND_MERGED,
+    LARGEST_DESCRIPTION,
+    check_parents,
+    parse_described,
+    read_metadata,
+    what_is,
+)
 from ..latents import LatentLayout
+from ..reading.plain_text import shown
+from ..reading.typed import Length, Limits, build, check_limits, picked
 
 Mode = Literal["joint", "detail"]
 """What the transformer draws: base and detail together, or the detail alone on a clean base (docs/method.md, "Detail
@@ -31,18 +41,15 @@ DESCRIPTION = "davae.description"
 class Advice:
     """How to sample the adapted model: shift of the schedule, guidance, steps; the sides in px it was trained at."""
 
-    shift: float = 4.0
-    guidance: float = 2.5
-    steps: int = 30
-    sizes: tuple[int, ...] = ()
+    shift: Annotated[float, Limits(0, 1e6)] = 4.0
+    guidance: Annotated[float, Limits(-1e6, 1e6)] = 2.5
+    steps: Annotated[int, Limits(1, 10**6)] = 30
+    sizes: Annotated[tuple[Annotated[int, Limits(1, 10**6)], ...], Length(1000)] = ()
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.shift) and self.shift > 0 and math.isfinite(self.guidance)):
-            raise ValueError(
-                f"shift must be above 0 and guidance a number, not {self.shift} and {self.guidance}"
-            )
-        if self.steps < 1 or any(size < 1 for size in self.sizes):
-            raise ValueError(f"steps and sizes must be at least 1, not {self.steps}, {self.sizes}")
+        check_limits(self)
+        if not self.shift:
+            raise ValueError("shift must be above 0")
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ class ModelDescription:
 
     `parents`, by role and where known: `base` (fingerprint.base_fingerprint), `base_name` (its file, for sentences),
     `vae` (hash of the DA-VAE), and in a merged model `adapter` (its hash). `mode` is what it draws; files from before
-    there was a second mode do not say it, and are joint ones. Raises ValueError for another mode.
+    there was a second mode do not say it, and are joint ones. Raises ValueError for another mode or kind, and for a
+    parent that is known by anything but a hash or plain text, which is safe to show.
     """
 
     layout: LatentLayout
@@ -62,7 +70,12 @@ class ModelDescription:
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
-            raise ValueError(f"the mode must be {' or '.join(get_args(Mode))}, not {self.mode!r}")
+            raise ValueError(
+                f"the mode must be {' or '.join(get_args(Mode))}, not {shown(self.mode)}"
+            )
+        if self.kind not in (KIND_ADAPTER, KIND_MERGED):
+            raise ValueError(f"{shown(self.kind)} is no kind of a model's description")
+        check_parents(self.parents)
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object of the file's metadata."""
@@ -78,24 +91,16 @@ class ModelDescription:
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> "ModelDescription":
         """Read it from such an object. Raises ValueError, saying what is wrong, when it is damaged."""
-        try:
-            advice = described["advice"]
-            return cls(
-                layout=layout_from(described["layout"]),
-                advice=Advice(
-                    shift=float(advice["shift"]),
-                    guidance=float(advice["guidance"]),
-                    steps=int(advice["steps"]),
-                    sizes=tuple(int(size) for size in advice["sizes"]),
-                ),
-                parents={str(role): str(own) for role, own in described["parents"].items()},
-                kind=str(described["kind"]),
-                mode=described.get("mode", "joint"),
-            )
-        except KeyError as error:
-            raise ValueError(f"{error} is missing") from error
-        except (AttributeError, TypeError) as error:
-            raise ValueError(str(error)) from error
+        for key in ("advice", "parents", "kind"):
+            if key not in described:
+                raise ValueError(f"{key} is missing")
+        for item in fields(Advice):
+            # What a model lacks is no advice, though a model made without any has the usual one.
+            if isinstance(described["advice"], dict) and item.name not in described["advice"]:
+                raise ValueError(f"advice.{item.name} is missing")
+        found = build(cls, picked(cls, described))
+        found.layout.require_detail()
+        return found
 
 
 def read_file_description(path: str | Path) -> ModelDescription:
@@ -137,13 +142,19 @@ def description_tensor(description: ModelDescription) -> Tensor:
 
 
 def read_description(tensor: Tensor) -> ModelDescription:
-    """The inverse of `description_tensor`. Raises ValueError when the bytes are damaged."""
+    """The inverse of `description_tensor`. Raises ValueError when the tensor is another's or its bytes are damaged."""
     try:
-        described = json.loads(bytes(tensor.tolist()).decode())
-        if not isinstance(described, dict):
-            raise ValueError("no object")
-        return ModelDescription.from_json(described)
-    except (TypeError, ValueError) as error:
+        check_description(tuple(tensor.shape), tensor.dtype == torch.uint8)
+        return ModelDescription.from_json(parse_described(bytes(tensor.tolist())))
+    except ValueError as error:
         raise ValueError(
-            f"the model's own description is damaged ({error}): download or merge it again."
+            f"the model's own description is damaged ({reason_of(error)}): download or merge it again."
         ) from error
+
+
+def check_description(shape: tuple[int, ...], are_bytes: bool) -> None:
+    """Raise ValueError unless a tensor can be DESCRIPTION, before it is read: one number can ask for gigabytes."""
+    if not are_bytes or len(shape) != 1 or shape[0] > LARGEST_DESCRIPTION:
+        raise ValueError(
+            f"it is no row of at most {LARGEST_DESCRIPTION} bytes but of the shape {shown(list(shape))}"
+        )

@@ -53,10 +53,10 @@ def same_base(fingerprint: str, base: Mapping[str, Tensor]) -> bool:
         return False
     if len(known) != SAMPLES * len(_EDGES):
         return False
+    if not all(name in base and base[name].is_floating_point() for name in _EDGES):
+        return False
     parts = zip(_EDGES, known.reshape(-1, SAMPLES), strict=True)
-    return all(
-        name in base and _agree(part, base[name], _scale(name, base)) for name, part in parts
-    )
+    return all(_agree(part, base[name], _scale(name, base)) for name, part in parts)
 
 
 def _scale(name: str, base: Mapping[str, Tensor]) -> float:

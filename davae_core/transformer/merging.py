@@ -8,7 +8,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files import METADATA_KEY, CheckpointError, reason_of, stream_safetensors, value_hash
+from ..files import (
+    METADATA_KEY,
+    CheckpointError,
+    not_finite,
+    reason_of,
+    require_finite,
+    stream_safetensors,
+    value_hash,
+)
+from ..reading.plain_text import plain, shown
 from .adapter import DOWN, UP, Adapter, read_adapter, widened_edges
 from .description import DESCRIPTION, ModelDescription, description_tensor
 from .fingerprint import require_same_base
@@ -55,7 +64,7 @@ def plan_merge(base: Mapping[str, Tensor], adapter: Adapter) -> Merge:
         place = place_of(layer, blocks)
         target = "" if place is None else f"{place.layer}.weight"
         if place is None or target not in base:
-            raise ValueError(f"the adapter changes {layer}, which this base does not have")
+            raise ValueError(f"the adapter changes {plain(layer)}, which this base does not have")
         _check_shape(layer, place, adapter, base[target])
         layers.setdefault(target, []).append((layer, place))
     return Merge(base, adapter, edges, layers)
@@ -80,7 +89,7 @@ def _check_shape(layer: str, place: Place, adapter: Adapter, target: Tensor) -> 
     thirds = 1 if place.part is None else 3
     if [found[0] * thirds, *found[1:]] != wanted:
         raise ValueError(
-            f"the adapter's {layer} has shape {found}, which does not fit this base's {wanted}"
+            f"the adapter's {plain(layer)} has shape {found}, which does not fit this base's {shown(wanted)}"
         )
 
 
@@ -139,7 +148,8 @@ def write_merged(
 ) -> None:
     """Write the merged model and its description, tensor by tensor: memory holds base, adapter and one tensor.
 
-    `progress` is told (bytes written, bytes in all). Raises CheckpointError when the file cannot be written.
+    `progress` is told (bytes written, bytes in all). Raises CheckpointError when the file cannot be written or would
+    hold NaN.
     """
     adapter = plan.adapter
     kinds = {
@@ -153,10 +163,19 @@ def write_merged(
     description = ModelDescription(adapter.layout, adapter.advice, parents, mode=adapter.mode)
     told = description_tensor(description)
     kinds[DESCRIPTION] = (tuple(told.shape), told.dtype)
+
+    def tensor_of(name: str) -> Tensor:
+        if name == DESCRIPTION:
+            return told
+        stored = _stored(plan, name, dtype)
+        # float16 has no numbers above 65504, and the base may be damaged.
+        require_finite(path, {name: stored})
+        return stored
+
     stream_safetensors(
         path,
         kinds,
-        lambda name: told if name == DESCRIPTION else _stored(plan, name, dtype),
+        tensor_of,
         {METADATA_KEY: json.dumps(description.as_json())},
         progress,
     )
@@ -174,6 +193,10 @@ def merge_files(
     Raises CheckpointError, naming the files, when they are not what they should be or do not belong together.
     """
     adapter = read_adapter(adapter_path)
+    if name := not_finite(adapter.lora | adapter.edges):
+        raise CheckpointError(
+            f"{adapter_path} holds NaN or infinite values in {name}: get it again, or the one of an earlier checkpoint."
+        )
     base = load_transformer(base_path)
     if is_widened(base, adapter.layout):
         raise CheckpointError(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..format import numbers_in
+from ..reading.plain_text import plain
 
 EMBEDDER, HEAD = "pos_embed.proj", "proj_out"
 """The edge layers under diffusers' names, the only ones a widening replaces: the patch embedder and the output head."""
@@ -118,7 +119,7 @@ def diffusers_to_stability(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         place = place_of(layer, blocks)
         if place is None:
-            raise ValueError(f"{name} does not belong to a Stable Diffusion 3 transformer")
+            raise ValueError(f"{plain(name)} does not belong to a Stable Diffusion 3 transformer")
         target = f"{place.layer}.{kind}"
         if place.part is not None:
             thirds.setdefault(target, {})[place.part] = tensor
@@ -126,7 +127,7 @@ def diffusers_to_stability(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             renamed[target] = swap_halves(tensor) if place.swapped else tensor
     for target, parts in thirds.items():
         if len(parts) != 3:
-            raise ValueError(f"{target} lacks one of q, k and v")
+            raise ValueError(f"{plain(target)} lacks one of q, k and v")
         renamed[target] = _joined(parts[0], parts[1], parts[2])
     return renamed
 

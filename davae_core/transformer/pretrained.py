@@ -1,6 +1,5 @@
 """Reading a pretrained SD3 transformer from whatever file holds it, under Stability's names."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -9,6 +8,8 @@ from torch import Tensor
 
 from ..files import TYPE_NAMES, CheckpointError, read_safetensors
 from ..format import read_metadata, shapes_of, what_is
+from ..reading.json_text import read_json
+from ..reading.plain_text import plain, shown
 from .description import DESCRIPTION
 from .names import EDGES, EMBEDDER, EMBEDDER_WEIGHT, QUANTISED, diffusers_to_stability
 
@@ -17,6 +18,8 @@ PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
 INDEX = "diffusion_pytorch_model.safetensors.index.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 T = TypeVar("T")
+_RANKS = (4, 1, 2, 1)
+"""Of the edge layers' tensors, in their order."""
 _PLAIN = [kind for kind in TYPE_NAMES if kind.is_floating_point]
 
 
@@ -38,7 +41,7 @@ def load_transformer(path: str | Path) -> dict[str, Tensor]:
     for name, tensor in found.items():
         if name.endswith(QUANTISED) or tensor.dtype not in _PLAIN:
             raise CheckpointError(
-                f"{path} holds a quantised transformer ({name}), whose layers cannot be changed one by one: "
+                f"{path} holds a quantised transformer ({plain(name)}), whose layers cannot be changed one by one: "
                 "give the same model in float16, bfloat16 or float32."
             )
     return found
@@ -60,9 +63,9 @@ def transformer_weights(path: Path) -> list[Path]:
 
 def _shards(folder: Path) -> list[Path]:
     try:
-        weight_map = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        weight_map = read_json(folder / INDEX)["weight_map"]
         return sorted({folder / Path(file).name for file in weight_map.values()})
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{folder / INDEX} is damaged: download the folder again.") from error
 
 
@@ -83,6 +86,14 @@ def transformer_part(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Ten
         raise CheckpointError(
             f"{path} is {what_is(shapes_of(tensors), {})}, not an SD3 transformer: give SD3 or SD3.5."
         )
+    packed = any(name.endswith(QUANTISED) for name in found)
+    for name, rank in zip(EDGES.values(), _RANKS, strict=True):
+        ranks = {1, rank} if packed else {rank}
+        if found[name].ndim not in ranks or not found[name].numel():
+            raise CheckpointError(
+                f"{path} is no SD3 transformer ({name} has the shape {shown(list(found[name].shape))}): give SD3 or "
+                "SD3.5."
+            )
     return found
 
 

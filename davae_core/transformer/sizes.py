@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
+from typing import Annotated
 
 from torch import Tensor
 
 from ..format import numbers_in
+from ..reading.typed import Limits, check_limits
 from .names import EMBEDDER_WEIGHT, HEAD_WEIGHT, count_blocks
 
+Size = Annotated[int, Limits(1, 2**16)]
 HEAD_WIDTH = 64
 """Of every SD3 model; ComfyUI takes it for granted too, and finds the number of blocks as width / 64."""
 
@@ -21,16 +24,19 @@ class TransformerSizes:
     positions. `normed`: queries and keys are RMS-normalised.
     """
 
-    in_channels: int
-    out_channels: int
-    patch: int
-    blocks: int
-    heads: int
+    in_channels: Size
+    out_channels: Size
+    patch: Annotated[int, Limits(1, 64)]
+    blocks: Annotated[int, Limits(1, 256)]
+    heads: Annotated[int, Limits(1, 1024)]
     dual_blocks: tuple[int, ...]
-    context_width: int
-    pooled_width: int
-    positions: int
+    context_width: Size
+    pooled_width: Size
+    positions: Annotated[int, Limits(1, 4096)]
     normed: bool
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
     @property
     def width(self) -> int:
@@ -60,3 +66,5 @@ def transformer_sizes(tensors: Mapping[str, Tensor]) -> TransformerSizes:
         )
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing") from error
+    except (ArithmeticError, IndexError) as error:
+        raise ValueError("a layer has another rank than SD3's") from error

@@ -6,14 +6,19 @@ from typing import Any
 import comfy.model_management
 import torch
 
+from ...davae_core.reading.plain_text import without_markup
+
 
 def show_text(text: str, node_id: str) -> None:
-    """Show text on a node in the browser; there is none when ComfyUI's modules are used without its server."""
+    """Show text on a node in the browser; there is none when ComfyUI's modules are used without its server.
+
+    Some versions of ComfyUI's page take it for HTML, so nothing is shown that HTML has a meaning for.
+    """
     # Not imported here: only a running server has it, and importing it elsewhere has side effects.
     server = getattr(sys.modules.get("server"), "PromptServer", None)
     running = getattr(server, "instance", None)
     if running is not None:
-        running.send_progress_text(text, node_id)
+        running.send_progress_text(without_markup(text), node_id)
 
 
 def intermediate_device() -> torch.device:

@@ -19,6 +19,8 @@ from torch import Tensor
 from ...davae_core.files import CheckpointError, read_shapes
 from ...davae_core.latents import LatentLayout, to_model_space, to_vae_space
 from ...davae_core.presets import SD3
+from ...davae_core.reading.json_text import parse_json
+from ...davae_core.reading.plain_text import plain
 from ...davae_core.transformer.adapter import Adapter, read_adapter
 from ...davae_core.transformer.description import (
     DESCRIPTION,
@@ -58,13 +60,14 @@ class DetailAlignedLatent(comfy.latent_formats.LatentFormat):  # type: ignore[mi
         self.latent_channels = layout.channels
         self.spacial_downscale_ratio = layout.factor
         self.scale_factor, self.shift_factor = layout.base_scale, layout.base_shift
-        if layout == SD3.layout:
+        if _base_is_sd3s(layout):
             # In model space the base channels are an SD3 latent; the detail adds nothing to a preview's colours.
             sd3 = comfy.latent_formats.SD3()
             nothing = [[0.0, 0.0, 0.0] for _ in range(layout.detail_channels)]
             self.latent_rgb_factors = [*sd3.latent_rgb_factors, *nothing]
             self.latent_rgb_factors_bias = sd3.latent_rgb_factors_bias
-            self.taesd_decoder_name = PREVIEW_DECODER
+            if layout.detail_channels == SD3.layout.detail_channels:
+                self.taesd_decoder_name = PREVIEW_DECODER
 
     def process_in(self, latent: Tensor) -> Tensor:
         """VAE space -> model space. Raises ValueError for a latent of another number of channels."""
@@ -79,6 +82,15 @@ class DetailAlignedLatent(comfy.latent_formats.LatentFormat):  # type: ignore[mi
     def process_out(self, latent: Tensor) -> Tensor:
         """Model space -> VAE space."""
         return to_vae_space(latent, self.layout)
+
+
+def _base_is_sd3s(layout: LatentLayout) -> bool:
+    """Whether the base channels are latents of Stable Diffusion 3's VAE, whatever detail stands behind them."""
+    ours, theirs = (
+        (found.base_channels, found.base_factor, found.base_shift, found.base_scale)
+        for found in (layout, SD3.layout)
+    )
+    return ours == theirs
 
 
 class DetailAlignedTransformer(comfy.model_base.SD3):  # type: ignore[misc]
@@ -114,6 +126,20 @@ class DetailAlignedSD3(comfy.supported_models.SD3):  # type: ignore[misc]
     latent_format = DetailAlignedLatent
     description = ModelDescription(SD3.layout)
     source = "a merged file"
+
+    @classmethod
+    def matches(
+        cls,
+        unet_config: dict[str, Any],
+        state_dict: dict[str, Tensor] | None = None,
+        unet_key_prefix: str = "",
+    ) -> bool:
+        """Whether ComfyUI found one of ours: SD3.5's channels, or any others where the tensors describe themselves."""
+        if super().matches(unet_config, state_dict):
+            return True
+        described = any(name.endswith(DESCRIPTION) for name in state_dict or ())
+        # Only Stable Diffusion 3's kind of transformer has this entry.
+        return described and "pos_embed_scaling_factor" in unet_config
 
     def __init__(self, unet_config: dict[str, Any]) -> None:
         super().__init__(unet_config)
@@ -183,7 +209,7 @@ def load_model(
             f"{base} is not a transformer that ComfyUI knows: give Stable Diffusion 3.5 Medium."
         )
     patcher.model.model_config.source = (
-        base.name if adapter is None else f"{base.name} with {adapter.name}"
+        plain(base.name) if adapter is None else f"{plain(base.name)} with {plain(adapter.name)}"
     )
     if lora is not None:
         patcher, _ = comfy.sd.load_lora_for_models(patcher, None, lora, 1.0, 0.0)
@@ -213,11 +239,16 @@ def _quantisation(path: Path) -> dict[str, str]:
     _, metadata = read_shapes(path)
     if QUANTISATION not in metadata:
         return {}
-    told = json.loads(metadata[QUANTISATION])
-    layers = {
-        name.removeprefix(next(filter(name.startswith, PREFIXES))): how
-        for name, how in told.get("layers", {}).items()
-    }
+    try:
+        told = parse_json(metadata[QUANTISATION])
+        layers = {
+            name.removeprefix(next(filter(name.startswith, PREFIXES))): how
+            for name, how in told.get("layers", {}).items()
+        }
+    except (AttributeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} does not say as ComfyUI does how it is quantised: download it again."
+        ) from error
     return {QUANTISATION: json.dumps({**told, "layers": layers})}
 
 
@@ -235,7 +266,7 @@ def _widened(
     layout: LatentLayout,
 ) -> dict[str, Tensor]:
     """The tensors to load: widened unless they are already, with the description of the whole among them."""
-    if is_widened(tensors, layout):
+    if DESCRIPTION in tensors or is_widened(tensors, layout):
         if adapter is not None:
             raise CheckpointError(
                 f"{base} is a DA-VAE model already, so the adapter {adapter_path} cannot go on top of it: "

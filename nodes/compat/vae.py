@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...davae_core.codec.files import build_codec, read_codec_file
 from ...davae_core.codec.latent_files import encoding_hash
 from ...davae_core.latents import LatentLayout, crop_to_multiple
+from ...davae_core.reading.plain_text import plain
 from .host import intermediate_dtype
 
 ENCODE_ELEMENTS_PER_PIXEL = 1767
@@ -41,7 +42,7 @@ class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
         config, tensors = read_codec_file(path)
         # ComfyUI's smallest VAE: its constructor then sets every attribute that this version of ComfyUI wants.
         super().__init__(sd={"pixel_space_vae": torch.tensor(1.0)}, device=device, dtype=dtype)
-        self.file = Path(path).name
+        self.file = plain(Path(path).name)
         # Which latents are its own; read now, because the file may be replaced while the codec is in use.
         self.encoding_hash = encoding_hash(path)
         self.layout = config.layout

@@ -187,6 +187,43 @@ def preview() -> dict[str, Any]:
     }
 
 
+def other_channels() -> dict[str, Any]:
+    """Adapters and merged files of other layouts than SD3.5's, through our loader and through the stock one."""
+    core = inside_pack.part("davae_core")
+    adapters = inside_pack.part("davae_core.transformer.adapter")
+    merging = inside_pack.part("davae_core.transformer.merging")
+    description = inside_pack.part("davae_core.transformer.description")
+    empty = inside_pack.part("nodes.empty_latent").EmptyLatent
+    base = load_file(BASE)
+    found = {}
+    for detail, ratio in ((48, 2), (256, 4)):
+        layout = core.LatentLayout(16, detail, 8, ratio, base_shift=0.0609, base_scale=1.5305)
+        edges = {
+            name: torch.randn_like(edge) * 0.05
+            for name, edge in adapters.widened_edges(base, layout).items()
+        }
+        adapter = adapters.Adapter(layout, {}, edges, description.Advice(shift=3.0))
+        path, merged = (ANSWERS.with_name(f"{kind}_{detail}.safetensors") for kind in "am")
+        adapters.write_adapter(path, adapter)
+        merging.write_merged(merged, merging.plan_merge(base, adapter))
+        models = [
+            loading.load_model(BASE, path, "default"),
+            loading.load_model(merged, None, "default"),
+            comfy.sd.load_diffusion_model(str(merged)),
+        ]
+        side = 4 * layout.factor
+        latent = empty.execute(side, side, 1, models[0]).result[0]["samples"]
+        pictures = [drawn(model, latent) for model in models]
+        preview = models[2].model.latent_format.latent_rgb_factors
+        found[f"{detail} at {ratio}"] = {
+            "shape": list(pictures[0].shape),
+            "apart": max(largest(picture - pictures[0]) for picture in pictures[1:]),
+            "drawn": largest(pictures[0][:, 16:]),
+            "preview": len(preview),
+        }
+    return found
+
+
 EXPERIMENTS = (
     tokens,
     warm_start,
@@ -196,6 +233,7 @@ EXPERIMENTS = (
     another_copy,
     preference,
     preview,
+    other_channels,
 )
 
 

@@ -37,6 +37,29 @@ def test_shared_and_strided_tensors_can_be_written(tmp_path):
     assert torch.equal(read["a"], read["b"]) and torch.equal(read["c"], weight.t())
 
 
+PEAK = """
+import resource, sys, torch
+from davae_core.files import write_safetensors
+whole = torch.ones(64 * 2**20)
+views = {"first": whole[: 32 * 2**20], "second": whole[32 * 2**20 :]}
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+write_safetensors(sys.argv[1], views, {})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_writing_does_not_copy_what_lies_in_memory_as_it_does_in_the_file(tmp_path):
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "f.safetensors")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert int(done.stdout) < 32 * 1024, "of 256 MiB, in KiB"
+
+
+def test_a_type_that_the_format_lacks_is_one_sentence(tmp_path):
+    with pytest.raises(CheckpointError, match=r"cannot hold a as .*: keep it in"):
+        write_safetensors(tmp_path / "f.safetensors", {"a": torch.zeros(2).to(torch.complex64)}, {})
+    assert list(tmp_path.iterdir()) == []
+
+
 def damaged(kind: str, path: Path) -> None:
     save_file({"a": torch.zeros(64, 64)}, path)
     whole = path.read_bytes()

@@ -73,3 +73,11 @@ def test_the_padded_preview_decoder_draws_what_the_plain_one_draws_of_the_base(f
     assert found["size"] == [32, 48] and not found["flat"]
     # Its first layer has more channels: rounding to bytes may fall the other way.
     assert found["difference"] <= 1
+
+
+@answers_of("other_channels")
+def test_other_channel_counts_than_sd35_s_are_loaded_drawn_and_previewed(found):
+    for name, detail, shape in (("48 at 2", 48, [1, 64, 4, 4]), ("256 at 4", 256, [1, 272, 4, 4])):
+        answer = found[name]
+        assert answer["shape"] == shape and answer["preview"] == 16 + detail
+        assert answer["apart"] < 1e-5 < 0.1 < answer["drawn"]

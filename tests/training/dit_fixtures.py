@@ -1,6 +1,7 @@
 """Tiny caches, a tiny pretrained transformer and configurations that train on them in a second."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
 from davae_core.codec.blocks import KLConfig
 from davae_core.codec.files import save_base_vae, save_codec
-from davae_core.files import write_safetensors
+from davae_core.files import file_hash, read_safetensors, write_safetensors
 from davae_core.latents import LatentLayout
 from davae_core.transformer.names import diffusers_to_stability
 from tests.training.settings_file import write_settings_file
@@ -19,8 +20,10 @@ from training.cache.encoding import latents_of
 from training.cache.latent_cache import (
     CachedPicture,
     CacheHead,
+    read_index,
     shard_path,
     write_head,
+    write_index,
     write_shard,
     write_texts,
 )
@@ -72,6 +75,16 @@ def write_cache(
         texts = [text(seed * 100 + number * 10 + i, t5_tokens) for i in range(len(part))]
         write_shard(shard_path(folder, number), pictures, latents, texts, {})
     return folder
+
+
+def rewrite_shard(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    """A shard as if it had been made with the tensors that `change` changes in place."""
+    tensors, _ = read_safetensors(path)
+    change(tensors)
+    write_safetensors(path, tensors, {})
+    index = read_index(path)
+    assert index is not None
+    write_index(path, replace(index, sha256=file_hash(path)))
 
 
 def write_base_vae(folder: Path) -> Path:

@@ -18,8 +18,9 @@ import pytest
 import torch
 from PIL import Image
 
-from davae_core.files import CheckpointError, read_safetensors, write_safetensors
+from davae_core.files import CheckpointError, read_safetensors
 from tests.training.cache_fixtures import pack_captioned
+from tests.training.dit_fixtures import rewrite_shard
 from training.cache.caption_sources import scan_captioned
 from training.cache.config import CacheConfig
 from training.cache.latent_cache import LatentCache, read_index, shard_path
@@ -53,6 +54,38 @@ def test_a_shard_that_is_cut_short_is_named_before_training(davae_cache, in_memo
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(TrainingError, match=r"has a damaged shard_00001\.safetensors: run"):
         LatentCache(davae_cache, in_memory)
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_in_a_shard_is_found_when_the_shard_is_first_read(davae_cache):
+    cache = LatentCache(davae_cache, in_memory=False)
+    cache.read(0)
+    for number in (0, 1):
+        flip_a_bit(shard_path(davae_cache, number))
+    cache.read(1)
+    with pytest.raises(TrainingError, match=r"damaged shard_00001\.safetensors, which does not"):
+        cache.read(len(cache.pictures) - 1)
+    with pytest.raises(TrainingError, match=r"has a damaged shard_00000\.safetensors"):
+        LatentCache(davae_cache, in_memory=True)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_shard_ends_the_training_in_a_sentence_whoever_reads_it(
+    dit_config, davae_cache, workers
+):
+    flip_a_bit(shard_path(davae_cache, 1))
+    config = dit_config(
+        validation__cache=None, validation__samples_every=0, data__in_memory=False,
+        data__workers=workers,
+    )  # fmt: skip
+    with pytest.raises(TrainingError, match=r"has a damaged shard_00001") as error:
+        train_dit(config)
+    assert "\n" not in str(error.value) and str(error.value).endswith("which makes it anew.")
 
 
 def test_a_caption_that_is_no_utf8_is_left_out_by_name(cache_config, tmp_path):
@@ -125,10 +158,10 @@ def test_a_full_disk_ends_stage_2_in_a_sentence_and_the_next_run_goes_on(dit_con
 def test_a_whole_cache_of_broken_latents_changes_no_weight(dit_config, davae_cache):
     """The steps are left out one by one, and the run ends before it writes an adapter."""
     for number in (0, 1):
-        path = shard_path(davae_cache, number)
-        tensors, _ = read_safetensors(path)
-        broken = {n: t * float("nan") if "latent" in n else t for n, t in tensors.items()}
-        write_safetensors(path, broken, {})
+        rewrite_shard(
+            shard_path(davae_cache, number),
+            lambda found: [t.fill_(torch.nan) for name, t in found.items() if "latent" in name],
+        )
     config = dit_config(validation__cache=None, validation__samples_every=0, train__steps=20)
     with pytest.raises(TrainingError, match="not finite 10 steps in a row"):
         train_dit(config)

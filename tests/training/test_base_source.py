@@ -87,13 +87,13 @@ def test_a_hugging_face_id_is_found_in_the_cache_or_refused_in_a_sentence(tmp_pa
     code = (
         "from training.base_source import load_base_source\n"
         "from training.errors import TrainingError\n"
-        f"for source in ('someone/model', 'someone/model:vae'):\n"
+        f"for source in ('hf:someone/model', 'hf:someone/model:vae'):\n"
         f"    print(load_base_source(source, 'model.vae', {channels}).vae.latent_channels)\n"
         "try:\n"
-        f"    load_base_source('someone/absent', 'model.vae')\n"
+        f"    load_base_source('hf:someone/absent', 'model.vae')\n"
         "except TrainingError as error:\n"
         "    print(error)\n"
     )
     first, second, sentence = offline(code, tmp_path).splitlines()
     assert first == second == str(channels)
-    assert sentence.startswith("model.vae someone/absent could not be fetched")
+    assert sentence.startswith("model.vae someone/absent:vae could not be fetched")

@@ -1,12 +1,16 @@
 """What a user sees who gives the trainer something wrong: one sentence, exit code 1."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from training.__main__ import main
+
+ROOT = Path(__file__).parents[2]
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -88,8 +92,33 @@ def test_a_damaged_checkpoint_is_named(write_config: Any, capsys: Any, tmp_path:
     capsys.readouterr()
     checkpoint = tmp_path / "run" / "checkpoints" / "step_00000002"
     (checkpoint / "model.safetensors").write_bytes(b"")
-    assert "model.safetensors is empty" in fails(capsys, "vae", config)
+    sentence = fails(capsys, "vae", config)
+    assert f"No checkpoint in {checkpoint.parent} is whole" in sentence
+    assert "model.safetensors is not what was written): remove that folder" in sentence
     shutil.rmtree(checkpoint)
+
+
+def test_a_second_training_in_a_folder_is_refused(
+    write_config: Any, capsys: Any, tmp_path: Path
+) -> None:
+    config, code = (
+        write_config("run"),
+        (
+            "import sys; from pathlib import Path; from davae_core.disk.locking import locked\n"
+            "with locked(Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+        ),
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    other = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert other.stdout is not None and other.stdout.readline() == b"\n"
+        wanted = f"Another training (process {other.pid}) is writing into {tmp_path / 'run'}: wait for its end"
+        assert wanted in fails(capsys, "vae", config)
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    finally:
+        other.communicate()
+    assert main(["vae", str(config)]) == 0
+    assert not (tmp_path / "run" / ".lock").exists()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +11,16 @@ from pathlib import Path, PurePosixPath
 
 from torch import Tensor
 
-from davae_core.images import decode_image, read_image, to_bytes
+from davae_core.images import decode_bytes, read_bytes
+from davae_core.reading.json_text import parse_json
+from davae_core.reading.plain_text import plain
 
 from ..errors import TrainingError
 from ..pictures import SUFFIXES, scan_folders
 
 CAPTION_SUFFIXES = (".txt", ".json")
+LARGEST_CAPTION = 2**20
+"""Bytes of a caption's file; a text encoder reads a few hundred."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,14 @@ class Place:
     offset: int = 0
     size: int = -1
 
-    def read(self) -> bytes:
-        """The bytes. Raises OSError."""
+    def read(self, most: int | None = None) -> bytes:
+        """The bytes, at most `most` and one more. Raises OSError."""
+        size = self.size
+        if most is not None:
+            size = most + 1 if size < 0 else min(size, most + 1)
         with self.file.open("rb") as file:
             file.seek(self.offset)
-            return file.read(self.size)
+            return file.read(size)
 
 
 @dataclass(frozen=True)
@@ -48,21 +54,24 @@ class CaptionedPicture:
         """uint8 [3, H, W]. Raises ValueError or OSError when it cannot be decoded."""
         file = self.picture.file
         if self.picture == Place(file):
-            return to_bytes(read_image(file)[0])
+            return read_bytes(file)
         packed = io.BytesIO(self.picture.read())
-        return to_bytes(decode_image(packed, f"{self.name} in {file}")[0])
+        return decode_bytes(packed, f"{self.name} in {file}")
 
     def read_caption(self, key: str) -> str:
         """The caption, whitespace trimmed; `key` is where a .json file has it. Raises TrainingError."""
         is_json = self.caption_suffix == ".json"
         try:
-            text = self.caption.read().decode("utf-8")
+            held = self.caption.read(LARGEST_CAPTION)
+            if len(held) > LARGEST_CAPTION:
+                raise ValueError
+            text = held.decode("utf-8")
             if is_json:
-                found = json.loads(text)
+                found = parse_json(text)
                 text = found[key] if isinstance(found, dict) else found
             if not isinstance(text, str):
                 raise TypeError
-        except (UnicodeDecodeError, ValueError) as error:
+        except ValueError as error:
             raise TrainingError(
                 f"The caption of {self.name} is no text in UTF-8{' or no JSON' if is_json else ''}: mend that file."
             ) from error
@@ -129,17 +138,19 @@ def _scan_tar(shard: Path) -> tuple[list[CaptionedPicture], list[str]]:
     """The samples of a WebDataset shard: members that share the name up to its first dot."""
     samples: dict[str, dict[str, Place]] = {}
     try:
+        whole = shard.stat().st_size
         with tarfile.open(shard, "r:") as tar:
             for info in tar:
                 if info.isfile():
                     path = PurePosixPath(info.name)
                     stem, _, suffix = path.name.partition(".")
-                    member = Place(shard, info.offset_data, info.size)
+                    # What is longer than the shard is found at its end, below; a size must be one to read by.
+                    member = Place(shard, info.offset_data, min(info.size, whole))
                     samples.setdefault(str(path.parent / stem), {})[f".{suffix.lower()}"] = member
             _check_end(shard, tar.offset)
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, ArithmeticError, EOFError, LookupError, OSError, ValueError) as error:
         raise TrainingError(
-            f"{shard} is no readable, uncompressed tar file ({error}): download it again, or unpack it."
+            f"{shard} is no readable, uncompressed tar file ({plain(str(error))}): download it again, or unpack it."
         ) from error
     pictures, bare = [], []
     for stem, members in sorted(samples.items()):

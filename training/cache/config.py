@@ -57,7 +57,7 @@ class TextConfig:
     """What encodes the captions."""
 
     kind: Literal["sd3", "mini"] = "sd3"
-    source: str = "stabilityai/stable-diffusion-3.5-medium"
+    source: str = "hf:stabilityai/stable-diffusion-3.5-medium"
     t5_tokens: Count = 256
 
     def __post_init__(self) -> None:

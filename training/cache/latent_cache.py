@@ -10,10 +10,10 @@ In a shard picture i has `latent.i` [variants, channels, h, w] in VAE space, `cl
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -23,18 +23,32 @@ from davae_core.files import (
     file_hash,
     open_safetensors,
     read_safetensors,
+    read_shapes,
+    reason_of,
     write_safetensors,
     write_text,
 )
-from davae_core.latents import LatentLayout
+from davae_core.latents import Channels, LatentLayout, Number
+from davae_core.reading.json_text import read_json
+from davae_core.reading.plain_text import shown
+from davae_core.reading.typed import Limits, build, check_limits, picked
 
 from ..errors import TrainingError
+from .shard_check import ShardCheck
 from .text_states import TextStates
 
 FORMAT_VERSION = 1
 HEAD, TEXTS = "cache.json", "texts.safetensors"
 EMPTY = "empty"
+Held = Mapping[str, tuple[tuple[int, ...], str]]
+"""Shape and type of each tensor of a file."""
+_WEIGHTS = ("F64", "F32", "F16", "BF16")
 _IN_SPACE = ("layout", "vae", "vae_hash")
+
+
+Side = Annotated[int, Limits(1, 10**5)]
+"""Latent cells."""
+Shards = Annotated[int, Limits(0, 99_999)]
 
 
 @dataclass(frozen=True)
@@ -50,9 +64,12 @@ class CacheHead:
     vae_hash: str
     settings: dict[str, Any]
     prompts: tuple[str, ...]
-    shards: int
+    shards: Shards
     pictures: str
     format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
     def provenance(self) -> dict[str, Any]:
         """What decides the numbers in a cache of given pictures, wherever its files lie."""
@@ -71,9 +88,9 @@ class CachedPicture:
 
     name: str
     caption: str
-    height: int
-    width: int
-    variants: int
+    height: Side
+    width: Side
+    variants: Annotated[int, Limits(1, 10**4)]
 
 
 @dataclass(frozen=True)
@@ -105,11 +122,39 @@ def _space_of(head: CacheHead) -> dict[str, Any]:
     }
 
 
-def _layout_of(space: dict[str, Any]) -> LatentLayout:
-    """The layout that `_space_of` told."""
-    if space["layout"]:
-        return LatentLayout(**space["layout"])
-    return LatentLayout(space["channels"], 0, space["factor"], 1, space["shift"], space["scale"])
+@dataclass(frozen=True)
+class _Space:
+    """What `_space_of` tells."""
+
+    channels: Channels
+    factor: Annotated[int, Limits(1, 4096)]
+    shift: Number
+    scale: Number
+    vae: str
+    vae_hash: str
+    layout: LatentLayout | None
+
+    def whole_layout(self) -> LatentLayout:
+        if self.layout is not None:
+            return self.layout
+        return LatentLayout(self.channels, 0, self.factor, 1, self.shift, self.scale)
+
+
+@dataclass(frozen=True)
+class _Version:
+    format_version: int
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What `write_head` writes."""
+
+    space: _Space
+    settings: dict[str, Any]
+    prompts: tuple[str, ...]
+    shards: Shards
+    pictures: str
+    format_version: int
 
 
 def read_head(folder: Path) -> CacheHead | None:
@@ -118,20 +163,29 @@ def read_head(folder: Path) -> CacheHead | None:
     if not path.is_file():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values["format_version"] > FORMAT_VERSION:
+        values = read_json(path)
+        version = build(_Version, picked(_Version, values)).format_version
+        if version > FORMAT_VERSION:
             raise TrainingError(
                 f"{path} was written by a newer version of this project: update, or make the cache again."
             )
-        space, prompts = values.pop("space"), tuple(values.pop("prompts"))
+        told = build(_Told, values)
+        space = told.space
         return CacheHead(
-            _layout_of(space), space["vae"], space["vae_hash"], prompts=prompts, **values
+            space.whole_layout(),
+            space.vae,
+            space.vae_hash,
+            told.settings,
+            told.prompts,
+            told.shards,
+            told.pictures,
+            version,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, TrainingError):
-            raise
+    except TrainingError:
+        raise
+    except ValueError as error:
         raise TrainingError(
-            f"{path} is damaged: make the cache again in an empty folder."
+            f"{path} is damaged: make the cache again in an empty folder ({reason_of(error)})."
         ) from error
 
 
@@ -153,7 +207,11 @@ def write_shard(
         tensors[f"latent.{number}"] = latent
         tensors |= text.tensors(str(number))
     write_safetensors(path, tensors, {})
-    index = ShardIndex(file_hash(path), tuple(pictures), left_out)
+    write_index(path, ShardIndex(file_hash(path), tuple(pictures), left_out))
+
+
+def write_index(path: Path, index: ShardIndex) -> None:
+    """Write the index of the shard at `path`. Raises CheckpointError."""
     write_text(path.with_suffix(".json"), json.dumps(asdict(index), indent=1))
 
 
@@ -163,12 +221,10 @@ def read_index(path: Path) -> ShardIndex | None:
     if not beside.is_file():
         return None
     try:
-        values = json.loads(beside.read_text(encoding="utf-8"))
-        pictures = tuple(CachedPicture(**part) for part in values["pictures"])
-        return ShardIndex(values["sha256"], pictures, dict(values["left_out"]))
-    except (KeyError, TypeError, ValueError) as error:
+        return build(ShardIndex, read_json(beside))
+    except ValueError as error:
         raise TrainingError(
-            f"{beside} is damaged: remove it and run `python -m training cache` again."
+            f"{beside} is damaged ({reason_of(error)}): remove it and run `python -m training cache` again."
         ) from error
 
 
@@ -189,8 +245,8 @@ def write_texts(folder: Path, empty: TextStates, prompts: Sequence[TextStates]) 
 class LatentCache:
     """A finished cache: how many pictures it has, and each one's latent and text.
 
-    Tensors are read from the shards one by one, or all at once into memory with `in_memory`.
-    Raises TrainingError or CheckpointError for a folder without a complete cache.
+    Tensors are read from the shards one by one, or all at once into memory with `in_memory`; before the first read a
+    shard is compared with its hash. Raises TrainingError or CheckpointError for a folder without a complete cache.
     """
 
     def __init__(self, folder: Path, in_memory: bool) -> None:
@@ -203,6 +259,7 @@ class LatentCache:
         self.head = head
         self.pictures: list[CachedPicture] = []
         self._places: list[tuple[Path, int]] = []
+        hashes: dict[Path, str] = {}
         shards = [shard_path(folder, number) for number in range(head.shards)]
         for path in shards:
             index = read_index(path)
@@ -212,13 +269,14 @@ class LatentCache:
                 )
             try:
                 # A shard that was cut short is found now, and not hours later in a process that reads ahead.
-                with open_safetensors(path):
-                    pass
+                held, _ = read_shapes(path)
             except CheckpointError as error:
                 raise TrainingError(
                     f"The cache {folder} has a damaged {path.name}: run `python -m training cache` again, which makes "
                     "it anew."
                 ) from error
+            _check_shard(path, held, index, head.layout)
+            hashes[path] = index.sha256
             self.pictures += index.pictures
             self._places += [(path, number) for number in range(len(index.pictures))]
         if not self.pictures:
@@ -226,15 +284,27 @@ class LatentCache:
                 f"The cache {folder} holds no picture: look at what its shard_*.json files left out."
             )
         self._texts, _ = read_safetensors(folder / TEXTS)
-        self._held = {path: read_safetensors(path)[0] for path in shards if in_memory}
+        told, _ = read_shapes(folder / TEXTS)
+        for name in (EMPTY, *map(str, range(len(head.prompts)))):
+            _check_text(folder / TEXTS, told, name)
+        self._check = ShardCheck(folder, hashes)
+        self._held = {path: self._read_whole(path) for path in shards if in_memory}
 
     def read(self, number: int) -> tuple[Tensor, TextStates]:
-        """Latents [variants, C, h, w] in VAE space and the text (batch of one) of picture `number`, float32."""
+        """Latents [variants, C, h, w] in VAE space and the text (batch of one) of picture `number`, float32.
+
+        Raises TrainingError when its shard is damaged.
+        """
         path, inside = self._places[number]
         if path in self._held:
             return _picture_of(self._held[path].__getitem__, self._held[path], str(inside))
+        self._check(path)
         with open_safetensors(path) as file:
             return _picture_of(file.get_tensor, file.keys(), str(inside))
+
+    def _read_whole(self, shard: Path) -> dict[str, Tensor]:
+        self._check(shard)
+        return read_safetensors(shard)[0]
 
     def empty_text(self) -> TextStates:
         """The empty caption's."""
@@ -246,6 +316,33 @@ class LatentCache:
             (prompt, _text_of(self._texts.__getitem__, self._texts, str(number)))
             for number, prompt in enumerate(self.head.prompts)
         ]
+
+
+def _check_shard(path: Path, held: Held, index: ShardIndex, layout: LatentLayout) -> None:
+    """Raise TrainingError unless a shard's tensors are those that its index tells of."""
+    for number, picture in enumerate(index.pictures):
+        wanted = (picture.variants, layout.channels, picture.height, picture.width)
+        shape, dtype = held.get(f"latent.{number}", ((), ""))
+        if shape != wanted or dtype not in _WEIGHTS:
+            raise _other_than_told(path, f"latent.{number} is {dtype} {shown(list(shape))}")
+        _check_text(path, held, str(number))
+
+
+def _check_text(path: Path, held: Held, name: str) -> None:
+    """Raise TrainingError unless the text states of one caption are there, a batch of one."""
+    for part, rank in (("clip", 3), ("pooled", 2), ("t5", 3)):
+        shape, dtype = held.get(f"{part}.{name}", ((), ""))
+        if part == "t5" and not dtype:
+            continue
+        if len(shape) != rank or shape[0] != 1 or dtype not in _WEIGHTS:
+            raise _other_than_told(path, f"{part}.{name} is {dtype} {shown(list(shape))}")
+
+
+def _other_than_told(path: Path, reason: str) -> TrainingError:
+    return TrainingError(
+        f"{path} does not hold what the cache says of it ({reason}): remove it and run `python -m training cache` "
+        "again."
+    )
 
 
 def _picture_of(get: Any, names: Any, number: str) -> tuple[Tensor, TextStates]:

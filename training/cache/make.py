@@ -15,10 +15,12 @@ from tqdm import tqdm
 from davae_core.images import from_bytes
 from davae_core.latents import LatentLayout
 from davae_core.presets import PATCH
+from davae_core.reading.plain_text import shown
 
 from ..engine.processes import LONGEST_WAIT
 from ..engine.randomness import Stream, numpy_generator
 from ..errors import TrainingError
+from ..hub import same_source
 from ..settings.yaml_config import flatten
 from .buckets import Size, bucket_sizes, fill_and_crop, nearest_bucket
 from .caption_sources import CaptionedPicture, CaptionedSet, scan_captioned
@@ -86,10 +88,10 @@ def _check_same(folder: Path, before: CacheHead, now: CacheHead) -> None:
     for name, value in now.settings.items():
         if name.startswith("source."):
             continue
-        if before.settings.get(name) != value:
+        if not same_source(before.settings.get(name), value):
             raise TrainingError(
-                f"The cache {folder} was made with {name} = {before.settings.get(name)!r}, not {value!r}: put it back, "
-                "or choose another output.folder."
+                f"The cache {folder} was made with {name} = {shown(before.settings.get(name))}, not {shown(value)}: "
+                "put it back, or choose another output.folder."
             )
     if before.vae_hash != now.vae_hash:
         raise TrainingError(

@@ -12,9 +12,15 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModelWithProjection, T5EncoderModel
 
 from ..errors import TrainingError
+from ..hub import PREFIX, existing_path, hub_place
 from .text_states import TextStates
 
 CLIP_TOKENS = 77
+_KEY = "text.source"
+_WANTED = (
+    f"a diffusers folder of Stable Diffusion 3 or its Hugging Face id, such as {PREFIX}stabilityai/"
+    "stable-diffusion-3.5-medium"
+)
 
 
 class Sd3TextEncoders:
@@ -25,8 +31,8 @@ class Sd3TextEncoders:
 
     def __init__(self, source: str, t5_tokens: int, device: torch.device) -> None:
         self._t5_tokens, self._device = t5_tokens, device
-        path = Path(source).expanduser()
-        place = str(path) if path.exists() else source
+        id_ = hub_place(source, _KEY)
+        place = id_.repository if id_ else existing_path(source, _KEY, _WANTED)
         try:
             self._clips = [
                 _load(CLIPTextModelWithProjection, place, number) for number in ("", "_2")
@@ -35,7 +41,7 @@ class Sd3TextEncoders:
         except (OSError, ValueError, SafetensorError) as error:
             reason = str(error).split("\n")[0].split(". ")[0].rstrip(".")
             raise TrainingError(
-                f"text.source {place} does not give SD3's text encoders ({reason}): name a diffusers folder or id of "
+                f"{_KEY} {place} does not give SD3's text encoders ({reason}): name a diffusers folder or id of "
                 "Stable Diffusion 3 that you have access to."
             ) from error
         # In float32 on a CPU, where half precision is slow and nobody lacks the memory.
@@ -68,16 +74,23 @@ class Sd3TextEncoders:
         return tokens
 
 
-def _load(kind: Any, place: str, number: str) -> tuple[Any, Any]:
-    """The tokenizer and the model number "", "_2" or "_3"."""
-    names = f"tokenizer{number}", f"text_encoder{number}"
+def _load(kind: Any, place: str | Path, number: str) -> tuple[Any, Any]:
+    """The tokenizer and the model number "", "_2" or "_3" of a folder, a path, or of a repository, by its name."""
+    names, here = (f"tokenizer{number}", f"text_encoder{number}"), isinstance(place, Path)
     for name in names:
         # For a folder without it transformers speaks of its own backends.
-        if Path(place).exists() and not Path(place, name).is_dir():
+        if here and not Path(place, name).is_dir():
             raise FileNotFoundError(f"it has no folder {name}")
-    tokenizer = AutoTokenizer.from_pretrained(place, subfolder=names[0])
+    tokenizer = AutoTokenizer.from_pretrained(
+        place, subfolder=names[0], local_files_only=here, trust_remote_code=False
+    )
     model, found = kind.from_pretrained(
-        place, subfolder=names[1], ignore_mismatched_sizes=True, output_loading_info=True
+        place,
+        subfolder=names[1],
+        local_files_only=here,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
     )
     # What a file lacks transformers draws at random, such as the projection that SDXL's first encoder has not.
     wrong = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}

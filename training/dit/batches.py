@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from davae_core.files import CheckpointError
 from davae_core.flow import sample_sigmas
 from davae_core.latents import to_model_space
+from davae_core.reading.plain_text import plain, shown
 from davae_core.transformer.description import Mode
 
 from ..cache.latent_cache import LatentCache
@@ -21,6 +23,7 @@ from ..cache.text_states import TextStates, stack
 from ..engine.loaders import Once
 from ..engine.randomness import Stream, number_generator, numpy_generator, sample_noise
 from ..errors import TrainingError
+from ..hub import same_source
 from .config import FlowLossConfig
 
 
@@ -45,19 +48,19 @@ def check_alike(first: LatentCache, second: LatentCache) -> None:
     """Raise TrainingError when two caches cannot be used together."""
     if first.head.vae_hash != second.head.vae_hash:
         raise TrainingError(
-            f"The caches {first.folder} and {second.folder} were made with different VAEs ({first.head.vae}, "
-            f"{second.head.vae}): make them with the same one."
+            f"The caches {first.folder} and {second.folder} were made with different VAEs "
+            f"({plain(first.head.vae)}, {plain(second.head.vae)}): make them with the same one."
         )
     for name in ("text.kind", "text.source", "text.t5_tokens"):
         ours, other = first.head.settings.get(name), second.head.settings.get(name)
-        if ours != other:
+        if not same_source(ours, other):
             raise TrainingError(
-                f"The caches {first.folder} and {second.folder} were made with {name} = {ours!r} and {other!r}: make "
-                "them with the same text encoders and length."
+                f"The caches {first.folder} and {second.folder} were made with {name} = {shown(ours)} and "
+                f"{shown(other)}: make them with the same text encoders and length."
             )
 
 
-class LatentBatches(Dataset[LatentBatch]):
+class LatentBatches(Dataset[LatentBatch | TrainingError]):
     """Batch m of the run, for any m >= 0, a pure function of the seed, m and the caches.
 
     Pictures of one latent size share a batch. Every epoch each size's pictures are shuffled and cut into batches of
@@ -97,8 +100,12 @@ class LatentBatches(Dataset[LatentBatch]):
         latents = to_model_space(torch.stack([latent for latent, _ in read]), self._layout)
         return LatentBatch(numbers, latents, stack([text for _, text in read]))
 
-    def __getitem__(self, wanted: tuple[int, slice]) -> LatentBatch:
-        return self.batch(*wanted)
+    def __getitem__(self, wanted: tuple[int, slice]) -> LatentBatch | TrainingError:
+        # Handed over, for an exception in a worker would arrive as a traceback.
+        try:
+            return self.batch(*wanted)
+        except (TrainingError, CheckpointError) as error:
+            return TrainingError(str(error))
 
     def _sample(self, row: int, number: int) -> tuple[Tensor, TextStates]:
         cache, place = self._pictures[row]
@@ -128,11 +135,14 @@ class LatentBatches(Dataset[LatentBatch]):
         return self._order
 
 
-def latent_loader(
+def read_in_order(
     batches: LatentBatches, parts: Iterator[tuple[int, slice]], workers: int
-) -> DataLoader[LatentBatch]:
-    """The given batches in order; `workers` processes read ahead, 0 reads in this one."""
-    return DataLoader(
+) -> Iterator[LatentBatch]:
+    """The given batches in order; `workers` processes read ahead, 0 reads in this one.
+
+    Raises TrainingError when a batch cannot be read.
+    """
+    loader: DataLoader[LatentBatch | TrainingError] = DataLoader(
         batches,
         batch_size=None,
         sampler=Once(parts),
@@ -140,6 +150,10 @@ def latent_loader(
         # A generator of its own: the loader must not draw from the global one.
         generator=torch.Generator(),
     )
+    for found in loader:
+        if isinstance(found, TrainingError):
+            raise found
+        yield found
 
 
 def noise_and_levels(seed: int, batch: LatentBatch, loss: FlowLossConfig) -> tuple[Tensor, Tensor]:

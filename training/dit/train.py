@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from davae_core.files import write_safetensors
+from davae_core.codec.autoencoder import NoPictureError
+from davae_core.files import reason_of, require_finite, write_safetensors
 from davae_core.flow import add_noise_apart
 from davae_core.transformer.adapter import write_adapter
 from davae_core.transformer.description import Advice
@@ -21,6 +22,7 @@ from ..cache.latent_cache import LatentCache
 from ..engine.checkpointing import MODEL, Contents, RunState, Trained
 from ..engine.loop import run_to
 from ..engine.optimizers import build_optimizer
+from ..engine.own_folder import own_folder
 from ..engine.run import Run
 from ..engine.sharding import gather, shard, sharding_wanted
 from ..engine.updates import Parts, synchronised
@@ -31,9 +33,9 @@ from .batches import (
     LatentBatches,
     base_levels,
     check_alike,
-    latent_loader,
     noise_and_levels,
     open_caches,
+    read_in_order,
 )
 from .config import DitTrainingConfig
 from .denoiser import Denoiser, flow_loss
@@ -51,7 +53,8 @@ def train_dit(config: DitTrainingConfig, stop_at: int | None = None) -> Path | N
     `stop_at` ends the run after that many steps in all, as an interruption would. Raises TrainingError or
     CheckpointError, one sentence, for what the user can put right.
     """
-    return run_to(DitTraining(config), stop_at)
+    with own_folder(config.output.folder, "output.folder"):
+        return run_to(DitTraining(config), stop_at)
 
 
 class DitTraining(Run[LatentBatch]):
@@ -86,7 +89,7 @@ class DitTraining(Run[LatentBatch]):
     def batches(self, first_step: int, stop_at: int) -> Iterator[LatentBatch]:
         """Cached latents and texts."""
         parts = self.share.parts(first_step, stop_at)
-        return iter(latent_loader(self.data, parts, self.config.data.workers))
+        return read_in_order(self.data, parts, self.config.data.workers)
 
     def backward(self, step: int, batch: LatentBatch, last: bool) -> Parts:
         """Add the gradients of a micro-batch under noise; its loss terms, detached."""
@@ -133,7 +136,12 @@ class DitTraining(Run[LatentBatch]):
         if not torch.isfinite(latents).all():
             _LOG.warning("no pictures after step %d: latents are not finite", self.state.step)
             return
-        for name, pictures in self.decoder.pictures(latents).items():
+        try:
+            decoded = self.decoder.pictures(latents)
+        except NoPictureError as error:
+            _LOG.warning("no pictures after step %d: %s", self.state.step, reason_of(error))
+            return
+        for name, pictures in decoded.items():
             path = self.pictures_folder / f"step_{self.state.step:08d}_{name}.png"
             write_grid(path, pictures)
 
@@ -179,7 +187,9 @@ class DitTraining(Run[LatentBatch]):
     def _write_weights(self, target: Path, weights: dict[str, Tensor]) -> None:
         config, dtype = self.config, DTYPES[self.config.output.dtype]
         if config.model.train == "full":
-            write_safetensors(target, whole_transformer(weights, dtype), {})
+            whole = whole_transformer(weights, dtype)
+            require_finite(target, whole)
+            write_safetensors(target, whole, {})
             return
         assert self.base is not None
         lora = config.model.lora

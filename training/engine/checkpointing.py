@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
-from davae_core.files import CheckpointError, read_safetensors, write_safetensors
+from davae_core.disk.leftovers import beside, remove_left_overs
+from davae_core.disk.syncing import sync_folder
+from davae_core.files import CheckpointError, read_safetensors, write_safetensors, write_text
+from davae_core.format import check_weights
+from davae_core.reading.json_text import read_json
+from davae_core.reading.plain_text import plain
+from davae_core.reading.typed import Limits, build
 
 from ..errors import TrainingError
+from .checkpoint_hashes import HASHES, damage_of, write_hashes
 from .ema import WeightAverage
 from .sharding import gather, spread_like
 
+_LOG = logging.getLogger(__name__)
 MODEL = "model"
 """The part whose averaged weights are the result."""
 _STATE = "state.json"
@@ -33,11 +42,11 @@ class RunState:
     `latents` says of each cache what its latents and texts are; it is empty in stage 1 and in older checkpoints.
     """
 
-    step: int = 0
+    step: Annotated[int, Limits(0)] = 0
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
-    average_updates: int = 0
-    samples_per_step: int = 0
+    average_updates: Annotated[int, Limits(0)] = 0
+    samples_per_step: Annotated[int, Limits(0)] = 0
     pictures: str = ""
     frozen: str = ""
     latents: list[dict[str, Any]] = field(default_factory=list)
@@ -137,22 +146,43 @@ class CheckpointFolder:
         found = self._complete()
         return found[-1] if found else None
 
+    def newest_whole(self) -> Path | None:
+        """The newest checkpoint whose files are those that were written, None when there is no checkpoint at all.
+
+        Damaged newer ones are set aside under another name, and the log says so. Raises TrainingError, and sets nothing
+        aside, when no checkpoint is whole.
+        """
+        damaged: dict[Path, str] = {}
+        for checkpoint in reversed(self._complete()):
+            if reason := _damage(checkpoint):
+                damaged[checkpoint] = reason
+                continue
+            for newer, why in damaged.items():
+                _set_aside(newer, why, checkpoint)
+            return checkpoint
+        if damaged:
+            newest, why = next(iter(damaged.items()))
+            raise TrainingError(
+                f"No checkpoint in {self.folder} is whole (of {newest.name}, {why}): remove that folder to start anew, "
+                "or choose another output.folder."
+            )
+        return None
+
     def save(self, state: RunState, contents: Contents) -> Path:
-        """Write a checkpoint, then drop the oldest beyond the limit.
+        """Write a checkpoint, hashes of its files in it, wait for the disk, then drop the oldest beyond the limit.
 
         Raises TrainingError when it cannot be written; earlier checkpoints stay.
         """
         target = self.folder / f"step_{state.step:0{_DIGITS}d}"
-        beside = self.folder / f".{target.name}.part"
+        part = beside(target)
         try:
-            shutil.rmtree(beside, ignore_errors=True)
-            beside.mkdir(parents=True)
-            _write(beside, state, contents)
-            if target.exists():
-                shutil.rmtree(target)
-            beside.rename(target)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_left_overs(self.folder)
+            part.mkdir()
+            _write(part, state, contents)
+            _put(part, target)
         except (CheckpointError, OSError) as error:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)
             raise TrainingError(
                 f"The checkpoint {target} could not be written ({_reason(error)}); earlier checkpoints are untouched: "
                 "free some room and run the same command again."
@@ -163,14 +193,14 @@ class CheckpointFolder:
 
     def _complete(self) -> list[Path]:
         found = self.folder.glob("step_" + "[0-9]" * _DIGITS)
-        return sorted(path for path in found if (path / _STATE).is_file())
+        return sorted(path for path in found if _was_finished(path))
 
 
 def read_state(checkpoint: Path) -> RunState:
     """The state stored in a checkpoint. Raises TrainingError when it is damaged."""
     try:
-        return RunState(**json.loads((checkpoint / _STATE).read_text(encoding="utf-8")))
-    except (ValueError, TypeError, OSError) as error:
+        return build(RunState, read_json(checkpoint / _STATE))
+    except (ValueError, OSError) as error:
         raise TrainingError(
             f"The checkpoint {checkpoint} has a damaged {_STATE}: remove that folder to resume from the one before."
         ) from error
@@ -187,18 +217,25 @@ def load_checkpoint(
     for name in state.files:
         if not (checkpoint / name).is_file():
             raise TrainingError(
-                f"The checkpoint {checkpoint} lacks {name}: remove that folder to resume from the one before."
+                f"The checkpoint {checkpoint} lacks {plain(name)}: remove that folder to resume from the one before."
             )
     try:
         for name, part in parts.items():
             weights, _ = read_safetensors(checkpoint / f"{name}.safetensors")
+            check_weights(checkpoint / f"{name}.safetensors", weights)
             part.load(weights, _read_optimizer(checkpoint / f"{name}_optimizer.safetensors"))
         means, _ = read_safetensors(checkpoint / "average.safetensors")
+        check_weights(checkpoint / "average.safetensors", means)
         for name, mean in average.means.items():
             mean.copy_(spread_like(means[name], mean))
-    except (KeyError, RuntimeError) as error:
+    except CheckpointError as error:
         raise TrainingError(
-            f"The checkpoint {checkpoint} belongs to another model ({error}): choose another output.folder."
+            f"The checkpoint {checkpoint} is damaged ({_without_advice(error)}): remove that folder to resume from the "
+            "one before."
+        ) from error
+    except (LookupError, RuntimeError, TypeError) as error:
+        raise TrainingError(
+            f"The checkpoint {checkpoint} belongs to another model ({plain(str(error))}): choose another output.folder."
         ) from error
     average.updates = state.average_updates
     return state
@@ -216,7 +253,56 @@ def _write(folder: Path, state: RunState, contents: Contents) -> None:
             write_safetensors(folder / f"{name}_optimizer.safetensors", moments, {})
     write_safetensors(folder / "average.safetensors", contents.average, {})
     state.files = sorted(path.name for path in folder.iterdir())
-    (folder / _STATE).write_text(json.dumps(vars(state), indent=1), encoding="utf-8")
+    write_text(folder / _STATE, json.dumps(vars(state), indent=1))
+    write_hashes(folder)
+
+
+def _put(part: Path, target: Path) -> None:
+    """Give a finished checkpoint its name; one that has it already goes only then."""
+    before = beside(target)
+    if target.exists():
+        target.rename(before)
+    part.rename(target)
+    sync_folder(target.parent)
+    if before.exists():
+        shutil.rmtree(before)
+
+
+def _was_finished(folder: Path) -> bool:
+    """Whether this was a checkpoint once, whatever a disk may have lost of it since."""
+    return any((folder / name).is_file() for name in (_STATE, HASHES))
+
+
+def _damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, as a reason."""
+    if reason := damage_of(checkpoint):
+        return reason
+    try:
+        missing = [
+            name for name in read_state(checkpoint).files if not (checkpoint / name).is_file()
+        ]
+    except TrainingError:
+        return f"{_STATE} cannot be read"
+    return f"{missing[0]} is missing" if missing else None
+
+
+def _set_aside(damaged: Path, reason: str, whole: Path) -> None:
+    aside = damaged.with_name(f"{damaged.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    damaged.rename(aside)
+    _LOG.warning(
+        "the checkpoint %s is damaged (%s): going on from the one before it, %s; it is called %s now, remove that "
+        "folder once you have seen it",
+        damaged,
+        reason,
+        whole.name,
+        aside.name,
+    )
+
+
+def _without_advice(error: CheckpointError) -> str:
+    """What a file's error says is wrong, without what it says to do, which of a checkpoint's file is another thing."""
+    return str(error).rpartition(": ")[0] or str(error)
 
 
 def _reason(error: Exception) -> str:

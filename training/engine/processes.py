@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, parse_flag_from_env
 
 from ..errors import TrainingError
 
+Found = TypeVar("Found")
 LONGEST_WAIT = timedelta(hours=6)
 """How long processes wait for one another: at the end one may work alone, on a result or on the last shard."""
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -38,3 +41,22 @@ def any_process(accelerator: Accelerator, wish: bool) -> bool:
         return wish
     wishes = torch.tensor(float(wish), device=accelerator.device)
     return float(accelerator.reduce(wishes, reduction="sum")) > 0
+
+
+def as_main_finds(accelerator: Accelerator, find: Callable[[], Found]) -> Found:
+    """What `find` gives in the main process, which alone calls it, in every process; they must all call this together.
+
+    Raises TrainingError in every process where it does in the main one.
+    """
+    if accelerator.num_processes == 1:
+        return find()
+    told: list[Found | TrainingError | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            told = [find()]
+        except TrainingError as error:
+            told = [error]
+    (found,) = broadcast_object_list(told)
+    if isinstance(found, TrainingError):
+        raise found
+    return found  # type: ignore[no-any-return]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from davae_core.reading.plain_text import plain, shown
+
 from ..errors import TrainingError
-from .checkpointing import CheckpointFolder, RunState, Trained, load_checkpoint, read_state
+from ..hub import same_source
+from .checkpointing import RunState, Trained, load_checkpoint, read_state
 from .ema import WeightAverage
 
 _LOG = logging.getLogger(__name__)
@@ -41,10 +45,10 @@ def check_resumable(
         if name.startswith(_FREE_SECTIONS) or name in _FREE_KEYS:
             continue
         before = state.config.get(name, _BEFORE.get(name, value))
-        if before != value:
+        if not same_source(before, value):
             raise TrainingError(
-                f"{name} is {value!r}, but the checkpoint of step {state.step} was trained with "
-                f"{before!r}: put it back to go on, or choose another output.folder."
+                f"{name} is {shown(value)}, but the checkpoint of step {state.step} was trained with "
+                f"{shown(before)}: put it back to go on, or choose another output.folder."
             )
     if state.frozen and state.frozen != frozen:
         raise TrainingError(
@@ -62,7 +66,7 @@ def check_same_latents(state: RunState, fresh: RunState) -> None:
     """Raise TrainingError, naming the cache, when one was made anew with another VAE, text or cut of the pictures."""
     folders = fresh.config.get("data.caches", ())
     for folder, before, now in zip(folders, state.latents, fresh.latents, strict=False):
-        changed = [name for name, value in before.items() if now.get(name) != value]
+        changed = [name for name, value in before.items() if not same_source(now.get(name), value)]
         if "vae" in changed:
             raise TrainingError(
                 f"The cache {folder} in data.caches and model.vae are of another VAE than the checkpoint of step "
@@ -71,26 +75,25 @@ def check_same_latents(state: RunState, fresh: RunState) -> None:
         if changed:
             name = changed[0]
             raise TrainingError(
-                f"The cache {folder} in data.caches was made with {name} = {now.get(name)!r}, but the checkpoint of "
-                f"step {state.step} was trained with {before[name]!r}: put that cache back to go on, or choose another "
-                "output.folder."
+                f"The cache {folder} in data.caches was made with {plain(name)} = {shown(now.get(name))}, but the "
+                f"checkpoint of step {state.step} was trained with {shown(before[name])}: put that cache back to go "
+                "on, or choose another output.folder."
             )
 
 
 def resume_or_start(
-    checkpoints: CheckpointFolder,
+    latest: Path | None,
     fresh: RunState,
     average: WeightAverage,
     parts: Mapping[str, Trained],
     frozen_key: str,
     pictures_key: str,
 ) -> RunState:
-    """The latest checkpoint loaded in place and its state, or `fresh` when there is none.
+    """The checkpoint `latest` loaded in place and its state, or `fresh` when there is none.
 
     `frozen_key` and `pictures_key` are the settings that name the frozen weights' file and the pictures. Raises
-    TrainingError or CheckpointError, one sentence, when the checkpoint is damaged or was started with other settings.
+    TrainingError, one sentence, when the checkpoint is damaged or was started with other settings.
     """
-    latest = checkpoints.latest()
     if latest is None:
         return fresh
     saved = read_state(latest)

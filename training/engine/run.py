@@ -17,7 +17,7 @@ from ..settings.run_config import RunSettings
 from ..settings.yaml_config import flatten
 from .checkpointing import MODEL, CheckpointFolder, Contents, RunState, Trained, collect
 from .ema import WeightAverage
-from .processes import any_process, make_accelerator
+from .processes import any_process, as_main_finds, make_accelerator
 from .resuming import resume_or_start
 from .sharding import release
 from .share import Share
@@ -53,16 +53,15 @@ class Run(ABC, Generic[Batch]):
     def start(
         self, parts: Mapping[str, Trained], fresh: RunState, frozen_key: str, pictures_key: str
     ) -> None:
-        """Take in what learns, and the latest checkpoint where there is one, else the `fresh` state.
+        """Take in what learns, and the newest whole checkpoint where there is one, else the `fresh` state.
 
         `frozen_key` and `pictures_key`: settings that name what is not trained and what is trained on, for sentences.
         """
         self.parts, self.module = parts, parts[MODEL].module
         self.average = WeightAverage(self.module, self.settings.optimizer.ema)
         fresh.samples_per_step, fresh.config = self.share.per_step, self._flat_config
-        self.state = resume_or_start(
-            self.checkpoints, fresh, self.average, parts, frozen_key, pictures_key
-        )
+        latest = as_main_finds(self.accelerator, self.checkpoints.newest_whole)
+        self.state = resume_or_start(latest, fresh, self.average, parts, frozen_key, pictures_key)
         self.updates = Updates(self.accelerator, self.settings.optimizer, self.steps, parts)
         if self.accelerator.scaler is not None and self.state.scaler:
             self.accelerator.scaler.load_state_dict(self.state.scaler)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from davae_core.files import write_text
+from davae_core.reading.json_text import parse_json
 
 from ..errors import TrainingError
 
@@ -73,7 +74,7 @@ class Tracker:
 def read_log(folder: Path, event: str) -> list[dict[str, Any]]:
     """The records of one kind in a run's log, in order."""
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [record for record in map(json.loads, lines) if record["event"] == event]
+    return [record for record in map(parse_json, lines) if record["event"] == event]
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
@@ -101,8 +102,8 @@ def _keep(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
 
 def _is_wanted(line: str, wanted: Callable[[dict[str, Any]], bool]) -> bool:
     try:
-        return wanted(json.loads(line))
-    except (ValueError, KeyError):
+        return wanted(parse_json(line))
+    except (ValueError, LookupError, TypeError):
         # A line cut short by a kill belongs to a step that is done again.
         return False
 

@@ -40,6 +40,7 @@ def _skimage(
 
 _NASA = "public domain (NASA)"
 _TEXTURES = "CC0 (cc0textures.com)"
+_GRASS = "CC0 (linolafett on DeviantArt)"
 _PACKAGE = "no licence of its own; distributed within scikit-image (BSD 3-clause)"
 _MIDDLEBURY = f"Middlebury stereo benchmark 2014 (Scharstein and others); {_PACKAGE}"
 _FLOWER = "CC BY 2.0 (vultilion on Flickr)"
@@ -82,7 +83,7 @@ TRAINING: tuple[Photograph, ...] = (
         (0, 0, 512, 350),
         weight=4,
     ),
-    _skimage("grass", "grass.png", _TEXTURES, weight=1.5),
+    _skimage("grass", "grass.png", _GRASS, weight=1.5),
     _skimage("gravel", "gravel.png", _TEXTURES, weight=1.5),
     _skimage("brick", "brick.png", _TEXTURES, weight=1.5),
     _skimage("hubble", "hubble_deep_field.jpg", _NASA, weight=0.5),

@@ -48,10 +48,10 @@ BUNDLED = Codec(mini.base_vae_path(), mini.davae_path(), mini.clip_path())
 
 
 def miniature_plan(out: Path, from_bundled_codec: bool) -> Plan:
-    """The plan for a folder: everything, or only transformer and adapter on the bundled VAE, DA-VAE and CLIP."""
+    """The plan for a folder: everything, or only transformer and adapters on the bundled VAE, DA-VAE and CLIP."""
     before, codec = ((), BUNDLED) if from_bundled_codec else _codec_stages(out)
     after = _generator_stages(out, codec)
-    results = (codec.base_vae, codec.davae, codec.clip, after[-2].result, after[-1].result)
+    results = (codec.base_vae, codec.davae, codec.clip, *(stage.result for stage in after[-3:]))
     # Every stage names its result as the bundled file is named.
     return Plan((*before, *after), {result.name: result for result in results})
 
@@ -102,11 +102,12 @@ def _generator_stages(out: Path, codec: Codec) -> tuple[Stage, ...]:
         out, "transformer", "dit", "mini_base_transformer", mini.transformer_path(),
         _latents(out, codec.base_vae, "cache_base"),
     )  # fmt: skip
-    adapter = _training(
-        out, "adapter", "dit", "mini_adapter", mini.adapter_path(),
-        {**_latents(out, codec.davae, "cache_davae"), "model.base": str(transformer.result)},
-    )  # fmt: skip
-    return (*stages, transformer, adapter)
+    adapted = {**_latents(out, codec.davae, "cache_davae"), "model.base": str(transformer.result)}
+    adapters = (
+        _training(out, "adapter", "dit", "mini_adapter", mini.adapter_path(), adapted),
+        _training(out, "detail", "dit", "mini_detail", mini.detail_adapter_path(), adapted),
+    )
+    return (*stages, transformer, *adapters)
 
 
 def _latents(out: Path, vae: Path, cache: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ..cache.config import CacheConfig
 from ..cache.make import CacheReport, make_cache
 from ..dit.config import DitTrainingConfig
 from ..dit.train import train_dit
+from ..engine.own_folder import own_folder
 from ..errors import TrainingError, sentence_of
 from ..settings.yaml_config import flatten, override, read_config
 from ..vae.config import VaeTrainingConfig
@@ -74,7 +75,12 @@ def retrain(out: Path, plan: Plan, changes: Sequence[str] = ()) -> Path | None:
             "The miniature is made by one process: start it with python, without accelerate launch."
         )
     configs = read_configs(plan, changes)
-    out.mkdir(parents=True, exist_ok=True)
+    with own_folder(out, "folder"):
+        return _go_through(out, plan, configs)
+
+
+def _go_through(out: Path, plan: Plan, configs: Mapping[str, Any]) -> Path | None:
+    """`retrain` with every stage's configuration, in a folder of its own."""
     log = StageLog(out / "stages.json")
     names = [stage.name for stage in plan.stages]
     for number, stage in enumerate(plan.stages, start=1):

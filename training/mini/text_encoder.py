@@ -19,6 +19,7 @@ from davae_core.mini.text_encoder_files import read_text_encoder, write_text_enc
 from ..engine.checkpointing import MODEL, Contents, RunState, Trained
 from ..engine.loop import run_to
 from ..engine.optimizers import adamw, group_of
+from ..engine.own_folder import own_folder
 from ..engine.run import Run
 from ..engine.updates import Parts
 from .caption_pairs import Captioned, draw
@@ -78,8 +79,9 @@ def train_text_encoder(
     """
     data, tokenizer = config.data, ClipTokenizer()
     train = draw(data.families, 0, data.pictures, data.size)
-    run = TextTraining(config, train, _tokens(tokenizer, train.captions))
-    path = run_to(run, stop_at)
+    with own_folder(config.settings().output.folder, "output.file"):
+        run = TextTraining(config, train, _tokens(tokenizer, train.captions))
+        path = run_to(run, stop_at)
     if path is None:
         return None
     held_out = draw(data.families, HELD_OUT_SEED, data.held_out, data.size)

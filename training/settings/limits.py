@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from davae_core.reading.plain_text import shown
+from davae_core.reading.typed import Limits as Limits
+
 from ..errors import TrainingError
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The smallest and the largest value of a setting."""
-
-    least: float
-    most: float = math.inf
-
-    def check(self, name: str, value: float) -> None:
-        """Raise TrainingError when the setting `name` lies outside."""
-        if self.most == math.inf and value < self.least:
-            raise TrainingError(f"{name} is {value}, but it must be at least {self.least}.")
-        if not self.least <= value <= self.most:
-            raise TrainingError(
-                f"{name} is {value}, but it must lie between {self.least} and {self.most}."
-            )
-
 
 Whole = Annotated[int, Limits(1)]
 """1, 2, 3, ..."""
@@ -43,5 +26,5 @@ def check_plain_name(name: str, value: str) -> None:
     """Raise TrainingError when a setting is a path where a bare file name is wanted."""
     if value != Path(value).name:
         raise TrainingError(
-            f"{name} is {value!r}, but it must be a plain file name: choose the folder with output.folder."
+            f"{name} is {shown(value)}, but it must be a plain file name: choose the folder with output.folder."
         )

@@ -7,17 +7,33 @@ import difflib
 import functools
 import json
 import math
-import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
+
+from davae_core.reading.plain_text import plain, shown
+from davae_core.reading.typed import Builder
 
 from ..errors import TrainingError
 
 T = TypeVar("T")
+LARGEST = 2**20
+"""Bytes of a configuration; the longest recipe has ten thousand."""
+DEEPEST = 20
+"""Sections within sections and lists within lists, far more than any configuration has."""
+# Beside what PyYAML raises itself: what its constructors do with `!!bool x`, `!!int ""`, 2020-13-45 and their like.
+_NOT_YAML = (
+    yaml.YAMLError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 def read_config(cls: type[T], path: Path, overrides: tuple[str, ...] = ()) -> T:
@@ -32,7 +48,7 @@ def read_config(cls: type[T], path: Path, overrides: tuple[str, ...] = ()) -> T:
         _apply_override(mapping, override)
     with _naming(*chain):
         _check_keys(cls, mapping, "", cls)
-        return _build(cls, mapping, "")
+        return _YAML.build(cls, mapping)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -47,19 +63,81 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys without a word; this loader refuses them."""
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's for plain values, without what no configuration needs.
+
+    PyYAML keeps the last of two equal keys without a word, takes lists for keys, and lets a few aliases stand for
+    gigabytes; here they are refused, and so is nesting beyond all sense.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+            raise TrainingError(
+                f"line {line} has an alias (*), which is not read here: write it out."
+            )
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise TrainingError(f"it is nested more than {DEEPEST} deep: no configuration is.")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: list[Any] = []  # a key of YAML may be a list, which no set takes
+        seen: set[str] = set()
         for key_node, _ in node.value:
-            if key_node.value in seen:
-                line = key_node.start_mark.line + 1
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
                 raise TrainingError(
-                    f"the key {key_node.value} stands twice (again in line {line}): remove one."
+                    f"it is not valid YAML here: the key in line {line} is no text."
                 )
-            seen.append(key_node.value)
+            if key_node.value in seen:
+                raise TrainingError(
+                    f"the key {plain(key_node.value)} stands twice (again in line {line}): remove one."
+                )
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+
+class _YamlBuilder(Builder):
+    """Values as YAML 1.1 gives them, where a person has written what looks right."""
+
+    def section(self, cls: Any, value: Any, name: str) -> Any:
+        """The word none may stand for a section whose `kind` has that choice."""
+        if value == "none" and "none" in get_args(get_type_hints(cls).get("kind")):
+            value = {"kind": "none"}
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} is a section with keys of its own, not {shown(value)}.")
+        return self.build(cls, value, name)
+
+    def choice(self, choices: tuple[Any, ...], value: Any, name: str) -> Any:
+        """YAML 1.1 reads the bare words no, off and none-like spellings as other types."""
+        return super().choice(
+            choices, "none" if value is None and "none" in choices else value, name
+        )
+
+    def several(self, value: Any, name: str) -> list[Any]:
+        """A list may be left empty or be a single value."""
+        if isinstance(value, list):
+            return value
+        return [] if value is None else [value]
+
+    def scalar(self, hint: type, value: Any, name: str) -> Any:
+        """A number may be text: YAML 1.1 takes 1e-4, without a point, for it. A whole one may have an exponent."""
+        if hint in (int, float) and isinstance(value, (str, float)):
+            try:
+                number = float(value)
+            except ValueError:
+                number = math.nan
+            whole = hint is int and math.isfinite(number) and number == int(number)
+            if whole or (hint is float and math.isfinite(number)):
+                return super().scalar(hint, hint(number), name)
+        return super().scalar(hint, value, name)
+
+
+_YAML = _YamlBuilder()
 
 
 def override(key: str, value: Any) -> str:
@@ -74,7 +152,7 @@ def _read_chain(cls: type, path: Path) -> dict[Path, dict[str, Any]]:
     while file is not None:
         mapping = _read_mapping(file, tuple(chain))
         with _naming(file):
-            base = _convert_scalar(str, mapping.pop("base"), "base") if "base" in mapping else None
+            base = _YAML.scalar(str, mapping.pop("base"), "base") if "base" in mapping else None
             # Here and not after merging, so that the file is named in which the key stands.
             _check_keys(cls, mapping, "", cls)
         chain[file] = mapping
@@ -88,9 +166,9 @@ def _read_mapping(path: Path, heirs: tuple[Path, ...]) -> dict[str, Any]:
         if any(path.samefile(heir) for heir in heirs):
             circle = ", ".join(map(str, (*heirs, path)))
             raise TrainingError(f"the bases go in a circle ({circle}): remove one of them.")
-        text = path.read_text(encoding="utf-8")
-        # _UniqueKeyLoader is a SafeLoader: it builds plain values only.
-        mapping = yaml.load(text, Loader=_UniqueKeyLoader)
+        if path.stat().st_size > LARGEST:
+            raise TrainingError(f"it has more than {LARGEST >> 20} MiB: no configuration has.")
+        mapping = _parse(path.read_text(encoding="utf-8"))
     except TrainingError as error:
         raise TrainingError(f"{path}: {error}") from error
     except OSError as error:
@@ -98,14 +176,20 @@ def _read_mapping(path: Path, heirs: tuple[Path, ...]) -> dict[str, Any]:
         raise TrainingError(f"{file} cannot be read ({error.strerror}): check the name.") from error
     except UnicodeDecodeError as error:
         raise TrainingError(f"{path} is no text file: a configuration is YAML in UTF-8.") from error
-    except (yaml.YAMLError, ValueError) as error:  # 2024-02-30 is a ValueError
-        problem = " ".join(str(error).split())
-        raise TrainingError(f"{path} is not valid YAML: {problem}") from error
+    except _NOT_YAML as error:
+        problem = " ".join(str(error).split())[:300].rstrip(".")
+        raise TrainingError(f"{path} is not valid YAML: {problem}.") from error
     if not isinstance(mapping, dict):
         raise TrainingError(
             f"{path} holds no settings: a configuration is a YAML mapping of sections and keys."
         )
     return mapping
+
+
+def _parse(text: str) -> Any:
+    """What a YAML text holds. Raises TrainingError and _NOT_YAML."""
+    # A SafeLoader: it builds plain values only.
+    return yaml.load(text, Loader=_StrictLoader)
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -121,47 +205,37 @@ def _naming(*files: Path) -> Iterator[None]:
     """Put the names of the files before what is wrong in them."""
     try:
         yield
-    except TrainingError as error:
+    except ValueError as error:
         raise TrainingError(f"{' over '.join(map(str, files))}: {error}") from error
 
 
 def _apply_override(mapping: dict[str, Any], override: str) -> None:
     name, separator, text = override.partition("=")
     if not separator or not name:
-        raise TrainingError(f"The override {override!r} is not of the form section.key=value.")
+        raise TrainingError(f"The override {shown(override)} is not of the form section.key=value.")
     *sections, key = name.split(".")
     for section in sections:
         inner = mapping.setdefault(section, {})
         if not isinstance(inner, dict):
             raise TrainingError(
-                f"The override {override!r} goes into {section}, which is a value and no section."
+                f"The override {shown(override)} goes into {section}, which is a value and no section."
             )
         mapping = inner
     try:
-        mapping[key] = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise TrainingError(f"The value of the override {override!r} is not valid YAML.") from error
+        mapping[key] = _parse(text)
+    except _NOT_YAML as error:
+        raise TrainingError(
+            f"The value of the override {shown(override)} is not valid YAML."
+        ) from error
 
 
 def _check_keys(cls: type, mapping: dict[str, Any], prefix: str, root: type) -> None:
     hints = get_type_hints(cls)
     for key, value in mapping.items():
         if key not in hints:
-            raise TrainingError(_unknown_key(f"{prefix}{key}", root))
+            raise TrainingError(_unknown_key(f"{prefix}{plain(str(key))}", root))
         if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
             _check_keys(hints[key], value, f"{prefix}{key}.", root)
-
-
-def _build(cls: type[T], mapping: dict[str, Any], prefix: str) -> T:
-    hints = get_type_hints(cls, include_extras=True)
-    values: dict[str, Any] = {}
-    for item in dataclasses.fields(cls):  # type: ignore[arg-type]
-        name = item.name
-        if name in mapping:
-            values[name] = _convert(hints[name], mapping[name], prefix + name)
-        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
-            raise TrainingError(f"{prefix}{name} is missing: add it.")
-    return cls(**values)
 
 
 def _unknown_key(name: str, root: type) -> str:
@@ -185,66 +259,3 @@ def _dotted_names(cls: type, prefix: str) -> list[str]:
         if dataclasses.is_dataclass(hint):
             names.extend(_dotted_names(hint, f"{prefix}{name}."))  # type: ignore[arg-type]
     return names
-
-
-def _convert(hint: Any, value: Any, name: str) -> Any:
-    origin = get_origin(hint)
-    if origin is Annotated:
-        hint, limits = get_args(hint)
-        number = _convert(hint, value, name)
-        limits.check(name, number)
-        return number
-    if dataclasses.is_dataclass(hint):
-        if value == "none" and _can_be_none(hint):
-            value = {"kind": "none"}
-        if not isinstance(value, dict):
-            raise TrainingError(f"{name} is a section with keys of its own, not {value!r}.")
-        return _build(hint, value, name + ".")  # type: ignore[arg-type]
-    if origin in (Union, types.UnionType):
-        inner = next(part for part in get_args(hint) if part is not type(None))
-        return None if value is None else _convert(inner, value, name)
-    if origin is Literal:
-        return _convert_choice(get_args(hint), value, name)
-    if origin is tuple:
-        if not isinstance(value, list):
-            value = [] if value is None else [value]
-        return tuple(_convert(get_args(hint)[0], part, name) for part in value)
-    return _convert_scalar(hint, value, name)
-
-
-def _can_be_none(section: Any) -> bool:
-    """Whether the word none may stand for the whole section: its `kind` has that choice."""
-    return "none" in get_args(get_type_hints(section).get("kind"))
-
-
-def _convert_choice(choices: tuple[str, ...], value: Any, name: str) -> Any:
-    # YAML 1.1 reads the bare words no, off and none-like spellings as other types.
-    if value is None and "none" in choices:
-        return "none"
-    if value not in choices:
-        raise TrainingError(f"{name} is {value!r}, but it must be one of {', '.join(choices)}.")
-    return value
-
-
-def _convert_scalar(hint: type, value: Any, name: str) -> Any:
-    if hint is bool and isinstance(value, bool):
-        return value
-    if hint is str and isinstance(value, str):
-        return value
-    if hint in (int, float) and not isinstance(value, bool):
-        number = _number(value)
-        if number is not None and (hint is float or number == int(number)):
-            return hint(number)
-    wanted = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}[hint]
-    raise TrainingError(f"{name} is {value!r}, but it must be {wanted}.")
-
-
-def _number(value: Any) -> float | int | None:
-    """A finite number, also where YAML 1.1 leaves a string: it takes 1e-4, without a point, for text."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    if not math.isfinite(number):
-        return None
-    return value if isinstance(value, int) else number

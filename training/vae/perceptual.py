@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from davae_core.files import CheckpointError, read_safetensors
+from davae_core.files import read_safetensors
+from davae_core.published.pickles import read_plain_weights
 
 from ..errors import TrainingError
 from .config import PerceptualConfig
@@ -63,15 +63,7 @@ def _weights_file(config: PerceptualConfig) -> Path:
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return read_safetensors(path)[0]
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"{path} holds no weights that can be read: download it again."
-        ) from error
-    if not isinstance(weights, dict):
-        raise CheckpointError(f"{path} holds no weights by name: give torchvision's file.")
-    return weights
+    return read_plain_weights(path, "torchvision's own file")
 
 
 def _load_backbone(backbone: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
@@ -81,7 +73,7 @@ def _load_backbone(backbone: nn.Module, weights: dict[str, Tensor], path: Path) 
     fitting = {
         name: tensor
         for name, tensor in found.items()
-        if tensor is not None and tensor.shape == wanted[name].shape
+        if isinstance(tensor, Tensor) and tensor.shape == wanted[name].shape
     }
     if len(fitting) < len(wanted):
         raise TrainingError(

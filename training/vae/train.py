@@ -16,6 +16,7 @@ from davae_core.files import tensor_hash, write_text
 from ..engine.checkpointing import MODEL, Contents, RunState, Trained
 from ..engine.loop import run_to
 from ..engine.optimizers import build_discriminator_optimizer, build_optimizer
+from ..engine.own_folder import own_folder
 from ..engine.run import Run
 from ..engine.sharding import sharding_wanted
 from ..engine.updates import Parts
@@ -43,7 +44,8 @@ def train_vae(config: VaeTrainingConfig, stop_at: int | None = None) -> Path | N
     `stop_at` ends the run after that many steps in all, as an interruption would. Raises TrainingError or
     CheckpointError, one sentence, for what the user can put right.
     """
-    return run_to(VaeTraining(config), stop_at)
+    with own_folder(config.output.folder, "output.folder"):
+        return run_to(VaeTraining(config), stop_at)
 
 
 class VaeTraining(Run[Batch]):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from davae_core.images import from_bytes, read_image, to_bytes, write_image
+from davae_core.images import from_bytes, read_bytes, write_image
 from davae_core.latents import crop_to_multiple
 from davae_core.metrics import psnr, ssim
 
@@ -46,7 +46,7 @@ def read_validation_set(config: ValidationConfig, multiple: int) -> tuple[HeldOu
         if len(pictures) == config.pictures:
             break
         try:
-            read = to_bytes(read_image(path)[0])
+            read = read_bytes(path)
             pictures.append(HeldOut(path, _central_crop(read, config.size, multiple)))
         except (ValueError, OSError) as error:
             _LOG.warning("validation passes over %s: %s", path, error)

@@ -205,6 +205,9 @@ def test_demo_beats_the_base_at_half_size_on_photographs_it_has_never_seen(tmp_p
     drawn = found["from_prompts"]
     assert drawn["tokens"] == 64 and len(drawn["prompts"]) == 8
     grid = Image.open(tmp_path / "demo" / "from_prompts.png").convert("RGB")
-    # The middle of the red circle on the left, then of the blue square on the right.
-    red, blue = grid.getpixel((12 + 69, 12 + 128)), grid.getpixel((12 + 187, 12 + 128))
-    assert red[0] > 2 * max(red[1:]) and blue[2] > 1.5 * max(blue[:2])
+    # In every way the middle of the red circle on the left, then of the blue square on the right.
+    for way in range(3):
+        middle = 12 + way * 276 + 20 + 128
+        red, blue = grid.getpixel((12 + 69, middle)), grid.getpixel((12 + 187, middle))
+        assert red[0] > 2 * max(red[1:]) and blue[2] > 1.5 * max(blue[:2])
+    assert (drawn["joint"]["steps"], drawn["detail"]["steps"]) == (20, 10)

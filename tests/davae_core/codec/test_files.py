@@ -202,7 +202,7 @@ def test_a_file_that_says_no_shift_and_scale_and_is_like_none_is_left_as_it_is(t
     ("change", "words"),
     [
         (lambda d: d.update(scale=0.0), "base_scale must not be 0"),
-        (lambda d: d.update(shift="x"), "could not convert"),
+        (lambda d: d.update(shift="x"), "shift is 'x', but it must be a number"),
         (lambda d: d["backbone"].pop("widths"), "widths"),
     ],
 )

@@ -1,5 +1,7 @@
 """The bundled codec and base VAE: small enough to ship, and made for each other."""
 
+import pytest
+
 from davae_core import mini
 from davae_core.codec.latent_files import encoding_hash
 from davae_core.files import read_safetensors, value_hash
@@ -21,19 +23,24 @@ def test_the_codec_holds_the_base_vae_and_names_it_as_its_parent():
     assert parents == {"base_encoder": value_hash(encoder)}
 
 
-def test_the_whole_stack_takes_less_than_25_megabytes():
+def test_the_whole_stack_takes_less_than_30_megabytes():
     parts = (
         mini.davae_path(),
         mini.base_vae_path(),
         mini.clip_path(),
         mini.transformer_path(),
         mini.adapter_path(),
+        mini.detail_adapter_path(),
     )
-    assert sum(path.stat().st_size for path in parts) < 25e6
+    assert sum(path.stat().st_size for path in parts) < 30e6
 
 
-def test_the_adapter_belongs_to_the_bundled_transformer_and_codec():
-    adapter = read_adapter(mini.adapter_path())
+@pytest.mark.parametrize(
+    ("path", "mode"), [(mini.adapter_path(), "joint"), (mini.detail_adapter_path(), "detail")]
+)
+def test_the_adapters_belong_to_the_bundled_transformer_and_codec(path, mode):
+    adapter = read_adapter(path)
+    assert adapter.mode == mode
     assert same_base(adapter.parents["base"], load_transformer(mini.transformer_path()))
     assert adapter.parents["vae"] == encoding_hash(mini.davae_path())
     assert adapter.advice.sizes == (256,)

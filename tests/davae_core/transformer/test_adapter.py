@@ -230,19 +230,34 @@ def test_the_header_alone_gives_layout_advice_and_parents(live, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda d: d.pop("advice"), "'advice' is missing"),
-        (lambda d: d["advice"].pop("shift"), "'shift' is missing"),
+        (lambda d: d.pop("advice"), "advice is missing"),
+        (lambda d: d["advice"].pop("shift"), r"advice\.shift is missing"),
         (lambda d: d["advice"].update(shift=0), "shift must be above 0"),
-        (lambda d: d["advice"].update(steps=0), "at least 1"),
+        (lambda d: d["advice"].update(steps=0), r"advice\.steps is 0, but it must lie between 1"),
+        (lambda d: d["advice"].update(steps=float("inf")), "steps is inf, but it must be a whole"),
+        (lambda d: d["advice"].update(shift=10**350), "shift is a number of 1163 bits, but it"),
         (lambda d: d["advice"].update(sizes=None), "DA-VAE adapter"),
         (lambda d: d.update(advice=[]), "DA-VAE adapter"),
-        (lambda d: d["layout"].update(base_channels=0), "base_channels must be at least 1"),
+        (
+            lambda d: d["layout"].update(base_channels=0),
+            "base_channels is 0, but it must lie between 1",
+        ),
         (lambda d: d["layout"].update(detail_channels=0), "detail_channels must be at least 1"),
         (lambda d: d["layout"].update(base_channels="x"), "DA-VAE adapter"),
-        (lambda d: d.pop("parents"), "'parents' is missing"),
+        (lambda d: d.pop("parents"), "parents is missing"),
         (lambda d: d.update(kind="latent"), "a stored latent, not a DA-VAE adapter"),
-        (lambda d: d.update(mode="both"), "joint or detail, not 'both'"),
-        (lambda d: d.update(mode=[]), "joint or detail"),
+        (lambda d: d["parents"].update(vae=5), r"parents\.vae is 5, but it must be a hash"),
+        (
+            lambda d: d["parents"].update(vae="<b>"),
+            r"parents\.vae is '\?b\?', but it must be a hash",
+        ),
+        (lambda d: d["parents"].update(base_name="a\nb"), r"parents\.base_name is .* can be shown"),
+        (
+            lambda d: d["parents"].update(base_name="a" * 101),
+            r"parents\.base_name is .* can be shown",
+        ),
+        (lambda d: d.update(mode="both"), "mode is 'both', but it must be one of joint, detail"),
+        (lambda d: d.update(mode=[]), "one of joint, detail"),
     ],
 )
 def test_a_damaged_description_is_refused(change, words, live, tmp_path):

@@ -236,7 +236,6 @@ def refusal(source: Path) -> str:
 
 def test_a_folder_without_text_encoders_is_refused_in_one_sentence(tmp_path: Path) -> None:
     assert "(it has no folder tokenizer)" in refusal(tmp_path)
-    refusal(tmp_path / "missing")
     (tmp_path / "tokenizer").mkdir()
     (tmp_path / "text_encoder").mkdir()
     refusal(tmp_path)
@@ -250,6 +249,15 @@ def test_a_damaged_or_other_text_encoder_is_refused(folder: Path, tmp_path: Path
     assert "(the file of its text_encoder_2 has no text_model.embeddings." in refusal(copy)
     whole = (folder / "text_encoder_2" / "model.safetensors").read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
+    refusal(copy)
+
+
+def test_weights_in_a_pickle_are_not_read(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "sd3"
+    shutil.copytree(folder, copy)
+    model = CLIPTextModelWithProjection.from_pretrained(copy / "text_encoder")
+    torch.save(model.state_dict(), copy / "text_encoder" / "pytorch_model.bin")
+    (copy / "text_encoder" / "model.safetensors").unlink()
     refusal(copy)
 
 

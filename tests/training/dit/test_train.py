@@ -12,7 +12,7 @@ import torch
 from davae_core.cli.commands import main
 from davae_core.codec.files import load_codec, save_codec
 from davae_core.codec.latent_files import encoding_hash
-from davae_core.files import read_safetensors, write_safetensors
+from davae_core.files import read_safetensors
 from davae_core.transformer.adapter import read_adapter
 from davae_core.transformer.description import DESCRIPTION
 from davae_core.transformer.diffusers_model import diffusers_transformer
@@ -22,13 +22,14 @@ from davae_core.transformer.names import stability_to_diffusers
 from davae_core.transformer.pretrained import load_transformer
 from davae_core.transformer.sizes import transformer_sizes
 from tests.training.dit_fixtures import (
+    rewrite_shard,
     write_base_transformer,
     write_cache,
     write_davae,
     write_davae_cache,
     write_settings,
 )
-from training.cache.latent_cache import read_head, write_head
+from training.cache.latent_cache import read_head, shard_path, write_head
 from training.dit.config import DitTrainingConfig
 from training.dit.train import DitTraining, train_dit
 from training.dit.validation import measure_velocity
@@ -48,7 +49,7 @@ def contents(folder):
     return {
         path.name: path.read_bytes()
         for path in sorted(folder.iterdir())
-        if "state" not in path.name
+        if "state" not in path.name and path.name != "SHA256SUMS"
     }
 
 
@@ -224,10 +225,7 @@ def test_a_model_that_diverged_is_left_without_pictures_and_with_a_warning(dit_c
 
 def test_a_latent_with_nan_skips_its_steps_and_is_counted(dit_config, davae, tmp_path, caplog):
     cache = write_cache(tmp_path / "nan", davae, True, [(4, 4)] * 4)
-    path = cache / "shard_00000.safetensors"
-    tensors, _ = read_safetensors(path)
-    tensors["latent.0"][:] = float("nan")
-    write_safetensors(path, tensors, {})
+    rewrite_shard(shard_path(cache, 0), lambda tensors: tensors["latent.0"].fill_(float("nan")))
     config = dit_config(data__caches=[str(cache)], validation__cache=None)
     with caplog.at_level(logging.WARNING):
         written = train_dit(config)
@@ -283,6 +281,7 @@ def test_a_checkpoint_from_before_latents_were_noted_goes_on(dit_config):
     config = dit_config(validation__cache=None, validation__samples_every=0)
     train_dit(config, stop_at=1)
     path = dit_path(config) / "checkpoints" / "step_00000001" / "state.json"
+    path.with_name("SHA256SUMS").unlink()
     state = json.loads(path.read_text())
     noted = state.pop("latents")
     path.write_text(json.dumps(state))

@@ -5,8 +5,7 @@ import logging
 import pytest
 import torch
 
-from davae_core.files import read_safetensors, write_safetensors
-from tests.training.dit_fixtures import write_cache
+from tests.training.dit_fixtures import rewrite_shard, write_cache
 from tests.training.two_processes import on_two_processes, train
 from training.cache.latent_cache import LatentCache, shard_path
 from training.dit.config import DitTrainingConfig
@@ -21,11 +20,12 @@ SHIFT = 2.0
 
 def spoil(cache, *names):
     """NaN in one value of each tensor named, which are in the first shard."""
-    path = shard_path(cache, 0)
-    tensors, _ = read_safetensors(path)
-    for name in names:
-        tensors[name].view(-1)[3] = float("nan")
-    write_safetensors(path, tensors, {})
+
+    def put(tensors):
+        for name in names:
+            tensors[name].view(-1)[3] = float("nan")
+
+    rewrite_shard(shard_path(cache, 0), put)
 
 
 @pytest.fixture

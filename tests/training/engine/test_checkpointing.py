@@ -1,11 +1,14 @@
 import json
+import resource
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from davae_core.files import CheckpointError, read_safetensors, write_safetensors
+from davae_core.files import read_safetensors, write_safetensors
 from training.engine.checkpointing import (
     CheckpointFolder,
     RunState,
@@ -86,11 +89,115 @@ def test_damaged_checkpoints_are_refused_in_a_sentence(tmp_path: Path) -> None:
     )
     weights = path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-8])
-    with pytest.raises(CheckpointError, match="cut short"):
+    with pytest.raises(
+        TrainingError, match=r"is cut short\): remove that folder to resume"
+    ) as error:
         load_checkpoint(path, average, {"model": part})
+    assert "download" not in str(error.value)
     (path / "state.json").write_text("{")
     with pytest.raises(TrainingError, match=r"damaged state\.json: remove that folder"):
         read_state(path)
+
+
+def two_checkpoints(tmp_path: Path) -> tuple[CheckpointFolder, Path, Path]:
+    """A folder with a checkpoint of step 1 and one of step 2."""
+    part, average = trained(0)
+    folder = CheckpointFolder(tmp_path / "checkpoints", keep=2)
+    contents = collect(average, {"model": part})
+    return folder, *(folder.save(RunState(step=step), contents) for step in (1, 2))
+
+
+def flip_a_bit(checkpoint: Path) -> None:
+    path = checkpoint / "average.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a flipped bit": (flip_a_bit, "average.safetensors is not what was written"),
+    "a lost file": (
+        lambda path: (path / "model_optimizer.safetensors").unlink(),
+        "model_optimizer.safetensors is missing",
+    ),
+    "an empty file": (
+        lambda path: (path / "model.safetensors").write_bytes(b""),
+        "model.safetensors is not what was written",
+    ),
+    "a lost state": (lambda path: (path / "state.json").unlink(), "state.json is missing"),
+    "another state": (
+        lambda path: (path / "state.json").write_text('{"step": 2}'),
+        "state.json is not what was written",
+    ),
+    "empty hashes": (lambda path: (path / "SHA256SUMS").write_text(""), "SHA256SUMS is empty"),
+    "no text": (
+        lambda path: (path / "SHA256SUMS").write_bytes(b"\xff\0"),
+        "its files cannot be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_newest_checkpoint_is_set_aside_for_the_one_before_and_that_is_said(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    harm, reason = DAMAGE[kind]
+    folder, whole, newest = two_checkpoints(tmp_path)
+    harm(newest)
+    assert folder.newest_whole() == whole
+    assert f"{newest} is damaged ({reason}" in caplog.text
+    assert "going on from the one before it, step_00000001" in caplog.text
+    assert "called step_00000002.damaged now, remove that folder" in caplog.text
+    assert {path.name for path in folder.folder.iterdir()} == {whole.name, f"{newest.name}.damaged"}
+    caplog.clear()
+    assert folder.newest_whole() == whole
+    assert not caplog.text
+
+
+def test_a_run_without_a_whole_checkpoint_ends_and_moves_nothing(tmp_path: Path) -> None:
+    folder, *both = two_checkpoints(tmp_path)
+    for path in both:
+        flip_a_bit(path)
+    with pytest.raises(TrainingError, match=r"No checkpoint in .* is whole") as error:
+        folder.newest_whole()
+    assert f"{folder.folder} is whole (of step_00000002, average.safetensors is not" in str(
+        error.value
+    )
+    assert "remove that folder to start anew" in str(error.value)
+    assert sorted(folder.folder.iterdir()) == both
+
+
+def test_a_checkpoint_from_before_hashes_is_taken_unless_its_damage_shows(tmp_path: Path) -> None:
+    folder, whole, newest = two_checkpoints(tmp_path)
+    for path in (whole, newest):
+        (path / "SHA256SUMS").unlink()
+    assert folder.newest_whole() == newest
+    (newest / "model.safetensors").write_bytes(b"")
+    assert folder.newest_whole() == whole
+    (whole / "average.safetensors").unlink()
+    with pytest.raises(TrainingError, match=r"average\.safetensors is missing"):
+        folder.newest_whole()
+
+
+def test_no_checkpoint_is_no_whole_one(tmp_path: Path) -> None:
+    assert CheckpointFolder(tmp_path / "nowhere", keep=1).newest_whole() is None
+
+
+def test_the_hashes_are_those_that_sha256sum_checks(tmp_path: Path) -> None:
+    _, _, newest = two_checkpoints(tmp_path)
+    check = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
+    assert subprocess.run(check, cwd=newest, capture_output=True, text=True).returncode == 0
+    listed = (newest / "SHA256SUMS").read_text().splitlines()
+    names = {path.name for path in newest.iterdir()} - {"SHA256SUMS"}
+    assert {line.split("  ")[1] for line in listed} == names and "state.json" in names
+
+
+def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path: Path) -> None:
+    folder, _, newest = two_checkpoints(tmp_path)
+    part, average = trained(7)
+    folder.save(RunState(step=2, cpu_seconds=9.0), collect(average, {"model": part}))
+    assert len(list(folder.folder.iterdir())) == 2
+    assert read_state(newest).cpu_seconds == 9.0 and folder.newest_whole() == newest
 
 
 @pytest.mark.parametrize("name", ["model_optimizer.safetensors", "average.safetensors"])
@@ -119,11 +226,13 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_earlier_ones(tmp_path: P
     part, average = trained(0)
     folder = CheckpointFolder(tmp_path / "checkpoints", keep=2)
     whole = folder.save(RunState(step=1), collect(average, {"model": part}))
-    blocked = folder.folder / ".step_00000002.part"
-    blocked.write_text("a file where the folder belongs")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     with pytest.raises(TrainingError, match="could not be written") as error:
         folder.save(RunState(step=2), collect(average, {"model": part}))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "\n" not in str(error.value)
+    assert list(folder.folder.iterdir()) == [whole]
     assert folder.latest() == whole
     assert json.loads((whole / "state.json").read_text())["step"] == 1
 

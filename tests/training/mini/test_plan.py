@@ -45,7 +45,7 @@ def test_every_stage_reads_what_an_earlier_one_made_or_a_bundled_file(
         made.append(stage.result.parent if stage.kind == "cache" else stage.result)
 
 
-def test_the_plan_makes_the_five_bundled_files() -> None:
+def test_the_plan_makes_every_bundled_file() -> None:
     plan = miniature_plan(OUT, from_bundled_codec=False)
     bundled = {path.name for path in mini.davae_path().parent.glob("*.safetensors")}
     assert set(plan.files) == bundled

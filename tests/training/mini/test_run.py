@@ -24,11 +24,13 @@ pytestmark = pytest.mark.slow
 STAGES = (
     "pictures", "base_vae", "base_vae_finish", "davae", "text", "scenes",
     "cache_base", "cache_base_val", "cache_davae", "cache_davae_val", "transformer", "adapter",
+    "detail",
 )  # fmt: skip
 FILES = {
     path().name
     for path in (
         mini.base_vae_path, mini.davae_path, mini.clip_path, mini.transformer_path, mini.adapter_path,
+        mini.detail_adapter_path,
     )
 }  # fmt: skip
 STEPS = 30
@@ -41,8 +43,9 @@ GENERATOR = (
     "scenes:training=4", "scenes:held_out=2", "scenes:size=64",
     *(f"cache_base{which}:images.side=32" for which in ("", "_val")),
     *(f"cache_davae{which}:images.side=64" for which in ("", "_val")),
-    *(f"{stage}:{change}" for stage in ("transformer", "adapter") for change in DIT),
+    *(f"{stage}:{change}" for stage in ("transformer", "adapter", "detail") for change in DIT),
     "transformer:train.steps=2", f"adapter:train.steps={STEPS}", "adapter:output.log_every=1",
+    "detail:train.steps=2",
 )  # fmt: skip
 CODEC = (
     "pictures:scenes=2", "pictures:crops=3", "pictures:size=64",
@@ -131,7 +134,7 @@ def snapshot(folder: Path) -> dict[str, int]:
 
 def test_a_failing_stage_is_named_and_the_ones_before_it_are_done(made: Made) -> None:
     assert made.failed.code == 1
-    assert made.failed.last_line.startswith("Stage 3 of 12 (base_vae_finish) failed: ")
+    assert made.failed.last_line.startswith("Stage 3 of 13 (base_vae_finish) failed: ")
     assert str(made.out / "base_vae_finish") in made.failed.last_line
     assert [record["finished"] for record in made.failed.records.values()] == [True, True, False]
     for name in ("pictures", "base_vae"):
@@ -160,15 +163,17 @@ def test_the_bundled_files_are_all_there_and_draw_a_picture(made: Made) -> None:
     folder = made.out / "miniature"
     assert made.finished.output == f"{folder}\n"
     assert {path.name for path in folder.iterdir()} == FILES
-    pipeline = load_pipeline(
-        folder / mini.transformer_path().name,
-        folder / mini.davae_path().name,
-        adapter=folder / mini.adapter_path().name,
-        encode_text=load_text_encoder(folder / mini.clip_path().name).encode,
-        dtype=torch.float32,
-    )
-    (picture,) = pipeline.draw(["a red circle in the centre"], 64, 64, steps=2)
-    assert picture.shape == (3, 64, 64) and picture.isfinite().all() and picture.std() > 0
+    for adapter, mode in ((mini.adapter_path(), "joint"), (mini.detail_adapter_path(), "detail")):
+        pipeline = load_pipeline(
+            folder / mini.transformer_path().name,
+            folder / mini.davae_path().name,
+            adapter=folder / adapter.name,
+            encode_text=load_text_encoder(folder / mini.clip_path().name).encode,
+            dtype=torch.float32,
+        )
+        assert pipeline.description.mode == mode
+        (picture,) = pipeline.draw(["a red circle in the centre"], 64, 64, steps=2)
+        assert picture.shape == (3, 64, 64) and picture.isfinite().all() and picture.std() > 0
 
 
 def test_nothing_is_taken_from_the_bundled_files(made: Made) -> None:
@@ -202,7 +207,9 @@ def test_transformer_and_adapter_alone_are_trained_on_the_bundled_codec(tmp_path
         for path in folder.iterdir()
         if path.read_bytes() == mini.davae_path().with_name(path.name).read_bytes()
     }
-    trained = {mini.transformer_path().name, mini.adapter_path().name}
+    trained = {
+        path().name for path in (mini.transformer_path, mini.adapter_path, mini.detail_adapter_path)
+    }
     assert same == FILES - trained
 
 

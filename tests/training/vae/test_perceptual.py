@@ -56,7 +56,7 @@ def test_a_pickle_of_weights_is_read_without_running_it(
     torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), tmp_path / "w.pth")
     assert build_perceptual(lpips(tmp_path / "w.pth"), CPU) is not None
     torch.save({"features": pytest.raises}, tmp_path / "evil.pth")
-    with pytest.raises(CheckpointError, match=r"evil\.pth holds no weights"):
+    with pytest.raises(CheckpointError, match=r"evil\.pth cannot be read as plain weights"):
         build_perceptual(lpips(tmp_path / "evil.pth"), CPU)
 
 

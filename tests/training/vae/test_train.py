@@ -159,6 +159,23 @@ def test_a_finished_run_is_only_written_again(make_config: Any) -> None:
     assert len(curve(config, "export")) == len(curve(config, "validation")) == 1
 
 
+def test_a_run_whose_newest_checkpoint_is_damaged_ends_as_if_it_were_not(
+    make_config: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, harmed = (make_config(name, **EVERYTHING) for name in ("whole", "harmed"))
+    run(whole)
+    assert run(harmed, stop_at=4) is None
+    newest = Path(harmed.output.folder) / "checkpoints" / "step_00000004"
+    weights = newest / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert run(harmed) is not None
+    assert f"the checkpoint {newest} is damaged" in caplog.text
+    assert newest.with_name("step_00000004.damaged").is_dir()
+    assert_same(whole, harmed)
+
+
 def test_a_validation_that_fails_does_not_cost_the_step(make_config: Any) -> None:
     config = make_config(validation__every=3, output__checkpoint_every=3)
     blocked = Path(config.output.folder) / "pictures"

@@ -1,0 +1,1 @@
+"""What files and settings say, checked before anything believes it."""
