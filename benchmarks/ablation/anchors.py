@@ -82,7 +82,5 @@ def real_through(out: Path, stack: Stack, codec: Codec, pictures: int) -> Seen:
 def _rebuilt(file: Path, pictures: Iterator[Tensor]) -> Iterator[Tensor]:
     codec = load_codec(file, dtype=torch.float32)
     for batch in pictures:
-        # One by one and in bfloat16, as the drawn ones are decoded.
-        with torch.autocast("cpu", torch.bfloat16):
-            rebuilt = [codec.decode(codec.encode(picture[None])) for picture in batch]
-        yield torch.cat(rebuilt).float()
+        # One by one, as the drawn ones are decoded.
+        yield torch.cat([codec.decode(codec.encode(picture[None])) for picture in batch])

@@ -57,10 +57,7 @@ class Drawer:
         for first in range(0, len(captions), BATCH):
             text = self.encode_text(captions[first : first + BATCH])
             texts = [text.row(row) for row in range(len(text.pooled))]
-            # The transformer computes in bfloat16 as it was trained; latents are added up in float32.
-            with torch.autocast("cpu", torch.bfloat16):
-                latents = self._drawn(texts, empty, seed, first)
-            yield latents
+            yield self._drawn(texts, empty, seed, first)
 
     def _drawn(
         self, texts: Sequence[TextStates], empty: TextStates, seed: int, first: int
@@ -104,9 +101,8 @@ def decoder_of(vae: Path, detail: bool) -> PictureDecoder:
 
 
 def decoded(decoder: PictureDecoder, latents: Tensor) -> Tensor:
-    """Latents in model space -> pictures [B, 3, SIDE, SIDE] in [-1, 1], in bfloat16 as every picture is decoded."""
-    with torch.autocast("cpu", torch.bfloat16):
-        return enlarge(decoder.full(latents))
+    """Latents in model space -> pictures [B, 3, SIDE, SIDE] in [-1, 1]."""
+    return enlarge(decoder.full(latents))
 
 
 def caption_encoder(stack: Stack) -> EncodeText:

@@ -9,6 +9,7 @@ from .arms import (
     ARMS,
     HELD_OUT_SCENES,
     PICTURES,
+    PRECISION,
     REFERENCES,
     SCENES,
     SEEDS,
@@ -64,5 +65,6 @@ class Plan:
             "scenes": self.scenes,
             "held_out": self.held_out,
             "pictures": self.pictures,
+            "precision": PRECISION,
             "sampling": asdict(Sampling()),
         }

@@ -134,7 +134,8 @@ def _finish(axes: Axes, part: str, steps: int, ramp: bool) -> None:
         axes.text(steps // 4, 1.0, said, color=_LINE, fontsize=7, va="top", transform=across)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    marks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 600) if tick <= steps]
+    low, high = axes.get_xlim()
+    marks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 600) if low <= tick <= high]
     axes.set_xticks(marks, [f"{tick}" for tick in marks])
     low, high = axes.get_ylim()
     ticks = [tick for tick in (0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0, 2.0) if low <= tick <= high]
