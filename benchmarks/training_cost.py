@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
-from davae_core.files import write_safetensors, write_text
+from davae_core.files import write_text
 from davae_core.latents import LatentLayout
 from davae_core.presets import SD3
 from davae_core.transformer.presets import SD35_MEDIUM
@@ -111,11 +112,16 @@ def dry_run(config: Path, overrides: tuple[str, ...], t5_tokens: int, pictures: 
 
 
 def write_empty_base(path: Path) -> None:
-    """A file with SD3.5 Medium's tensor names and shapes in bfloat16, all zeros, which takes no room on the disk."""
+    """A file with SD3.5 Medium's tensor names and shapes in bfloat16."""
+    write_zeros(path, base_shapes(transformer_without_weights()), "BF16")
+
+
+def write_zeros(path: Path, shapes: Mapping[str, Sequence[int]], dtype: str) -> None:
+    """A file of tensors of a two-byte type, all zeros, which takes no room on the disk."""
     header, end = {}, 0
-    for name, shape in base_shapes(transformer_without_weights()).items():
+    for name, shape in shapes.items():
         start, end = end, end + math.prod(shape) * 2
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": (start, end)}
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": (start, end)}
     text = json.dumps(header).encode()
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
@@ -123,7 +129,7 @@ def write_empty_base(path: Path) -> None:
 
 
 def write_empty_cache(folder: Path, t5_tokens: int, pictures: int) -> None:
-    """The index of a cache of square pictures of 1024 px, without their tensors."""
+    """A cache of square pictures of 1024 px, all zeros, which takes no room on the disk."""
     layout = SD3.layout
     folder.mkdir()
     write_head(folder, CacheHead(layout, "", "", {}, (), 1, ""))
@@ -131,7 +137,13 @@ def write_empty_cache(folder: Path, t5_tokens: int, pictures: int) -> None:
     cells = 1024 // layout.factor
     entries = tuple(CachedPicture(str(n), "", cells, cells, 1) for n in range(pictures))
     path = shard_path(folder, 0)
-    write_safetensors(path, {"latent.0": torch.zeros(1)}, {})
+    shapes: dict[str, Sequence[int]] = {}
+    words = _no_text(t5_tokens)
+    for number in range(pictures):
+        shapes[f"latent.{number}"] = (1, layout.channels, cells, cells)
+        text = words.tensors(str(number))
+        shapes |= {name: tuple(tensor.shape) for name, tensor in text.items()}
+    write_zeros(path, shapes, "F16")
     index = {"sha256": "", "pictures": [vars(entry) for entry in entries], "left_out": {}}
     write_text(path.with_suffix(".json"), json.dumps(index))
 

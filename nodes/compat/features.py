@@ -25,7 +25,8 @@ BUILT_ON = {
     "comfy.samplers": "KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS KSampler.SAMPLERS KSampler.SCHEDULERS",
     "comfy.sd": "CLIP VAE.decode_tiled_ VAE.vae_encode_crop_pixels load_diffusion_model_state_dict "
     "load_lora_for_models",
-    "comfy.supported_models": "SD3.get_model SD3.process_unet_state_dict_for_saving SD3.sampling_settings models",
+    "comfy.supported_models": "SD3.get_model SD3.matches SD3.process_unet_state_dict_for_saving "
+    "SD3.sampling_settings models",
     "comfy.text_encoders.sd3_clip": "SD3Tokenizer sd3_clip",
     "comfy.utils": "PROGRESS_BAR_ENABLED load_torch_file",
     "folder_paths": "get_filename_list get_folder_paths get_full_path",

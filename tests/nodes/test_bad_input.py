@@ -43,7 +43,7 @@ def run_picture(server, picture, name, **further):
         (files.EMPTY, "empty"),
         (files.TEXT, "not a safetensors file"),
         (files.FOREIGN, "an unknown kind of file, not a DA-VAE"),
-        (files.MISLABELLED, "not the DA-VAE its metadata describes"),
+        (files.MISLABELLED, "has damaged DA-VAE metadata"),
         (files.PICKLE, "pickle"),
         (files.DISGUISED_PICKLE, "pickle"),
         (files.SD1, "a plain VAE of 4 latent channels, not a DA-VAE"),

@@ -27,5 +27,9 @@ def test_a_path_out_of_the_model_folders_is_refused(server, name):
         {"info": node("DAVAE_Inspect", file=name)},
     ):
         result = server.run(graph)
-        assert result.refused is not None and not result.outputs
-        assert "not in list" in str(result.refused)
+        assert not result.outputs
+        # Some ComfyUI let every value through to a node of the new kind; then the node asks its list.
+        if result.refused is None:
+            assert " is not in " in result.sentence and "pick " in result.sentence
+        else:
+            assert "not in list" in str(result.refused)

@@ -22,6 +22,8 @@ from ..cache.text_states import TextStates, stack
 from ..engine.randomness import Stream, sample_noise
 from .denoiser import Denoiser
 
+FULL = "full"
+"""The name of whole pictures, beside drafts of the base alone."""
 _COLUMNS = 4
 
 
@@ -105,15 +107,15 @@ class PictureDecoder:
     @torch.no_grad()
     def full(self, latents: Tensor) -> Tensor:
         """The full pictures alone: latents [B, channels, h, w] in model space -> [B, 3, H, W] in [-1, 1] on the CPU."""
-        return _one_by_one(self._decoders["full"], to_vae_space(latents, self.layout))
+        return _one_by_one(self._decoders[FULL], to_vae_space(latents, self.layout))
 
     @cached_property
     def _decoders(self) -> dict[str, Callable[[Tensor], Tensor]]:
         if not self.layout.detail_channels:
             vae = load_base_source(self._vae, "model.vae").vae.float().to(self._device)
-            return {"full": lambda latents: vae.decode(latents).clamp(-1, 1)}
+            return {FULL: lambda latents: vae.decode(latents).clamp(-1, 1)}
         codec = load_codec(self._vae, self._device, torch.float32)
-        decoders: dict[str, Callable[[Tensor], Tensor]] = {"full": codec.decode}
+        decoders: dict[str, Callable[[Tensor], Tensor]] = {FULL: codec.decode}
         if codec.decoder is not None:
             decoders["draft"] = codec.decode_base
         return decoders

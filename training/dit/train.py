@@ -39,7 +39,7 @@ from .batches import (
 )
 from .config import DitTrainingConfig
 from .denoiser import Denoiser, flow_loss
-from .drawing import PictureDecoder, SamplingPlan, draw_detail, draw_latents, write_grid
+from .drawing import FULL, PictureDecoder, SamplingPlan, draw_detail, draw_latents, write_grid
 from .export import DTYPES, adapter_of, whole_transformer
 from .transformer import build_transformer, checkpoint_transformer, lower_frozen, read_base
 from .validation import ValidationPlan, measure_velocity
@@ -141,9 +141,16 @@ class DitTraining(Run[LatentBatch]):
         except NoPictureError as error:
             _LOG.warning("no pictures after step %d: %s", self.state.step, reason_of(error))
             return
-        for name, pictures in decoded.items():
-            path = self.pictures_folder / f"step_{self.state.step:08d}_{name}.png"
-            write_grid(path, pictures)
+        # The full ones last: where they are, all are.
+        for name in sorted(decoded, key=FULL.__eq__):
+            write_grid(self._drawn_file(self.state.step, name), decoded[name])
+
+    def has_drawn(self, step: int) -> bool:
+        """Whether the full pictures are there."""
+        return self._drawn_file(step, FULL).is_file()
+
+    def _drawn_file(self, step: int, name: str) -> Path:
+        return self.pictures_folder / f"step_{step:08d}_{name}.png"
 
     def _drawn_latents(self) -> Tensor:
         validation, texts = self.config.validation, [text for _, text in self.prompts]

@@ -120,8 +120,15 @@ class VaeTraining(Run[Batch]):
         """The first held-out pictures side by side with what the codec makes of them."""
         if self.accelerator.is_main_process:
             shown = self.held_out[: self.config.validation.side_by_side]
-            folder = self.pictures_folder / f"step_{self.state.step:08d}"
+            folder = self._drawn_folder(self.state.step)
             write_side_by_side(self.trainee, shown, self.accelerator.device, folder)
+
+    def has_drawn(self, step: int) -> bool:
+        """Whether the folder is there, which has its name when all pictures are in it."""
+        return self._drawn_folder(step).is_dir()
+
+    def _drawn_folder(self, step: int) -> Path:
+        return self.pictures_folder / f"step_{step:08d}"
 
     def write_result(self, target: Path, contents: Contents) -> dict[str, object]:
         """Write the codec with the averaged weights; what was measured of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from davae_core.disk.leftovers import beside, remove_left_overs
 from davae_core.images import from_bytes, read_bytes, write_image
 from davae_core.latents import crop_to_multiple
 from davae_core.metrics import psnr, ssim
@@ -100,8 +102,26 @@ def means(numbers: Sequence[dict[str, float]]) -> dict[str, float]:
 def write_side_by_side(
     trainee: Trainee, pictures: Sequence[HeldOut], device: torch.device, folder: Path
 ) -> None:
-    """One PNG per picture: original | base alone, enlarged | reconstruction | four times the difference."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """One PNG per picture: original | base alone, enlarged | reconstruction | four times the difference.
+
+    `folder` has its name when all of them are in it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_left_overs(folder.parent)
+    part = beside(folder)
+    part.mkdir()
+    try:
+        _write_rows(trainee, pictures, device, part)
+        if folder.exists():
+            shutil.rmtree(folder)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write_rows(
+    trainee: Trainee, pictures: Sequence[HeldOut], device: torch.device, folder: Path
+) -> None:
     for index, held in enumerate(pictures):
         image = held.image.to(device)
         row = _row(trainee.evaluate(image), image)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from davae_core.images import read_image
+from davae_core.images import read_image, write_image
 from davae_core.metrics import psnr
 from training.vae.config import ValidationConfig
 from training.vae.trainees import build_trainee
@@ -82,3 +82,25 @@ def test_a_codec_that_diverged_has_no_picture_and_a_warning(
     write_side_by_side(trainee, found[:1], CPU, tmp_path / "shown")
     assert not list((tmp_path / "shown").iterdir())
     assert "00.png: the codec's is not finite" in caplog.text
+
+
+def test_the_folder_of_a_step_has_its_name_when_all_pictures_are_in_it(
+    make_config: Any, settings: ValidationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainee = build_trainee(make_config().model, base_target=False)
+    found = read_validation_set(settings, trainee.crop_multiple)
+    folder = tmp_path / "drawn" / "step_00000001"
+    written: list[Path] = []
+
+    def stop_at_the_second(path: Path, image: torch.Tensor) -> None:
+        written.append(path)
+        if len(written) == 2:
+            raise OSError("the disk is full")
+        write_image(path, image)
+
+    with monkeypatch.context() as failing, pytest.raises(OSError, match="full"):
+        failing.setattr("training.vae.validation.write_image", stop_at_the_second)
+        write_side_by_side(trainee, found, CPU, folder)
+    assert len(written) == 2 and not list(folder.parent.iterdir())
+    write_side_by_side(trainee, found, CPU, folder)
+    assert len(list(folder.iterdir())) == 2 and list(folder.parent.iterdir()) == [folder]
