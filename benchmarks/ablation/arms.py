@@ -104,7 +104,7 @@ FULL, NO_ALIGNMENT, NO_ZERO_INIT = "full", "no_alignment", "no_zero_init"
 NO_SCHEDULE, NO_EDGES = "no_schedule", "no_edge_training"
 DETAIL, BASE_UPSAMPLED = "detail", "base_upsampled"
 LIGHT = ("optimizer.learning_rate=2e-3",)
-"""The recipe's rate divided by 15: 600 steps at it do not make up for a bad start."""
+"""The recipe's rate divided by 15. At a tenth, 140 steps have not made up for a bad start, where 80 do at the whole."""
 
 
 def light(name: str) -> str:

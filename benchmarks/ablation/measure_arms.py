@@ -102,7 +102,8 @@ def _by_reference(
     if reference.base_pass:
         decoder = decoder_of(stack.base_vae, False)
         bases = read_bases(out, seed, len(wanted))
-        return (decoded(decoder, latents) for latents in bases.split(BATCH))
+        starts = range(0, len(bases), BATCH)
+        return (decoded(decoder, bases[first : first + BATCH]) for first in starts)
     text = caption_encoder(stack)
     drawer = unadapted(stack, reference.side, text, sampling, sampling.steps)
     return drawer.draw([caption(scene) for scene in wanted], seed)
