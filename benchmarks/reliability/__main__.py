@@ -13,11 +13,11 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import results
+from .progress import Progress
 
 DEFAULTS = {"fuzz": 10_000, "prompts": 300, "kills": 20, "soak": 500}
 """How many cases a long run has."""
@@ -57,10 +57,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fuzz(given: argparse.Namespace, cases: int) -> tuple[dict[str, Any], list[str]]:
-    from .files_fuzz import fuzz_side_by_side, in_words, places_of
+    from .files_fuzz import fuzz, fuzz_side_by_side, in_words, places_of
 
     say = Progress("cases", 100)
-    found = fuzz_side_by_side(cases, given.seed, given.keep, say, given.jobs)
+    if given.jobs == 1:
+        found = fuzz(cases, given.seed, given.keep, say)
+    else:
+        found = fuzz_side_by_side(cases, given.seed, given.keep, say, given.jobs)
     for place, count in places_of([*found.bad, *found.unforeseen]):
         print(f"{count} x {place}")
     return found.figures(), [in_words(case) for case in found.bad]
@@ -97,19 +100,6 @@ FORMS: dict[str, Callable[[argparse.Namespace, int], tuple[dict[str, Any], list[
     "kills": _kills,
     "soak": _soak,
 }
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Says on stderr, now and then, how far a run is."""
-
-    what: str
-    every: int
-
-    def __call__(self, done: int, wrong: int) -> None:
-        """`done` of all, `wrong` of these not as they must be."""
-        if done % self.every == 0:
-            print(f"{done} {self.what}, {wrong} wrong", file=sys.stderr, flush=True)
 
 
 def machine() -> str:
