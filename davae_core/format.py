@@ -144,8 +144,9 @@ def check_weights(path: str | Path, tensors: Mapping[str, Tensor], coarse: bool 
 
 
 def numbers_in(names: Iterable[str], pattern: str) -> set[int]:
-    """The numbers that the one group of `pattern` takes in the names that begin with it."""
-    return {int(found[1]) for name in names if (found := re.match(pattern, name))}
+    """The numbers, of at most six digits, that the one group of `pattern` takes in the names that begin with it."""
+    found = (re.match(pattern, name) for name in names)
+    return {int(match[1]) for match in found if match is not None and len(match[1]) <= 6}
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -93,7 +93,8 @@ def decode_bytes(source: Path | BinaryIO, name: str) -> Tensor:
     values = _decode(source, name)
     if values.dtype == np.uint8:
         return torch.from_numpy(values).permute(2, 0, 1).contiguous()
-    return to_bytes(_as_tensor(values)[0])
+    shades = to_bytes(torch.from_numpy(values[..., 0]).mul_(2).sub_(1))
+    return shades.expand(3, -1, -1).contiguous()
 
 
 def image_from_pil(picture: Image.Image) -> Tensor:
@@ -115,7 +116,7 @@ def _present(path: str | Path) -> Path:
 
 
 def _decode(source: Path | BinaryIO, name: str) -> NDArray[np.uint8] | NDArray[np.float32]:
-    """``[H, W, 3]`` uint8, or float32 in [0, 1] where the file has finer steps."""
+    """``[H, W, 3]`` uint8, or grey ``[H, W, 1]`` float32 in [0, 1] where the file has finer steps."""
     try:
         with warnings.catch_warnings():
             # Pillow warns from 89 megapixels on and of damaged EXIF; there are sentences for what matters.
@@ -210,22 +211,21 @@ class _UnknownRangeError(ValueError):
 
 
 def _as_tensor(values: NDArray[np.uint8] | NDArray[np.float32]) -> Tensor:
-    """``[H, W, 3]`` uint8 or in [0, 1] -> ``[1, 3, H, W]`` float32 in [-1, 1]."""
-    channels_first = torch.from_numpy(values).permute(2, 0, 1)
+    """``[H, W, 3]`` uint8 or ``[H, W, 1]`` in [0, 1] -> ``[1, 3, H, W]`` float32 in [-1, 1]."""
     # One copy: a large picture is hundreds of megabytes of floats.
-    image = torch.empty((1, *channels_first.shape), dtype=torch.float32)
-    image[0] = channels_first
+    image = torch.empty((1, 3, *values.shape[:2]), dtype=torch.float32)
+    image[0] = torch.from_numpy(values).permute(2, 0, 1)
     if values.dtype == np.uint8:
         image.div_(255)
     return image.mul_(2).sub_(1)
 
 
 def _rgb_values(picture: Image.Image) -> NDArray[np.uint8] | NDArray[np.float32]:
-    """``[H, W, 3]``, uint8 or float32 in [0, 1]."""
+    """``[H, W, 3]`` uint8, or grey ``[H, W, 1]`` float32 in [0, 1]."""
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         grey = np.asarray(picture, dtype=np.float32)
         shades = np.clip(grey / np.float32(_white(picture, grey)), 0, 1, dtype=np.float32)
-        return np.repeat(shades[..., None], 3, axis=-1)
+        return shades[..., None]
     # Through RGBA, so that a palette's transparent entries keep their colour.
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")

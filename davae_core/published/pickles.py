@@ -6,15 +6,14 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..files import CheckpointError
-from ..reading.plain_text import plain
+from ..files import LONGEST_NAME, CheckpointError
+from ..reading.plain_text import is_plain, plain
 
 SAFE_FROM = (2, 10)
 """The first PyTorch whose weights_only keeps its word: before 2.6 it can run code (CVE-2025-32434), before 2.10 it can
@@ -57,7 +56,7 @@ def read_plain_weights(source: Path, wanted: str) -> dict[str, Any]:
             warnings.simplefilter("ignore")
             loaded = torch.load(source, map_location="cpu", weights_only=True)
         if isinstance(loaded, dict):
-            _check_tensors(loaded.values())
+            _check_tensors(loaded)
     except _UNREADABLE as error:
         raise CheckpointError(
             f"{source} cannot be read as plain weights (damaged, or it holds code, which is never run): "
@@ -92,15 +91,21 @@ def _check_zip(source: Path) -> None:
         raise ValueError("it unpacks to more than it has bytes")
 
 
-def _check_tensors(values: Iterable[Any]) -> None:
-    """Raise ValueError for a tensor that is not simply there: one number can be stretched to fill any memory."""
-    waiting = list(values)
+def _check_tensors(loaded: dict[Any, Any]) -> None:
+    """Raise ValueError for a tensor that is not simply there: one number can be stretched to fill any memory.
+
+    And for a name that cannot be shown, as files.open_safetensors does.
+    """
+    waiting: list[Any] = [loaded]
     seen: set[int] = set()
     while waiting:
         value = waiting.pop()
         if isinstance(value, (dict, list, tuple)) and id(value) not in seen:
             seen.add(id(value))
             waiting += value.values() if isinstance(value, dict) else value
+            for name in value if isinstance(value, dict) else ():
+                if isinstance(name, str) and not is_plain(name, LONGEST_NAME):
+                    raise ValueError("a tensor has a name that no model gives")
         elif isinstance(value, Tensor) and not _is_whole(value):
             raise ValueError("a tensor is stretched, sparse or without numbers")
 

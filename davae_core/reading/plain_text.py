@@ -8,6 +8,8 @@ import reprlib
 
 LONGEST = 100
 """Characters of a file's own that are shown in one go."""
+LONGEST_SENTENCE = 2000
+"""Characters of an error; what is longer is cut in its middle."""
 _MARKUP = "<>&"
 _WITHOUT_MARKUP = str.maketrans(dict.fromkeys(_MARKUP, "?"))
 
@@ -16,7 +18,10 @@ class SentenceError(ValueError):
     """An error told in one sentence, which stays one line of printable characters whatever stands in it."""
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(printable(sentence))
+        text = printable(sentence)
+        if len(text) > LONGEST_SENTENCE:
+            text = f"{text[: LONGEST_SENTENCE - 502]} … {text[-499:]}"
+        super().__init__(text)
 
 
 def printable(text: str) -> str:

@@ -34,7 +34,6 @@ from davae_core.reading.plain_text import LONGEST
 from davae_core.transformer.adapter import read_adapter, write_adapter
 from davae_core.transformer.merging import merge_files
 from davae_core.transformer.pretrained import load_transformer
-from davae_core.transformer.sizes import transformer_sizes
 from tests.hostile import mutations
 from tests.hostile.mutations import Mutation
 from training.cache.caption_sources import scan_captioned
@@ -48,6 +47,8 @@ from training.cache.latent_cache import (
     write_texts,
 )
 from training.cache.text_states import TextStates
+from training.dit.config import DitModelConfig
+from training.dit.transformer import read_base
 from training.engine.checkpointing import (
     CheckpointFolder,
     RunState,
@@ -163,7 +164,7 @@ def _transformer(folder: Path) -> Path:
 
 def _read_transformer(path: Path) -> tuple[str, ...]:
     lines = _inspected(path)
-    transformer_sizes(load_transformer(path))
+    read_base(DitModelConfig(vae="v", base=str(path)), SD3.layout.base_channels)
     merge_files(path, path.with_name("adapter.safetensors"), path.with_name("out"))
     return lines
 

@@ -23,6 +23,10 @@ LARGEST_CAPTION = 2**20
 """Bytes of a caption's file; a text encoder reads a few hundred."""
 
 
+LARGEST_HEADER = 2**20
+"""Bytes of what a tar file says of one member; a long name has a few hundred."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where bytes are: a whole file, or in a tar shard `size` of them from `offset` on."""
@@ -139,7 +143,7 @@ def _scan_tar(shard: Path) -> tuple[list[CaptionedPicture], list[str]]:
     samples: dict[str, dict[str, Place]] = {}
     try:
         whole = shard.stat().st_size
-        with tarfile.open(shard, "r:") as tar:
+        with _Headers(io.FileIO(shard)) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for info in tar:
                 if info.isfile():
                     path = PurePosixPath(info.name)
@@ -167,6 +171,16 @@ def _scan_tar(shard: Path) -> tuple[list[CaptionedPicture], list[str]]:
         else:
             pictures.append(CaptionedPicture(name, members[picture], members[caption], caption))
     return pictures, bare
+
+
+class _Headers(io.BufferedReader):
+    """A tar file that is read for its headers: tarfile makes room for as many bytes as one of them claims to have."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As any file's. Raises ReadError for more bytes than a header has."""
+        if size is None or not 0 <= size <= LARGEST_HEADER:
+            raise tarfile.ReadError("a header claims more bytes than any has")
+        return super().read(size)
 
 
 def _check_end(shard: Path, offset: int) -> None:

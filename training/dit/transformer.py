@@ -12,7 +12,7 @@ from peft import LoraConfig as PeftLoraConfig
 from peft import inject_adapter_in_model
 from torch import Tensor, nn
 
-from davae_core.files import CheckpointError
+from davae_core.files import CheckpointError, reason_of
 from davae_core.transformer.description import Mode
 from davae_core.transformer.diffusers_model import diffusers_transformer
 from davae_core.transformer.names import EMBEDDER, HEAD, stability_to_diffusers
@@ -36,7 +36,11 @@ def read_base(config: DitModelConfig, channels: int) -> dict[str, Tensor] | None
         tensors = load_transformer(path)
         sizes = transformer_sizes(tensors)
     except ValueError as error:
-        reason = str(error) if isinstance(error, CheckpointError) else f"{path} is no SD3: {error}."
+        reason = (
+            str(error)
+            if isinstance(error, CheckpointError)
+            else f"{path} is no SD3: {reason_of(error)}."
+        )
         raise TrainingError(f"model.base cannot be used: {reason}") from error
     if sizes.in_channels != channels:
         raise TrainingError(

@@ -70,6 +70,13 @@ def test_a_zip_that_unpacks_to_more_than_it_has_bytes_is_not_unpacked(tmp_path):
     assert read_plain_weights(tmp_path / "whole.bin", "x")["a"].shape == (10**6,)
 
 
+@pytest.mark.parametrize("name", ["<b>", "a\nb", "\x1b[31m", "decoder.up_blocks." + "9" * 5000])
+def test_a_name_that_no_model_gives_a_tensor_is_refused(tmp_path, name):
+    torch.save({"state": {name: torch.zeros(1)}}, tmp_path / "a.bin")
+    with pytest.raises(CheckpointError, match="cannot be read as plain weights"):
+        read_plain_weights(tmp_path / "a.bin", "a whole file")
+
+
 @pytest.mark.parametrize(
     "tensor",
     [torch.zeros(1).expand(10**12), torch.zeros(2, 2).to_sparse(), torch.zeros(2, device="meta")],

@@ -3,6 +3,7 @@ import pytest
 from davae_core.files import CheckpointError
 from davae_core.reading.plain_text import (
     LONGEST,
+    LONGEST_SENTENCE,
     is_plain,
     plain,
     printable,
@@ -54,3 +55,9 @@ def test_an_error_is_one_line_whatever_stands_in_it():
     assert str(CheckpointError("a\nb\x1b[1m.safetensors is no file.")) == (
         "a b?[1m.safetensors is no file."
     )
+
+
+def test_an_error_is_never_longer_than_anyone_reads():
+    sentence = str(CheckpointError(f"a.safetensors has {'x' * 10**5}: get it again."))
+    assert len(sentence) == LONGEST_SENTENCE
+    assert sentence.startswith("a.safetensors has") and sentence.endswith("x: get it again.")
