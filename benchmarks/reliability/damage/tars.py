@@ -64,7 +64,7 @@ def _typed(kind: bytes, target: str = "") -> Callable[[tarfile.TarInfo], None]:
 
 TAR_CHANGES: tuple[tuple[str, Callable[[tarfile.TarInfo], None]], ...] = (
     ("outside", _named("../../outside.png")),
-    ("absolute", _named("/tmp/absolute.png")),
+    ("absolute", _named("/absolute.png")),
     ("no name", _named("")),
     ("control characters", _named("a\x1b[2Jb\nc.png")),
     ("markup", _named("<img src=x onerror=alert(1)>.png")),
