@@ -35,7 +35,9 @@ lint: $(VENV)/.test-installed
 
 miniature: $(VENV)/.test-installed
 	$(BIN)/python -m training mini runs/miniature
-	$(BIN)/python -m benchmarks.ablation runs/ablation --stack runs/miniature/miniature --codec-pictures runs/miniature/pictures
+	$(BIN)/python -m benchmarks.ablation runs/ablation --stack runs/miniature/miniature --codec-pictures runs/miniature/pictures \
+		--seeds 0 1 2 --arms full no_alignment no_zero_init no_schedule no_edge_training \
+		base_upsampled base_four_times_tokens
 	$(BIN)/python -m benchmarks.ablation.compare runs/ablation/results.json
 
 clean:

@@ -11,14 +11,13 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from benchmarks.scene_checker import Claims, check
 from davae_core import mini
+from davae_core.cli.demo import bundled_pipeline
 from davae_core.images import image_to_pil
-from davae_core.mini.text_encoder_files import load_text_encoder
-from davae_core.pipeline import TextToImage, load_pipeline
+from davae_core.pipeline import TextToImage
 from training.mini.prompt_scenes import PromptScene, caption, compose
 
 FIRST_SCENE = 2_000_000
@@ -36,17 +35,6 @@ def judged(pipeline: TextToImage, scenes: Sequence[PromptScene]) -> Iterator[tup
             yield text, check(np.asarray(image_to_pil(picture)), scene)
 
 
-def bundled_pipeline() -> TextToImage:
-    """The miniature in davae_core/mini."""
-    return load_pipeline(
-        mini.transformer_path(),
-        mini.davae_path(),
-        adapter=mini.adapter_path(),
-        encode_text=load_text_encoder(mini.clip_path()).encode,
-        dtype=torch.float32,
-    )
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Command line; prints the captions that were missed and the counts."""
     parser = argparse.ArgumentParser(
@@ -55,7 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pictures", type=int, default=48, help="how many (default 48)")
     given = parser.parse_args(arguments)
     scenes = [compose(FIRST_SCENE + number) for number in range(given.pictures)]
-    found = list(tqdm(judged(bundled_pipeline(), scenes), total=len(scenes), file=sys.stderr))
+    found = list(
+        tqdm(
+            judged(bundled_pipeline(mini.adapter_path()), scenes),
+            total=len(scenes),
+            file=sys.stderr,
+        )
+    )
     for text, claims in found:
         if not claims.accurate:
             sys.stdout.write(f"missed: {text}\n")

@@ -224,7 +224,9 @@ def _rgb_values(picture: Image.Image) -> NDArray[np.uint8] | NDArray[np.float32]
     """``[H, W, 3]`` uint8, or grey ``[H, W, 1]`` float32 in [0, 1]."""
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         grey = np.asarray(picture, dtype=np.float32)
-        shades = np.clip(grey / np.float32(_white(picture, grey)), 0, 1, dtype=np.float32)
+        shades: NDArray[np.float32] = np.clip(
+            grey / np.float32(_white(picture, grey)), 0, 1, dtype=np.float32
+        )
         return shades[..., None]
     # Through RGBA, so that a palette's transparent entries keep their colour.
     if picture.mode == "P" and "transparency" in picture.info:

@@ -17,12 +17,13 @@ from torch import Tensor
 from benchmarks.ablation.measuring import Measures, Seen, look, measures, rendered, scenes
 from benchmarks.prompt_accuracy import FIRST_SCENE
 from davae_core import mini
+from davae_core.cli.demo import bundled_pipeline
 from davae_core.files import CheckpointError, write_text
 from training.errors import sentence_of
 from training.mini.prompt_scenes import PromptScene, caption
 
 from .results import BASE, CODEC, DETAIL, JOINT, REAL, Drawn, Row, as_markdown, write_drawn
-from .ways import base_enlarged, detail_pass, joint, pipeline_of, through_codec
+from .ways import base_enlarged, detail_pass, joint, through_codec
 
 HERE = Path(__file__).parent
 GUIDANCE = 2.5
@@ -31,7 +32,7 @@ GUIDANCE = 2.5
 def judge(pictures: int, detail_adapter: Path) -> Drawn:
     """Draw and judge so many scenes. Raises CheckpointError when a file of the miniature is missing."""
     wanted = scenes(FIRST_SCENE, pictures)
-    together, apart = (pipeline_of(path) for path in (mini.adapter_path(), detail_adapter))
+    together, apart = (bundled_pipeline(path) for path in (mini.adapter_path(), detail_adapter))
     captions = [caption(scene) for scene in wanted]
     real = look(rendered(wanted), wanted, REAL)
     codec = look(through_codec(rendered(wanted)), wanted, CODEC)

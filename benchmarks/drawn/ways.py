@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,25 +10,13 @@ from torch import Tensor
 
 from davae_core import mini
 from davae_core.codec.files import load_codec
-from davae_core.mini.text_encoder_files import load_text_encoder
-from davae_core.pipeline import TextToImage, load_pipeline
+from davae_core.pipeline import TextToImage
 from davae_core.transformer.description import Advice
 from davae_core.transformer.presets import UNTRAINED
 
 SIDE, BATCH = 256, 8
 BASE_STEPS = 20
 """Of the untouched model, under a detail and alone."""
-
-
-def pipeline_of(adapter: Path) -> TextToImage:
-    """The miniature in davae_core/mini with one of its adapters. Raises CheckpointError when a file is missing."""
-    return load_pipeline(
-        mini.transformer_path(),
-        mini.davae_path(),
-        adapter=adapter,
-        encode_text=load_text_encoder(mini.clip_path()).encode,
-        dtype=torch.float32,
-    )
 
 
 def joint(pipeline: TextToImage, captions: Sequence[str], guidance: float) -> Iterator[Tensor]:

@@ -69,7 +69,9 @@ def draw_prompts(path: Path) -> dict[str, object]:
     The untouched model's base alone, enlarged; base and detail together; the detail on that base. Raises
     CheckpointError when a file cannot be read or written, ImportError without diffusers or transformers.
     """
-    joint, apart = (_pipeline(path) for path in (mini.adapter_path(), mini.detail_adapter_path()))
+    joint, apart = (
+        bundled_pipeline(path) for path in (mini.adapter_path(), mini.detail_adapter_path())
+    )
     latents = apart.draw_latents(PROMPTS, SIDE, SIDE)
     draft = apart.codec.decode_base(latents)
     ways = {
@@ -88,7 +90,8 @@ def draw_prompts(path: Path) -> dict[str, object]:
     }
 
 
-def _pipeline(adapter: Path) -> TextToImage:
+def bundled_pipeline(adapter: Path) -> TextToImage:
+    """The bundled miniature with one of its adapters, float32. Raises CheckpointError when a file is missing."""
     return load_pipeline(
         mini.transformer_path(),
         mini.davae_path(),
