@@ -66,6 +66,9 @@ def _checked(execute: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(execute)
     def checked(cls: type[Node], *ordered: Any, **given: Any) -> Any:
         name, types = _described(cls)
+        unknown = next((key for key in given if key not in types), None)
+        if unknown is not None:
+            raise ValueError(f"{name} has no input called {shown(unknown)}: leave it out.")
         for key, value in given.items():
             wanted, fits = TYPES.get(types.get(key, ""), OBJECT)
             if not fits(value) and not (value is None and types.get(f"{key} is optional")):
