@@ -101,7 +101,7 @@ def _principal_axes(covariance: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` largest axes [count, n], and their variances [count]."""
     try:
         variances, vectors = torch.linalg.eigh(covariance)
-    except torch.linalg.LinAlgError as error:
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         raise ValueError(
             "What the VAE makes of the pictures has no principal axes: give a sound VAE file, or photographs."
         ) from error
