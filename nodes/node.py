@@ -10,6 +10,7 @@ from torch import Tensor
 from ..davae_core.files import CheckpointError
 from ..davae_core.reading.plain_text import shown
 from .compat.folders import listed, without_folders
+from .compat.host import show_text
 
 PLAIN = (str, bytes, bool, int, float, list, tuple, dict, Tensor, type(None))
 """What no object of ComfyUI's is."""
@@ -28,6 +29,12 @@ class Node(io.ComfyNode):  # type: ignore[misc]
         # ComfyUI makes locked copies of a node, in which that is done.
         if execute is not None and not hasattr(execute.__func__, "__wrapped__"):
             cls.execute = classmethod(_checked(execute.__func__))
+
+    @classmethod
+    def tell(cls, text: str) -> None:
+        """Show text on the node, where a server runs it; its schema must ask for the hidden `unique_id`."""
+        if cls.hidden is not None:
+            show_text(text, cls.hidden.unique_id)
 
     @classmethod
     def judge(cls, **values: Any) -> bool | str:
