@@ -87,7 +87,7 @@ class EmptyLatent(Node):
 
     @classmethod
     def validate_inputs(
-        cls, width: Any = None, height: Any = None, model: Any = "no model", size: Any = OWN
+        cls, width: Any = None, height: Any = None, model: Any = "no model", size: Any = TYPED
     ) -> bool | str:
         judged = cls.judge(width=width, height=height, size=size)
         # A model that is connected says only when it is there what its cells and its own size are.
@@ -97,11 +97,16 @@ class EmptyLatent(Node):
 
     @classmethod
     def execute(
-        cls, width: int, height: int, batch_size: int, model: Any = None, size: str = OWN
+        cls, width: int, height: int, batch_size: int, model: Any = None, size: str = TYPED
     ) -> io.NodeOutput:
         check_choice(NAME, "size", size, [OWN, TYPED, *SIZES])
         layout = LAYOUT if model is None else pairing.drawn_layout(NAME, model)
         width, height = _chosen(size, model) or (width, height)
+        if max(width, height) > LARGEST_SIDE:
+            raise ValueError(
+                f"{NAME} was told by its model to make {width}x{height} pixels, more than {LARGEST_SIDE} a side: get "
+                "the adapter from someone you trust, or choose a size."
+            )
         odd = _odd_side(layout, width, height)
         if odd is not None:
             raise ValueError(odd)
@@ -127,7 +132,12 @@ def _chosen(size: str, model: Any) -> tuple[int, int] | None:
         return SIZES[size]
     described = None if model is None or size == TYPED else pairing.description_of(model)
     trained = () if described is None else described.advice.trained
-    return trained[0] if trained else None
+    return min(trained, key=_obliqueness) if trained else None
+
+
+def _obliqueness(size: tuple[int, int]) -> float:
+    """0 for a square, the more the longer one side is."""
+    return max(size) / min(size)
 
 
 def _odd_side(layout: LatentLayout, width: int | None, height: int | None) -> str | None:

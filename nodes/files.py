@@ -21,6 +21,9 @@ DETAIL_BUNDLED = "miniature, detail pass (bundled)"
 NO_ADAPTER = "none (the base alone)"
 """The choice of no adapter: the widened model before any training, which draws what its base draws."""
 
+NO_ADAPTER_BEFORE = "none (warm start)"
+"""What NO_ADAPTER was called in workflows from before."""
+
 INSPECTED_FOLDERS = ("vae", "loras", "diffusion_models", "checkpoints", "text_encoders")
 
 
@@ -89,7 +92,7 @@ def usual_adapter() -> str:
 
 def adapter_path(name: str) -> Path | None:
     """The file behind one of `adapter_names`, None for none. Raises CheckpointError when it is gone."""
-    if name == NO_ADAPTER:
+    if name in (NO_ADAPTER, NO_ADAPTER_BEFORE):
         return None
     return mini.detail_adapter_path() if name == DETAIL_BUNDLED else ADAPTERS.path(name)
 

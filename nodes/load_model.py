@@ -75,6 +75,8 @@ class LoadModel(Node):
     def validate_inputs(
         cls, base_name: Any = None, adapter_name: Any = None, weight_dtype: Any = None
     ) -> bool | str:
+        if adapter_name == files.NO_ADAPTER_BEFORE:
+            adapter_name = files.NO_ADAPTER
         return cls.judge(base_name=base_name, adapter_name=adapter_name, weight_dtype=weight_dtype)
 
     @classmethod

@@ -65,7 +65,7 @@ def _wrong(widget: io.Input, value: Any) -> str | None:
     if not _is_number(value):
         return f"was given {_in_words(value)} for {name}, which takes a number: type one"
     if not widget.min <= value <= widget.max:
-        return f"was given {value:g} for {name}: use a number between {widget.min:g} and {widget.max:g}"
+        return f"was given {shown(value)} for {name}: use a number between {widget.min:g} and {widget.max:g}"
     return None
 
 

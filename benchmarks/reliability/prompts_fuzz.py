@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 SECONDS = 60
 """By the clock; what takes longer is ended and counts as late."""
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2, 3, 8, 17, 64, 10**9, -(10**9), 2**63, 2**64, 10**30, 0.0, -0.5, 1.5, 1e308,
+    None, True, False, 0, -1, 1, 2, 3, 8, 17, 64, 10**9, -(10**9), 2**63, 2**64, 10**30, 10**400, 0.0, -0.5, 1.5, 1e308,
     float("nan"), float("inf"), "", "x", "0", "1e9", "full", "draft", "euler", "default", "a" * 10_000,
     "<img src=x onerror=alert(1)>", "\x1b[2J\n", "../../../etc/passwd", "/etc/passwd", "..\\..\\x", "vae/../../x",
     "\x00", "\ud83d", [], {}, [[]], {"__value__": [1]}, ["vae", 0], ["vae", 99], ["vae", -1], ["vae", "0"],

@@ -38,6 +38,8 @@ DESCRIPTION = "davae.description"
 
 
 _Side = Annotated[int, Limits(1, 10**6)]
+_TOLD = 4
+"""How many sizes a sentence names."""
 _UNSAID_BEFORE = ("oblongs",)
 """Advice that files did not give from the start."""
 
@@ -88,8 +90,10 @@ class Advice:
 
     @property
     def trained_words(self) -> str:
-        """Such as `1024x1024 or 832x1216`; empty where no size is known."""
-        return " or ".join(f"{width}x{height}" for width, height in self.trained)
+        """Such as `1024x1024 or 832x1216`, many cut short; empty where no size is known."""
+        told = [f"{width}x{height}" for width, height in self.trained[:_TOLD]]
+        more = len(self.trained) - len(told)
+        return " or ".join([*told, *([f"{more} others"] if more else [])])
 
 
 @dataclass(frozen=True)

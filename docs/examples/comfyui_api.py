@@ -63,12 +63,12 @@ def queue(server, graph):
 
 
 def sentences(node_errors):
-    """What is wrong with which node, each sentence once; our nodes' own stand after `input - `."""
-    told = {
-        error["details"].split(" - ", 1)[-1] or error["message"]
-        for node in (node_errors or {}).values()
-        for error in node["errors"]
-    }
+    """What is wrong, each sentence once: our nodes' own stand after `input - `, ComfyUI's before the input."""
+    told = set()
+    for node in (node_errors or {}).values():
+        for error in node["errors"]:
+            _, own, sentence = error["details"].partition(" - ")
+            told.add(sentence if own else f"{error['message']}: {error['details']}.")
     return " ".join(sorted(told))
 
 

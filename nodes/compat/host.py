@@ -40,7 +40,8 @@ def warn(sentence: str) -> None:
 
 def _browsers(server: Any) -> list[str]:
     """Ids of the clients that told their features when they connected, as ComfyUI's page does."""
-    return [sid for sid, told in server.sockets_metadata.items() if told.get("feature_flags")]
+    # A copy: clients come and go in the server's thread, while nodes run in another.
+    return [sid for sid, told in list(server.sockets_metadata.items()) if told.get("feature_flags")]
 
 
 def intermediate_device() -> torch.device:

@@ -94,6 +94,8 @@ def test_a_wrong_value_and_a_wrong_file_fail_with_their_sentences(address):
         comfyui.Failed, match="was given nan for cfg: use a number between 0 and 100"
     ):
         comfyui.queue(address, graph)
+    with pytest.raises(comfyui.Failed, match="Value 0 smaller than min of 1: steps"):
+        comfyui.queue(address, graph_of(steps=0))
     graph = graph_of(steps=1)
     comfyui.inputs_of(graph, "Load DA-VAE")["vae_name"] = files.TRUNCATED
     with pytest.raises(comfyui.Failed, match="is cut short"):

@@ -51,6 +51,7 @@ def drawing(**changed):
         ({"latent": empty_latent(256, 260)}, "height of 260 pixels"),
         ({"latent": empty_latent(-16, 256)}, "was given -16 for width: use a number between 64 and 12288."),
         ({"latent": empty_latent(256, 99984)}, "for height"),
+        ({"latent": empty_latent(10**400, 256)}, "for width: use a number between 64 and 12288."),
         ({"vae": load("gone.safetensors")}, "Load DA-VAE has no file 'gone.safetensors'"),
         ({"model": load_model(FILE_BUNDLED, "gone.safetensors")}, "has no adapter 'gone.safetensors'"),
         ({"model": load_model(FILE_BUNDLED, FILE_BUNDLED, "int3")}, "has no weight_dtype 'int3'"),

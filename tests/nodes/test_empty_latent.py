@@ -45,11 +45,13 @@ def test_a_size_by_name_counts_and_is_told_in_tokens(server):
 
 def test_a_connected_model_s_own_size_is_the_usual_one(server):
     bundled = load_model(FILE_BUNDLED, FILE_BUNDLED)
-    cells, told = drawn(server, bundled)
+    cells, told = drawn(server, bundled, size="the model's own")
     assert cells == (16, 16) and told.startswith("256 x 256: 8 x 8 tokens")
     assert drawn(server, bundled, size="width x height")[0] == (32, 32)
+    # Graphs from before there was a choice mean what they say.
+    assert drawn(server, bundled)[0] == (32, 32)
     # Nothing says what size an unadapted model is for.
-    assert drawn(server, load_model(FILE_BUNDLED))[0] == (32, 32)
+    assert drawn(server, load_model(FILE_BUNDLED), size="the model's own")[0] == (32, 32)
 
 
 def test_a_graph_built_by_hand_with_every_default_draws(server):
@@ -58,7 +60,12 @@ def test_a_graph_built_by_hand_with_every_default_draws(server):
         **prompts(),
         "model": load_model(FILE_BUNDLED, FILE_BUNDLED),
         "latent": node(
-            "DAVAE_EmptyLatent", width=1024, height=1024, batch_size=1, model=["model", 0]
+            "DAVAE_EmptyLatent",
+            width=1024,
+            height=1024,
+            batch_size=1,
+            model=["model", 0],
+            size="the model's own",
         ),
         "drawn": sampler(steps=1),
     }

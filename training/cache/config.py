@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -47,6 +48,12 @@ class ImagesConfig:
             raise TrainingError(
                 "images.sizes is an empty list: name sizes such as 1024x1024, or leave it out."
             )
+        for one, other in itertools.combinations(self.fixed_sizes, 2):
+            if one.width * other.height == other.width * one.height:
+                raise TrainingError(
+                    f"images.sizes has {one.width}x{one.height} and {other.width}x{other.height}, of which one would "
+                    "get every picture, because their shape is the same: make a cache for each."
+                )
         for size in self.fixed_sizes:
             if size.height % self.multiple or size.width % self.multiple:
                 raise TrainingError(

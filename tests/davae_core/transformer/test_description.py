@@ -13,6 +13,8 @@ def test_sizes_are_told_apart_into_squares_and_oblongs_and_come_back():
     assert (advice.sizes, advice.oblongs) == ((256,), ((192, 288), (288, 192)))
     assert advice.trained == ((256, 256), (192, 288), (288, 192))
     assert advice.trained_words == "256x256 or 192x288 or 288x192"
+    many = Advice.of_sizes(3.0, 2.5, 20, [(512, 512 + 32 * more) for more in range(9)])
+    assert many.trained_words.endswith("512x544 or 512x576 or 512x608 or 5 others")
     described = ModelDescription(SD3.layout, advice)
     assert ModelDescription.from_json(json.loads(json.dumps(described.as_json()))) == described
 

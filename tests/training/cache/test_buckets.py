@@ -111,6 +111,10 @@ def test_sizes_by_name_take_the_buckets_place():
     [
         ((), "images.sizes is an empty list"),
         (("832x1216", "1000x1024"), "images.sizes has 1000x1024, whose sides must be multiples"),
+        (
+            ("1024x1024", "2048x2048"),
+            "1024x1024 and 2048x2048, of which one would get every picture",
+        ),
         (("832",), "images.sizes has '832', but a size is a width and a height such as 1216x832"),
         (("0x32",), "but a size is a width and a height"),
         (("32x999999",), "but a size is a width and a height"),
