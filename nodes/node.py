@@ -65,7 +65,11 @@ def _wrong(widget: io.Input, value: Any) -> str | None:
     if not _is_number(value):
         return f"was given {_in_words(value)} for {name}, which takes a number: type one"
     if not widget.min <= value <= widget.max:
-        return f"was given {shown(value)} for {name}: use a number between {widget.min:g} and {widget.max:g}"
+        # A whole number of a client's may be too long for any float.
+        told = f"{value:g}" if isinstance(value, float) else shown(value)
+        return (
+            f"was given {told} for {name}: use a number between {widget.min:g} and {widget.max:g}"
+        )
     return None
 
 
