@@ -5,6 +5,10 @@ import { api } from "../../scripts/api.js";
 const OURS = "DAVAE_";
 const SHOWN_MS = 30000;
 
+function titleOf(kind) {
+  return window.LiteGraph?.registered_node_types?.[kind]?.title ?? kind.slice(OURS.length);
+}
+
 function show(node, sentence, severity = "error") {
   app.extensionManager?.toast?.add({
     severity,
@@ -19,7 +23,7 @@ function showRefusals(nodeErrors) {
     // ComfyUI gives a node's own check on as "input - sentence", once for every input.
     const sentences = errors.map((error) => error.details.split(" - ").slice(1).join(" - "));
     for (const sentence of new Set(sentences)) {
-      if (kind?.startsWith(OURS) && sentence) show(kind.slice(OURS.length), sentence);
+      if (kind?.startsWith(OURS) && sentence) show(titleOf(kind), sentence);
     }
   }
 }
@@ -29,7 +33,7 @@ app.registerExtension({
   setup() {
     api.addEventListener("execution_error", ({ detail }) => {
       if (detail?.node_type?.startsWith(OURS)) {
-        show(detail.node_type.slice(OURS.length), String(detail.exception_message).trim());
+        show(titleOf(detail.node_type), String(detail.exception_message).trim());
       }
     });
     api.addEventListener("davae.warning", ({ detail }) => show("DA-VAE", detail.text, "warn"));

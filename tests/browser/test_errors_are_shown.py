@@ -18,6 +18,7 @@ def drawing(**widgets):
 def test_what_a_node_says_when_it_fails_is_on_the_page(page, run_in_page):
     assert run_in_page(drawing(DAVAE_LoadVAE=files.TRUNCATED)) == "execution_error"
     page.get_by_text(f"vae/{files.TRUNCATED} is cut short").first.wait_for(timeout=10_000)
+    assert page.locator(".p-toast").get_by_text("Load DA-VAE", exact=True).count() == 1
 
 
 def test_what_a_node_says_of_a_wrong_value_is_on_the_page(page, run_in_page):
