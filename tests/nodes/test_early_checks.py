@@ -88,3 +88,12 @@ def test_the_cells_of_a_connected_model_decide_which_sizes_are_odd(server):
 def test_files_that_a_loader_does_not_offer_for_a_wrong_kind_fail_where_they_are_read(server):
     result = server.run(drawing(vae=load(files.TRUNCATED)))
     assert result.refused is None and "cut short" in result.sentence
+
+
+def test_what_no_adapter_was_called_before_is_still_taken(server):
+    latent = empty_latent(128, 128)
+    graph = drawing(
+        model=load_model(FILE_BUNDLED, "none (warm start)"), latent=latent, drawn=sampler(steps=1)
+    )
+    result = server.run(graph)
+    assert result.refused is None and result.error is None
