@@ -49,6 +49,9 @@ LONGEST_NAME = 300
 class CheckpointError(SentenceError):
     """A file that is not what it should be; the message is one sentence that names it and says what to do."""
 
+    # ComfyUI names a pack's modules by its folder and tells clients an error's full name.
+    __module__ = "davae"
+
 
 def reason_of(error: Exception) -> str:
     """An error's words without the full stop at their end, to stand inside another sentence."""

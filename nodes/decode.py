@@ -59,6 +59,10 @@ class Decode(Node):
         )
 
     @classmethod
+    def validate_inputs(cls, mode: Any = None) -> bool | str:
+        return cls.judge(mode=mode)
+
+    @classmethod
     def execute(
         cls,
         samples: dict[str, Any],

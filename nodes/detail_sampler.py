@@ -72,6 +72,10 @@ class DetailSampler(Node):
         )
 
     @classmethod
+    def validate_inputs(cls, strength: Any = None, cfg: Any = None) -> bool | str:
+        return cls.judge(strength=strength, cfg=cfg)
+
+    @classmethod
     def execute(
         cls,
         model: Any,

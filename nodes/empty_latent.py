@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ..davae_core.latents import LatentLayout
 from ..davae_core.presets import SD3
 from . import pairing
 from .compat.host import intermediate_device, intermediate_dtype
@@ -59,16 +60,34 @@ class EmptyLatent(Node):
         )
 
     @classmethod
+    def validate_inputs(
+        cls, width: Any = None, height: Any = None, model: Any = "no model"
+    ) -> bool | str:
+        judged = cls.judge(width=width, height=height)
+        # A model that is connected says only when it is there what its cells are.
+        if judged is not True or model is None:
+            return judged
+        return _odd_side(LAYOUT, width, height) or True
+
+    @classmethod
     def execute(cls, width: int, height: int, batch_size: int, model: Any = None) -> io.NodeOutput:
         layout = LAYOUT if model is None else pairing.drawn_layout(NAME, model)
-        for side, pixels in (("width", width), ("height", height)):
-            below = pixels - pixels % layout.factor
-            if below != pixels:
-                raise ValueError(
-                    f"{NAME} cannot make a {side} of {pixels} pixels, because a latent cell is {layout.factor} pixels: "
-                    f"use {below} or {below + layout.factor}."
-                )
+        odd = _odd_side(layout, width, height)
+        if odd is not None:
+            raise ValueError(odd)
         shape = (batch_size, layout.channels, height // layout.factor, width // layout.factor)
         samples = torch.zeros(shape, device=intermediate_device(), dtype=intermediate_dtype())
         # ComfyUI >= 0.11 resizes an empty latent to the model's scale and asks this key for the latent's own.
         return io.NodeOutput({"samples": samples, "downscale_ratio_spacial": layout.factor})
+
+
+def _odd_side(layout: LatentLayout, width: int | None, height: int | None) -> str | None:
+    """What to do about a side that is no multiple of a latent cell; None when both are, or are not known."""
+    for side, pixels in (("width", width), ("height", height)):
+        below = 0 if pixels is None else pixels - pixels % layout.factor
+        if pixels is not None and below != pixels:
+            return (
+                f"{NAME} cannot make a {side} of {pixels} pixels, because a latent cell is {layout.factor} pixels: "
+                f"use {below} or {below + layout.factor}."
+            )
+    return None

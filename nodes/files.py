@@ -1,5 +1,6 @@
 """Which files the nodes offer, and where they lie."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from ..davae_core.files import CheckpointError
 from ..davae_core.latents import LatentLayout
 from ..davae_core.presets import SD3
 from ..davae_core.transformer.description import read_file_description
-from .compat.folders import file_names, file_path
+from .compat.folders import file_names, file_path, listed
 
 BUNDLED = "miniature (bundled)"
 """The name under which the bundled miniature stands beside the files of models/vae."""
@@ -39,8 +40,11 @@ class Choice:
         """The file behind one of `names`, in the first folder that has it. Raises CheckpointError when it is gone."""
         if name == BUNDLED:
             return self.bundled()
-        holding = (folder for folder in self.folders if name in file_names(folder))
-        return file_path(next(holding, self.folders[0]), name)
+        for folder in self.folders:
+            known = listed(name, file_names(folder))
+            if known is not None:
+                return file_path(folder, known)
+        return file_path(self.folders[0], name)
 
 
 VAES = Choice(mini.davae_path, ("vae",))
@@ -81,7 +85,7 @@ def inspected_path(choice: str) -> Path:
     """The file behind one of `inspected_names`. Raises CheckpointError when it is gone."""
     if choice == BUNDLED:
         return mini.davae_path()
-    folder, _, name = choice.partition("/")
+    folder, _, name = (listed(choice, inspected_names()) or choice).partition("/")
     if folder not in INSPECTED_FOLDERS:
         raise CheckpointError(
             f"{choice} is not in one of the folders {', '.join(INSPECTED_FOLDERS)}: pick a file from the list."
@@ -90,8 +94,10 @@ def inspected_path(choice: str) -> Path:
 
 
 def fingerprint(path: Path) -> str:
-    """Changes when the file is replaced, so that ComfyUI reads it again."""
-    if not path.is_file():
-        return f"{path} missing"
-    found = path.stat()
-    return f"{path} {found.st_size} {found.st_mtime_ns}"
+    """Changes when the file is replaced, so that ComfyUI reads it again.
+
+    A hash, because ComfyUI writes it into every saved picture, where nobody should read how folders are called.
+    """
+    found = path.stat() if path.is_file() else None
+    state = "missing" if found is None else f"{found.st_size} {found.st_mtime_ns}"
+    return hashlib.sha256(f"{path} {state}".encode("utf-8", "surrogatepass")).hexdigest()

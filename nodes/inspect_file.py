@@ -1,5 +1,7 @@
 """DA-VAE File Info: what a file is and what it needs."""
 
+from typing import Any
+
 from comfy_api.latest import io, ui
 
 from ..davae_core.inspection import inspect_file
@@ -38,6 +40,10 @@ class InspectFile(Node):
     @classmethod
     def fingerprint_inputs(cls, file: str) -> str:
         return files.fingerprint(files.inspected_path(file))
+
+    @classmethod
+    def validate_inputs(cls, file: Any = None) -> bool | str:
+        return cls.judge(file=file)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:

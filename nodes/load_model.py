@@ -1,5 +1,7 @@
 """Load DA-VAE SD3.5 Model: a pretrained model and an adapter become a MODEL."""
 
+from typing import Any
+
 from comfy_api.latest import io, ui
 
 from ..davae_core.transformer.description import ModelDescription
@@ -61,6 +63,12 @@ class LoadModel(Node):
         adapter = files.adapter_path(adapter_name)
         prints = [files.fingerprint(files.BASES.path(base_name)), weight_dtype]
         return " ".join(prints if adapter is None else [*prints, files.fingerprint(adapter)])
+
+    @classmethod
+    def validate_inputs(
+        cls, base_name: Any = None, adapter_name: Any = None, weight_dtype: Any = None
+    ) -> bool | str:
+        return cls.judge(base_name=base_name, adapter_name=adapter_name, weight_dtype=weight_dtype)
 
     @classmethod
     def execute(cls, base_name: str, adapter_name: str, weight_dtype: str) -> io.NodeOutput:

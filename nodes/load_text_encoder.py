@@ -1,5 +1,7 @@
 """Load Miniature CLIP: text to image without five gigabytes of text encoders."""
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from . import files
@@ -36,6 +38,10 @@ class LoadTextEncoder(Node):
     @classmethod
     def fingerprint_inputs(cls, clip_name: str) -> str:
         return files.fingerprint(files.TEXT_ENCODERS.path(clip_name))
+
+    @classmethod
+    def validate_inputs(cls, clip_name: Any = None) -> bool | str:
+        return cls.judge(clip_name=clip_name)
 
     @classmethod
     def execute(cls, clip_name: str) -> io.NodeOutput:

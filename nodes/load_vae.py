@@ -1,5 +1,7 @@
 """Load DA-VAE: a file becomes a VAE."""
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from . import files
@@ -35,6 +37,10 @@ class LoadVAE(Node):
     @classmethod
     def fingerprint_inputs(cls, vae_name: str) -> str:
         return files.fingerprint(files.VAES.path(vae_name))
+
+    @classmethod
+    def validate_inputs(cls, vae_name: Any = None) -> bool | str:
+        return cls.judge(vae_name=vae_name)
 
     @classmethod
     def execute(cls, vae_name: str) -> io.NodeOutput:

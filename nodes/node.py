@@ -7,7 +7,9 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..davae_core.files import CheckpointError
 from ..davae_core.reading.plain_text import shown
+from .compat.folders import listed, without_folders
 
 PLAIN = (str, bytes, bool, int, float, list, tuple, dict, Tensor, type(None))
 """What no object of ComfyUI's is."""
@@ -27,6 +29,38 @@ class Node(io.ComfyNode):  # type: ignore[misc]
         if execute is not None and not hasattr(execute.__func__, "__wrapped__"):
             cls.execute = classmethod(_checked(execute.__func__))
 
+    @classmethod
+    def judge(cls, **values: Any) -> bool | str:
+        """What `validate_inputs` answers: True, or what is wrong with the first wrong one of these widgets' values.
+
+        None is the value of a link, which nobody knows yet. ComfyUI checks no bounds of an input that is named there.
+        """
+        schema = cls.define_schema()
+        for found in schema.inputs:
+            value = values.get(found.id)
+            wrong = None if value is None else _wrong(found, value)
+            if wrong is not None:
+                return f"{schema.display_name} {wrong}."
+        return True
+
+
+def _wrong(widget: io.Input, value: Any) -> str | None:
+    """What is wrong with a widget's value, after the node's name."""
+    name = widget.display_name or widget.id
+    if isinstance(widget, io.Combo.Input):
+        if not isinstance(value, str):
+            return f"was given {_in_words(value)} for {name}, which takes a name from its list: choose one"
+        if listed(value, widget.options) is None:
+            return (
+                f"has no {name} {shown(value)}: choose another, after a refresh if it is a new file"
+            )
+        return None
+    if not _is_number(value):
+        return f"was given {_in_words(value)} for {name}, which takes a number: type one"
+    if not widget.min <= value <= widget.max:
+        return f"was given {value:g} for {name}: use a number between {widget.min:g} and {widget.max:g}"
+    return None
+
 
 def _checked(execute: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(execute)
@@ -38,7 +72,10 @@ def _checked(execute: Callable[..., Any]) -> Callable[..., Any]:
                 raise ValueError(
                     f"{name} was given {_in_words(value)} for {key}, which takes {wanted}: connect or choose that."
                 )
-        return execute(cls, *ordered, **given)
+        try:
+            return execute(cls, *ordered, **given)
+        except CheckpointError as error:
+            raise CheckpointError(without_folders(str(error))) from error
 
     return checked
 

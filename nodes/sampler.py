@@ -87,6 +87,19 @@ class Sampler(Node):
         )
 
     @classmethod
+    def validate_inputs(
+        cls,
+        cfg: Any = None,
+        shift: Any = None,
+        sampler_name: Any = None,
+        scheduler: Any = None,
+        denoise: Any = None,
+    ) -> bool | str:
+        return cls.judge(
+            cfg=cfg, shift=shift, sampler_name=sampler_name, scheduler=scheduler, denoise=denoise
+        )
+
+    @classmethod
     def execute(
         cls,
         model: Any,

@@ -10,15 +10,22 @@ from ...davae_core.reading.plain_text import without_markup
 
 
 def show_text(text: str, node_id: str) -> None:
-    """Show text on a node in the browser; there is none when ComfyUI's modules are used without its server.
+    """Show text on a node in every browser; there is none when ComfyUI's modules are used without its server.
 
-    Some versions of ComfyUI's page take it for HTML, so nothing is shown that HTML has a meaning for.
+    Some versions of ComfyUI's page take it for HTML, so nothing is shown that HTML has a meaning for. Other clients get
+    none: it is a binary frame, which simple ones take for a picture.
     """
     # Not imported here: only a running server has it, and importing it elsewhere has side effects.
     server = getattr(sys.modules.get("server"), "PromptServer", None)
     running = getattr(server, "instance", None)
     if running is not None:
-        running.send_progress_text(without_markup(text), node_id)
+        for browser in _browsers(running):
+            running.send_progress_text(without_markup(text), node_id, browser)
+
+
+def _browsers(server: Any) -> list[str]:
+    """Ids of the clients that told their features when they connected, as ComfyUI's page does."""
+    return [sid for sid, told in server.sockets_metadata.items() if told.get("feature_flags")]
 
 
 def intermediate_device() -> torch.device:

@@ -59,10 +59,20 @@ class Result:
     interrupted: bool = False
     refused: dict[str, Any] | None = None
     previews: list[Image.Image] = field(default_factory=list)
+    binary: set[int] = field(default_factory=set)
+    """The kinds of binary frames that came: 1 is a preview, 3 a node's text."""
 
     @property
     def sentence(self) -> str:
-        """The failing node's message; the test fails when nothing failed."""
+        """The failing node's message, before or after it was started; the test fails when nothing failed."""
+        if self.refused is not None:
+            told = [
+                one["details"]
+                for node in self.refused["node_errors"].values()
+                for one in node["errors"]
+            ]
+            # `input - sentence` is how ComfyUI gives on what a node's own check says.
+            return next(details.partition(" - ")[2] for details in told if " - " in details)
         assert self.error is not None, f"no node failed: {self}"
         return str(self.error["exception_message"]).strip()
 
@@ -166,10 +176,12 @@ class Server:
 
     def _follow(self, events: websocket.WebSocket, prompt: str, interrupt_at: str | None) -> Result:
         previews: list[Image.Image] = []
+        binary: set[int] = set()
         while True:
             message = events.recv()
             if isinstance(message, bytes):
                 previews += preview_in(message)
+                binary.add(int.from_bytes(message[:4], "big"))
                 continue
             event = json.loads(message)
             kind, data = event["type"], event["data"]
@@ -182,7 +194,7 @@ class Server:
             if kind == "execution_interrupted":
                 return Result(interrupted=True)
             if kind == "execution_success":
-                return Result(outputs=self._outputs(prompt), previews=previews)
+                return Result(outputs=self._outputs(prompt), previews=previews, binary=binary)
 
     def _outputs(self, prompt: str) -> dict[str, Any]:
         """The history is written after the last event, hence the waiting."""
