@@ -155,11 +155,9 @@ def flaw_of(ended: Ended) -> str | None:
 
 
 def with_prefix(graph: Graph, prefix: str) -> Graph:
-    """A graph that saves under names of its own, and previews nothing."""
+    """A graph that saves under names of its own."""
     found: Graph = {}
     for name, node in graph.items():
-        if node["class_type"] == "PreviewImage":
-            continue
         if node["class_type"] == "SaveImage":
             node = {**node, "inputs": {**node["inputs"], "filename_prefix": f"{prefix}_{name}"}}
         found[name] = node

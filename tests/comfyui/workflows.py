@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from . import base_directory, tiny_models
-from .graphs import FILE_BUNDLED, node
-from .server import ROOT, Graph
+from .graphs import FILE_BUNDLED, node, ui_to_api
+from .server import ROOT, Graph, Server
 
 WORKFLOWS = ROOT / "workflows"
 TINY_ADAPTERS = {
@@ -21,9 +21,34 @@ def read(path: str) -> Any:
     return json.loads((WORKFLOWS / path).read_text(encoding="utf-8"))
 
 
-def with_tiny_files(name: str, steps: int = 2) -> Graph:
+def as_the_browser_sends_it(server: Server, name: str) -> Graph:
+    """The whole workflow; its API form is the same without what is only shown."""
+    return ui_to_api(read(f"{name}.json"), server.get_json("/object_info"))
+
+
+def without_what_is_only_shown(graph: Graph) -> Graph:
+    """A graph without previews and whatever leads to nothing else."""
+    kept = {n: found for n, found in graph.items() if found["class_type"] != "PreviewImage"}
+    while True:
+        read_by_others = {
+            value[0]
+            for one in kept.values()
+            for value in one["inputs"].values()
+            if isinstance(value, list)
+        }
+        used = {
+            name: found
+            for name, found in kept.items()
+            if name in read_by_others or found["class_type"] == "SaveImage"
+        }
+        if len(used) == len(kept):
+            return kept
+        kept = used
+
+
+def with_tiny_files(server: Server, name: str, steps: int = 2) -> Graph:
     """A workflow whose loaders name files of the test server; the text encoders become the miniature's."""
-    graph: Graph = read(f"api/{name}.json")
+    graph = as_the_browser_sends_it(server, name)
     for found in graph.values():
         match found["class_type"]:
             case "DAVAE_LoadModel":

@@ -7,14 +7,14 @@ from PIL import Image
 
 from benchmarks.scene_checker import check
 from tests.comfyui.graphs import DETAIL_BUNDLED
-from tests.comfyui.workflows import every, only, read
+from tests.comfyui.workflows import as_the_browser_sends_it, every, only, read
 from training.mini.prompt_scenes import PlacedShape, PromptScene
 
 NAMES = ["davae_mini_detail", "davae_mini_enlarge"]
 
 
 def graph_of(name, server):
-    graph = read(f"api/{name}.json")
+    graph = as_the_browser_sends_it(server, name)
     for loader in every(graph, "LoadImage"):
         picture = Image.radial_gradient("L").resize((100, 80)).convert("RGB")
         graph[loader]["inputs"]["image"] = server.upload(picture, "small.png")

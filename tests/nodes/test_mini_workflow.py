@@ -5,7 +5,7 @@ import pytest
 
 from davae_core import mini
 from davae_core.transformer.adapter import read_adapter
-from tests.comfyui.workflows import only, read
+from tests.comfyui.workflows import as_the_browser_sends_it, only, read
 
 NAME = "davae_mini"
 
@@ -34,7 +34,7 @@ def drawn(server):
     """Picture and draft of the workflow's prompt and of the same with its colours exchanged."""
 
     def draw(change):
-        graph = read(f"api/{NAME}.json")
+        graph = as_the_browser_sends_it(server, NAME)
         sampler = graph[only(graph, "DAVAE_Sampler")]["inputs"]
         prompt = graph[sampler["positive"][0]]["inputs"]
         prompt["text"] = change(prompt["text"])

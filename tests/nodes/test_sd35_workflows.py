@@ -58,7 +58,7 @@ def assert_no_flat_picture(picture):
 def test_text_to_image_saves_a_picture_of_the_size_asked_for_and_shows_its_draft(
     server, name, side
 ):
-    graph = with_tiny_files(name)
+    graph = with_tiny_files(server, name)
     if side != 1024:
         resize(graph, side)
     outputs = run(server, graph)
@@ -112,26 +112,26 @@ def assert_drawn_on(server, graph, base):
 
 
 def test_the_detail_workflow_draws_on_what_the_ordinary_model_drew(server):
-    graph = with_tiny_files("davae_sd35_detail")
+    graph = with_tiny_files(server, "davae_sd35_detail")
     assert_drawn_on(server, graph, only(graph, "KSampler"))
 
 
 def test_the_enlarging_workflow_draws_on_the_picture(server):
-    graph = with_tiny_files("davae_sd35_enlarge")
+    graph = with_tiny_files(server, "davae_sd35_enlarge")
     put_photograph(server, graph, side=512)
     assert_drawn_on(server, graph, only(graph, "DAVAE_Encode"))
 
 
 def test_the_2048_workflow_is_refused_with_the_adapter_for_1024(server):
-    graph = with_tiny_files("davae_sd35_2048")
-    small = with_tiny_files("davae_sd35_1024")
+    graph = with_tiny_files(server, "davae_sd35_2048")
+    small = with_tiny_files(server, "davae_sd35_1024")
     loader = only(graph, "DAVAE_LoadModel")
     graph[loader] = small[only(small, "DAVAE_LoadModel")]
     assert "was trained at 1024x1024" in server.run(graph).sentence
 
 
 def test_image_to_image_saves_the_picture_drawn_anew(server):
-    graph = with_tiny_files(IMAGE_TO_IMAGE)
+    graph = with_tiny_files(server, IMAGE_TO_IMAGE)
     put_photograph(server, graph, side=512)
     outputs = run(server, graph)
     picture = server.picture(outputs, only(graph, "SaveImage"))
@@ -145,7 +145,7 @@ def likeness(first, second):
 
 
 def test_image_to_image_keeps_more_of_the_picture_than_noise_does(server):
-    graph = with_tiny_files(IMAGE_TO_IMAGE)
+    graph = with_tiny_files(server, IMAGE_TO_IMAGE)
     resize(graph, 256)
     put_photograph(server, graph, side=512)
     encoder, sampler = only(graph, "DAVAE_Encode"), only(graph, "DAVAE_Sampler")
@@ -158,7 +158,7 @@ def test_image_to_image_keeps_more_of_the_picture_than_noise_does(server):
 @pytest.fixture(scope="module")
 def inpainted(server):
     """The workflow's picture with HOLE drawn anew, and its latents: encoded and drawn."""
-    graph = with_tiny_files(INPAINT)
+    graph = with_tiny_files(server, INPAINT)
     put_photograph(server, graph, masked=True)
     latents = server.draw(graph, only(graph, "DAVAE_Encode"), only(graph, "DAVAE_Sampler"))
     picture = server.picture(run(server, graph), only(graph, "SaveImage"))

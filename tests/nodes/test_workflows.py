@@ -7,8 +7,13 @@ from PIL import Image
 from skimage import data
 
 from davae_core.metrics import psnr
-from tests.comfyui.graphs import ui_to_api
-from tests.comfyui.workflows import WORKFLOWS, read
+from tests.comfyui.workflows import (
+    WORKFLOWS,
+    as_the_browser_sends_it,
+    only,
+    read,
+    without_what_is_only_shown,
+)
 
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 TITLE = 30
@@ -62,7 +67,18 @@ def test_both_formats_are_the_same_graph(server, name):
         node: {"class_type": found["class_type"], "inputs": found["inputs"]}
         for node, found in read(f"api/{name}.json").items()
     }
-    assert ui_to_api(read(f"{name}.json"), server.get_json("/object_info")) == api
+    whole = as_the_browser_sends_it(server, name)
+    assert without_what_is_only_shown(whole) == api
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_call_saves_exactly_one_picture_and_every_node_has_a_title_of_its_own(name):
+    """With a second branch ComfyUI calls it a success when only that one ran; clients address nodes by title."""
+    api = read(f"api/{name}.json").values()
+    kinds = [found["class_type"] for found in api]
+    assert kinds.count("SaveImage") == 1 and "PreviewImage" not in kinds
+    titles = [found["_meta"]["title"] for found in api]
+    assert len(titles) == len(set(titles)) and "Save Image" in titles
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -131,12 +147,12 @@ def tensor(picture):
 
 def test_the_reconstruct_workflow_brings_a_photograph_back_better_than_its_draft(server):
     photograph = Image.fromarray(data.astronaut())
-    graph = read("api/davae_reconstruct.json")
+    graph = as_the_browser_sends_it(server, "davae_reconstruct")
     graph["1"]["inputs"]["image"] = server.upload(photograph, "astronaut.png")
     result = server.run(graph)
     assert result.error is None and result.refused is None, result
-    rebuilt = server.picture(result.outputs, "5")
-    draft = server.picture(result.outputs, "7")
+    rebuilt = server.picture(result.outputs, only(graph, "SaveImage"))
+    draft = server.picture(result.outputs, only(graph, "PreviewImage"))
     assert rebuilt.format == "PNG" and rebuilt.size == (512, 512) and draft.size == (256, 256)
     enlarged = draft.resize((512, 512), Image.Resampling.BICUBIC)
     floor = float(psnr(tensor(enlarged), tensor(photograph)))
