@@ -55,7 +55,16 @@ class Decode(Node):
                 ),
             ],
             outputs=[io.Image.Output(tooltip="The pictures.")],
-            aliases=["decode", "latent to image", "da-vae", "draft", "vae decode"],
+            aliases=[
+                "decode",
+                "latent to image",
+                "da-vae",
+                "draft",
+                "half size",
+                "preview",
+                "tiled decode",
+                "vae decode",
+            ],
         )
 
     @classmethod

@@ -68,7 +68,15 @@ class DetailSampler(Node):
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="Base and detail, for DA-VAE Decode.")],
-            aliases=["detail pass", "upscale", "enlarge", "hires fix", "da-vae", "sd3.5 2k"],
+            aliases=[
+                "detail pass",
+                "upscale",
+                "enlarge",
+                "hires",
+                "hires fix",
+                "da-vae",
+                "sd3.5 2k",
+            ],
         )
 
     @classmethod

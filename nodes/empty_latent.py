@@ -56,7 +56,7 @@ class EmptyLatent(Node):
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="The empty latent.")],
-            aliases=["empty latent", "new latent", "da-vae", "sd3.5 2k"],
+            aliases=["empty latent", "new latent", "resolution", "size", "da-vae", "sd3.5 2k"],
         )
 
     @classmethod

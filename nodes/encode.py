@@ -29,7 +29,7 @@ class Encode(Node):
             outputs=[
                 io.Latent.Output(tooltip="The latent; its first channels are the base VAE's own.")
             ],
-            aliases=["encode", "image to latent", "da-vae", "vae encode"],
+            aliases=["encode", "image to latent", "img2img", "da-vae", "vae encode"],
         )
 
     @classmethod

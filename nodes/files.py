@@ -18,23 +18,34 @@ BUNDLED = "miniature (bundled)"
 DETAIL_BUNDLED = "miniature, detail pass (bundled)"
 """The name of the bundled miniature's second adapter, which draws the detail alone."""
 
-NO_ADAPTER = "none (warm start)"
-"""The choice of no adapter: the widened model as it is before any training."""
+NO_ADAPTER = "none (the base alone)"
+"""The choice of no adapter: the widened model before any training, which draws what its base draws."""
 
 INSPECTED_FOLDERS = ("vae", "loras", "diffusion_models", "checkpoints", "text_encoders")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a node offers: the bundled miniature's file, then those in some of ComfyUI's model folders."""
+    """What a node offers: files in some of ComfyUI's model folders, then the bundled miniature's.
+
+    `words`: what such a file is likely to have in its name.
+    """
 
     bundled: Callable[[], Path]
     folders: tuple[str, ...]
+    words: tuple[str, ...]
 
     def names(self) -> list[str]:
-        """BUNDLED, then the names in the folders, each once."""
+        """The names in the folders, each once, then BUNDLED."""
         found = dict.fromkeys(name for folder in self.folders for name in file_names(folder))
-        return [BUNDLED, *found]
+        return [*found, BUNDLED]
+
+    def usual(self) -> str:
+        """What a new node begins with: a file of the user's that is called as such files are, else BUNDLED."""
+        for name in self.names():
+            if any(word in name.lower() for word in self.words):
+                return name
+        return BUNDLED
 
     def path(self, name: str) -> Path:
         """The file behind one of `names`, in the first folder that has it. Raises CheckpointError when it is gone."""
@@ -47,10 +58,12 @@ class Choice:
         return file_path(self.folders[0], name)
 
 
-VAES = Choice(mini.davae_path, ("vae",))
-BASES = Choice(mini.transformer_path, ("diffusion_models", "checkpoints"))
-ADAPTERS = Choice(mini.adapter_path, ("loras",))
-TEXT_ENCODERS = Choice(mini.clip_path, ("text_encoders",))
+VAES = Choice(mini.davae_path, ("vae",), ("davae", "da-vae", "da_vae"))
+BASES = Choice(
+    mini.transformer_path, ("diffusion_models", "checkpoints"), ("sd3.5", "sd35", "sd3_5")
+)
+ADAPTERS = Choice(mini.adapter_path, ("loras",), ("davae", "da-vae", "da_vae"))
+TEXT_ENCODERS = Choice(mini.clip_path, ("text_encoders",), ())
 
 
 def base_layout(name: str) -> LatentLayout:
@@ -61,9 +74,17 @@ def base_layout(name: str) -> LatentLayout:
 
 
 def adapter_names() -> list[str]:
-    """The bundled miniature's two, no adapter, then the names in models/loras."""
-    bundled, *others = ADAPTERS.names()
-    return [bundled, DETAIL_BUNDLED, NO_ADAPTER, *others]
+    """The names in models/loras, no adapter, then the bundled miniature's two."""
+    *others, bundled = ADAPTERS.names()
+    return [*others, NO_ADAPTER, bundled, DETAIL_BUNDLED]
+
+
+def usual_adapter() -> str:
+    """What a new node begins with: an adapter of the user's, else the one that belongs to the usual base."""
+    if BASES.usual() == BUNDLED:
+        return BUNDLED
+    found = ADAPTERS.usual()
+    return NO_ADAPTER if found == BUNDLED else found
 
 
 def adapter_path(name: str) -> Path | None:
@@ -74,11 +95,9 @@ def adapter_path(name: str) -> Path | None:
 
 
 def inspected_names() -> list[str]:
-    """The bundled miniature, then `folder/name` for every file in the folders that hold our files."""
-    return [
-        BUNDLED,
-        *(f"{folder}/{name}" for folder in INSPECTED_FOLDERS for name in file_names(folder)),
-    ]
+    """`folder/name` for every file in the folders that hold our files, then the bundled miniature."""
+    named = (f"{folder}/{name}" for folder in INSPECTED_FOLDERS for name in file_names(folder))
+    return [*named, BUNDLED]
 
 
 def inspected_path(choice: str) -> Path:

@@ -29,7 +29,7 @@ class LoadModel(Node):
                     "base_name",
                     display_name="base",
                     options=files.BASES.names(),
-                    default=files.BUNDLED,
+                    default=files.BASES.usual(),
                     tooltip="The pretrained model, in models/diffusion_models or models/checkpoints: a single file, a "
                     "full checkpoint, or a diffusers file. A merged DA-VAE model needs no adapter. The bundled "
                     "miniature needs no download; it draws coloured shapes at 256 px.",
@@ -38,7 +38,7 @@ class LoadModel(Node):
                     "adapter_name",
                     display_name="adapter",
                     options=files.adapter_names(),
-                    default=files.BUNDLED,
+                    default=files.usual_adapter(),
                     tooltip="A DA-VAE adapter in models/loras, trained on this base. A detail adapter is for DA-VAE "
                     "Detail Sampler. Without one the model draws what its base draws at half the size, and no detail.",
                 ),
@@ -55,7 +55,15 @@ class LoadModel(Node):
                 io.Model.Output(tooltip="The model, with the adapter's shift in its schedule.")
             ],
             hidden=[io.Hidden.unique_id],
-            aliases=["da-vae", "sd3.5", "sd3.5 2k", "load diffusion model", "fewer tokens"],
+            aliases=[
+                "da-vae",
+                "sd3.5",
+                "sd3.5 2k",
+                "load diffusion model",
+                "lora",
+                "fewer tokens",
+                "fast",
+            ],
         )
 
     @classmethod

@@ -25,7 +25,7 @@ class LoadTextEncoder(Node):
                     "clip_name",
                     display_name="file",
                     options=files.TEXT_ENCODERS.names(),
-                    default=files.BUNDLED,
+                    default=files.TEXT_ENCODERS.usual(),
                     tooltip="The bundled miniature, or a file of its kind in models/text_encoders. It knows the words "
                     "of the pictures this project draws. Ordinary text encoders belong in CLIPLoader or "
                     "DualCLIPLoader.",

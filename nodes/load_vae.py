@@ -25,7 +25,7 @@ class LoadVAE(Node):
                     "vae_name",
                     display_name="file",
                     options=files.VAES.names(),
-                    default=files.BUNDLED,
+                    default=files.VAES.usual(),
                     tooltip="A DA-VAE file in models/vae. The bundled miniature needs no download; it shows how things "
                     "work, not Stable Diffusion 3.5's picture quality.",
                 ),

@@ -37,7 +37,15 @@ class LockBase(Node):
                 io.Model.Output(tooltip="For the sampler: it keeps the base of its latent."),
                 io.Latent.Output(tooltip="For the sampler: the base, with detail channels."),
             ],
-            aliases=["lock base", "keep base", "detail pass", "da-vae", "hires fix"],
+            aliases=[
+                "lock base",
+                "keep base",
+                "detail pass",
+                "da-vae",
+                "upscale",
+                "hires",
+                "hires fix",
+            ],
         )
 
     @classmethod

@@ -83,7 +83,7 @@ class Sampler(Node):
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="The drawn latent, for DA-VAE Decode.")],
-            aliases=["ksampler", "sampler", "da-vae", "sd3.5"],
+            aliases=["ksampler", "sampler", "img2img", "da-vae", "sd3.5"],
         )
 
     @classmethod

@@ -11,7 +11,7 @@ RESERVED_WIDGETS = {"image": ["image"]}
 AFTER_GENERATE = ("fixed", "increment", "decrement", "randomize")
 """What the browser saves after a seed: how it changes for the next run."""
 
-NO_ADAPTER = "none (warm start)"
+NO_ADAPTER = "none (the base alone)"
 DETAIL_BUNDLED = "miniature, detail pass (bundled)"
 LINKED_TYPES = {"IMAGE", "LATENT", "VAE", "MASK", "MODEL", "CLIP", "CONDITIONING"}
 

@@ -67,10 +67,20 @@ def test_every_node_stands_under_da_vae_and_comes_from_this_pack(nodes):
     assert {info["python_module"] for info in nodes.values()} == {"custom_nodes.davae_pack"}
 
 
-def test_the_loader_offers_the_bundled_miniature_first_and_then_models_vae(nodes):
-    options = nodes["DAVAE_LoadVAE"]["input"]["required"]["vae_name"][1]["options"]
-    assert options[0] == "miniature (bundled)"
-    assert "davae_random.safetensors" in options
+def test_the_loader_offers_models_vae_and_then_the_bundled_miniature(nodes):
+    widget = nodes["DAVAE_LoadVAE"]["input"]["required"]["vae_name"][1]
+    assert widget["options"][-1] == "miniature (bundled)"
+    assert "davae_random.safetensors" in widget["options"]
+    # Of the user's own files one that is called like a DA-VAE comes with a new node.
+    assert "davae" in widget["default"] and widget["default"] in widget["options"]
+
+
+def test_a_new_node_takes_an_adapter_only_beside_a_base_of_the_user_s(nodes):
+    widgets = nodes["DAVAE_LoadModel"]["input"]["required"]
+    base, adapter = (widgets[name][1] for name in ("base_name", "adapter_name"))
+    bundled = "miniature (bundled)"
+    assert (base["default"] == bundled) == (adapter["default"] == bundled)
+    assert adapter["options"][-2:] == [bundled, "miniature, detail pass (bundled)"]
 
 
 def test_the_server_says_in_one_line_that_the_nodes_are_ready(server):
