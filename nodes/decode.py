@@ -63,7 +63,6 @@ class Decode(Node):
                 "half size",
                 "preview",
                 "tiled decode",
-                "vae decode",
             ],
         )
 

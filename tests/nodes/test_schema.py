@@ -29,6 +29,11 @@ def described(info):
     found = []
     for name, kind, options in inputs(info):
         limits = {key: options[key] for key in LIMITS if key in options}
+        if "miniature (bundled)" in (
+            kind if isinstance(kind, list) else options.get("options", [])
+        ):
+            # Which file a new node begins with depends on those that are there.
+            del limits["default"]
         found.append([name, kind if isinstance(kind, str) else "COMBO", limits])
     return {"inputs": found, "outputs": info["output"]}
 
