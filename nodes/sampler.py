@@ -2,11 +2,19 @@
 
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..davae_core.transformer.description import Advice
 from . import pairing
-from .compat.sampling import PUBLISHED, SamplingSettings, sample, sampler_names, scheduler_names
+from .compat.host import show_text
+from .compat.sampling import (
+    PUBLISHED,
+    SamplingSettings,
+    first_level,
+    sample,
+    sampler_names,
+    scheduler_names,
+)
 from .node import Node
 from .schema import advanced, check_choice, schema
 
@@ -79,10 +87,12 @@ class Sampler(Node):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="1 starts from noise alone; less keeps that much of the given latent.",
+                    tooltip="1 starts from noise alone; less keeps some of the given latent. The node shows how much "
+                    "noise it starts at: with a shift of 4 that is 80 % at 0.5, 63 % at 0.3.",
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="The drawn latent, for DA-VAE Decode.")],
+            hidden=[io.Hidden.unique_id],
             aliases=["ksampler", "sampler", "img2img", "da-vae", "sd3.5"],
         )
 
@@ -122,5 +132,13 @@ class Sampler(Node):
         settings = SamplingSettings(
             seed, steps, cfg, sampler_name, scheduler, denoise, shift=shift or None
         )
+        told = ""
+        if denoise < 1.0:
+            # What 0.5 keeps depends on the shift, and is less than one thinks.
+            told = f"starts at {100 * first_level(model, settings):.0f} % noise"
+            show_text(told, cls.hidden.unique_id)
         drawn = sample(model, positive, negative, latent_image, settings)
-        return io.NodeOutput({**drawn, **pairing.drawn_by(model, latent_image)})
+        return io.NodeOutput(
+            {**drawn, **pairing.drawn_by(model, latent_image)},
+            ui=ui.PreviewText(told) if told else None,
+        )

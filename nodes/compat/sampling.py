@@ -82,6 +82,19 @@ def sample(
     return {**without_scale(latent), "samples": drawn}
 
 
+def first_level(model: Any, settings: SamplingSettings) -> float:
+    """The share of noise that `sample` mixes into its latent before the first step, 0 to 1; 0 where it does nothing."""
+    if settings.shift is not None:
+        model = with_shift(model, settings.shift)
+    if settings.scheduler == PUBLISHED:
+        levels = _published_sigmas(model, settings)
+    else:
+        levels = comfy.samplers.KSampler(
+            model, settings.steps, model.load_device, settings.sampler, settings.scheduler, settings.denoise
+        ).sigmas  # fmt: skip
+    return float(levels[0]) if len(levels) else 0.0
+
+
 def _in_model_space(model: Any, samples: Tensor) -> Tensor:
     """A latent as previews want it: in model space, where the model works."""
     return model.model.process_latent_in(samples).to(model.load_device)  # type: ignore[no-any-return]

@@ -1,0 +1,33 @@
+"""Below denoise 1 the sampler says how much noise it starts at, which the shift makes more than one thinks."""
+
+import pytest
+from PIL import Image
+
+from tests.comfyui import base_directory as files
+from tests.comfyui.graphs import load, load_model, node, prompts, sampler
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"denoise": 0.5, "shift": 4.0, "scheduler": "da-vae"}, ["starts at 80 % noise"]),
+        ({"denoise": 0.5, "shift": 1.0, "scheduler": "da-vae"}, ["starts at 50 % noise"]),
+        ({"denoise": 0.5, "shift": 4.0, "scheduler": "simple"}, ["starts at 80 % noise"]),
+        ({"denoise": 0.0, "shift": 4.0, "scheduler": "da-vae"}, ["starts at 0 % noise"]),
+        ({"denoise": 1.0}, None),
+    ],
+)
+def test_it_tells_the_share_of_noise(server, changed, told):
+    picture = server.upload(Image.radial_gradient("L").resize((64, 64)).convert("RGB"), "noise.png")
+    graph = {
+        **prompts(),
+        "model": load_model(files.BASE, files.ADAPTER),
+        "vae": load(files.RANDOM),
+        "picture": node("LoadImage", image=picture),
+        "latent": node("DAVAE_Encode", image=["picture", 0], vae=["vae", 0]),
+        "drawn": sampler(**{"steps": 4, **changed}),
+        "kept": node("SaveLatent", samples=["drawn", 0], filename_prefix="noise"),
+    }
+    result = server.run(graph)
+    assert result.error is None and result.refused is None, result
+    assert result.outputs.get("drawn", {}).get("text") == told
