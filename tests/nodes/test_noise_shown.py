@@ -3,7 +3,8 @@
 import pytest
 from PIL import Image
 
-from tests.comfyui import base_directory as files
+from tests.comfyui import base_directory as codecs
+from tests.comfyui import tiny_models as files
 from tests.comfyui.graphs import load, load_model, node, prompts, sampler
 
 
@@ -22,7 +23,7 @@ def test_it_tells_the_share_of_noise(server, changed, told):
     graph = {
         **prompts(),
         "model": load_model(files.BASE, files.ADAPTER),
-        "vae": load(files.RANDOM),
+        "vae": load(codecs.RANDOM),
         "picture": node("LoadImage", image=picture),
         "latent": node("DAVAE_Encode", image=["picture", 0], vae=["vae", 0]),
         "drawn": sampler(**{"steps": 4, **changed}),
