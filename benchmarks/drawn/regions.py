@@ -73,9 +73,9 @@ def _nearest(picture: NDArray[np.uint8], scene: PromptScene) -> NDArray[np.intp]
     others += [(120, 80, 45), (160, 110, 65), (190, 145, 95)] if flat is None else [(5, 5, 5)]
     palette = np.array([*colours, *others], dtype=np.float32)
     # |a - b|^2 without |a|^2, which no colour of the palette changes.
-    found: NDArray[np.intp] = (
-        (palette * palette).sum(axis=1) - 2.0 * smooth @ palette.T
-    ).argmin(axis=-1)
+    found: NDArray[np.intp] = ((palette * palette).sum(axis=1) - 2.0 * smooth @ palette.T).argmin(
+        axis=-1
+    )
     return found
 
 

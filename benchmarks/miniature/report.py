@@ -164,7 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--control goes with --photographs")
     try:
         arms = read_arms(given.arms) if given.arms else None
-        base_file = arms.base if arms else mini.base_vae_path()
+        base_file = arms.base if arms else mini.davae_path()
         codec_file = arms.arms[arms.codec].file if arms else mini.davae_path()
         base = load_base_vae(base_file).vae.float()
         codec = load_codec(codec_file, dtype=torch.float32)

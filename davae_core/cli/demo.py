@@ -48,13 +48,13 @@ def run(folder: Path, progress: Callable[[Sequence[tuple[str, Tensor]]], Picture
     # First, because it needs the packages that are most often missing.
     drawn = draw_prompts(folder / GRID)
     codec = load_codec(mini.davae_path(), dtype=torch.float32)
-    base = load_base_vae(mini.base_vae_path()).vae.float()
+    base = load_base_vae(mini.davae_path()).vae.float()
     comparisons = [
         compare(name, crop_to_multiple(picture, codec.layout.factor), codec, base)
         for name, picture in progress(list(held_out_photographs()))
     ]
     scores = [comparison.scores for comparison in comparisons]
-    files = {"davae": mini.davae_path().name, "base_vae": mini.base_vae_path().name}
+    files = {"davae": mini.davae_path().name, "base_vae": mini.davae_path().name}
     write_png(folder / SHEET, contact_sheet(comparisons, TITLE, _subtitle(scores[0])))
     found = report(scores, files)
     found["from_prompts"] = drawn

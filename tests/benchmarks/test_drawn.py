@@ -102,7 +102,9 @@ def test_a_picture_without_its_things_has_no_edges_and_a_patterned_one_no_flat_p
 
 def test_lines_lose_their_energy_when_half_the_resolution_is_thrown_away():
     halved = [
-        np.asarray(Image.fromarray(picture).reduce(2).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+        np.asarray(
+            Image.fromarray(picture).reduce(2).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        )
         for picture in REAL
     ]
     real = look_at(REAL, SCENES)

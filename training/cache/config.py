@@ -44,7 +44,9 @@ class ImagesConfig:
     def __post_init__(self) -> None:
         Limits(self.multiple).check("images.side", self.side)
         if self.sizes is not None and not self.sizes:
-            raise TrainingError("images.sizes is an empty list: name sizes such as 1024x1024, or leave it out.")
+            raise TrainingError(
+                "images.sizes is an empty list: name sizes such as 1024x1024, or leave it out."
+            )
         for size in self.fixed_sizes:
             if size.height % self.multiple or size.width % self.multiple:
                 raise TrainingError(

@@ -63,12 +63,12 @@ def _codec_stages(out: Path) -> tuple[tuple[Stage, ...], Codec]:
     clip = out / "text" / mini.clip_path().name
     base = _training(
         out, "base_vae", "vae", "mini_base", Path("mini_base_vae.safetensors"),
-        _pictures(pictures, pictures / "train" / "scenes"),
+        _pictures(pictures, pictures / "train" / "scenes", pictures / "val"),
     )  # fmt: skip
     grown = {"model.base_vae": str(base.result)}
     davae = _training(
         out, "davae", "vae", "mini_davae", mini.davae_path(),
-        grown | _pictures(pictures, out / "scenes" / "train"),
+        grown | _pictures(pictures, out / "scenes" / "train", out / "scenes" / "val"),
     )  # fmt: skip
     stages = (
         Stage("pictures", "pictures", "mini_pictures", {"folder": str(pictures)}, pictures),
@@ -79,11 +79,11 @@ def _codec_stages(out: Path) -> tuple[tuple[Stage, ...], Codec]:
     return stages, Codec(davae.result, clip)
 
 
-def _pictures(pictures: Path, scenes: Path) -> dict[str, Any]:
-    """What a codec is trained on: scenes and photographs; other photographs and scenes choose the settings."""
+def _pictures(pictures: Path, scenes: Path, held_out: Path) -> dict[str, Any]:
+    """What a codec is trained on, scenes and photographs, and the pictures that settings are chosen by."""
     return {
         "data.train": [str(scenes), str(pictures / "train" / "photographs")],
-        "validation.folders": [str(pictures / "val")],
+        "validation.folders": [str(held_out)],
     }
 
 

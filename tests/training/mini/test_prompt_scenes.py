@@ -54,7 +54,9 @@ def test_a_caption_names_everything_and_the_background():
     )
 
 
-@pytest.mark.parametrize(("shown", "size"), [("square", (256, 256)), ("wide", (288, 192)), ("tall", (192, 288))])
+@pytest.mark.parametrize(
+    ("shown", "size"), [("square", (256, 256)), ("wide", (288, 192)), ("tall", (192, 288))]
+)
 def test_a_scene_has_its_format(shown, size):
     scene = replace(compose(3), format=shown)
     assert sides(shown, 256) == size and render(scene, 256).shape == (size[1], size[0], 3)
