@@ -1,7 +1,7 @@
 """Where in a picture a thing of a scene is painted, as one filled mask whatever its surface.
 
-Hatching and thin outlines leave gaps and holes in what is coloured; both are closed, so that a hatched star, an outlined
-one and a plain one have the same mask.
+Hatching and thin outlines leave gaps and holes in what is coloured; both are closed, so that a hatched star, an
+outlined one and a plain one have the same mask.
 """
 
 from __future__ import annotations

@@ -66,7 +66,10 @@ def fitted(mask: NDArray[np.bool_], wanted: PlacedShape) -> NDArray[np.bool_]:
 
 
 def stamp(shape: PlacedShape, width: int, height: int) -> Stamp:
-    """Of a form, no letter: where `silhouette` covers more than half of a pixel, drawn around the shape only: many are tried on a mask."""
+    """Where `silhouette` covers more than half of a pixel; of a form, no letter.
+
+    Drawn around the shape only: many are tried on a mask.
+    """
     cos, sin = np.cos(shape.turn), np.sin(shape.turn)
     turned = outline(shape.shape) @ np.array([[cos, sin], [-sin, cos]])
     size = np.array([width, height])

@@ -15,7 +15,7 @@ _SLOW = 6.0
 
 
 def speckle(picture: NDArray[np.uint8], regions: Regions) -> float | None:
-    """Mean absolute deviation from the surface's local average, in levels of 255, inside plain forms and flat backgrounds.
+    """Mean absolute deviation from the surface's local average, in levels of 255, in plain forms and flat backgrounds.
 
     `picture` [H, W, 3] and its regions. None where nothing in it is flat.
     """

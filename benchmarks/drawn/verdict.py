@@ -28,8 +28,8 @@ class Verdict:
     def score(self, real: Verdict) -> float:
         """How much worse than real pictures, 0 for them: speckle and edges in octaves, grain, and missed captions.
 
-        A tenth of the captions missed counts as one octave. Less speckle or straighter edges than real earn nothing; lines
-        too weak or too strong show in the grain.
+        A tenth of the captions missed counts as one octave. Less speckle or straighter edges than real earn nothing;
+        lines too weak or too strong show in the grain.
         """
         octaves = (
             np.log2(max(1.0, self.speckle / real.speckle)),

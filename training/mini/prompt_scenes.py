@@ -219,7 +219,7 @@ def _grid(width: int, height: int) -> tuple[Field, Field]:
 
 
 def _paint(random: np.random.Generator, picture: Field, found: PlacedShape, size: int) -> Field:
-    """Lay a thing on the picture: a thin dark outline round a plain surface, a hatched one, or a coloured line alone."""
+    """Lay a thing on the picture: a plain surface in a thin dark outline, a hatched one, or a coloured line alone."""
     height, width = picture.shape[:2]
     colour = np.asarray(COLOURS[found.colour], dtype=np.float32) / 255
     colour = np.clip(colour * random.normal(1.0, 0.03, 3), 0, 1).astype(np.float32)
