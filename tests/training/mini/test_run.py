@@ -14,11 +14,10 @@ import pytest
 import torch
 
 from davae_core import mini
-from davae_core.codec.small import SmallDecoder, SmallEncoder
+from davae_core.codec.files import load_base_vae
 from davae_core.files import write_safetensors
 from davae_core.mini.text_encoder_files import load_text_encoder
 from davae_core.pipeline import load_pipeline
-from davae_core.presets import SMALL
 from training.__main__ import main
 from training.engine.tracking import read_log
 
@@ -134,14 +133,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def published_pair(folder: Path) -> Path:
-    """A small VAE of random weights as TAESD publishes its own; returns the encoder's file."""
-    torch.manual_seed(0)
-    halves = {
-        "encoder": SmallEncoder(SMALL.backbone, 16),
-        "decoder": SmallDecoder(SMALL.backbone, 16),
-    }
-    for half, module in halves.items():
-        write_safetensors(folder / f"taesd3_{half}.safetensors", module.state_dict(), {})
+    """The bundled base VAE as TAESD publishes its own, in two files; returns the encoder's."""
+    weights = load_base_vae(mini.davae_path()).vae.state_dict()
+    for half in ("encoder", "decoder"):
+        own = {n.removeprefix(f"{half}."): t for n, t in weights.items() if n.startswith(half)}
+        write_safetensors(folder / f"taesd3_{half}.safetensors", own, {})
     return folder / "taesd3_encoder.safetensors"
 
 
