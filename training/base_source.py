@@ -48,8 +48,8 @@ def _in_its_space(source: str, found: BaseVae) -> BaseVae:
     likeness = sd3_likeness(found.vae.float())
     if likeness < LEAST_LIKENESS:
         raise TrainingError(
-            f"{source} is a small VAE whose latents are not Stable Diffusion 3's (likeness {likeness:.2f}, where TAESD3's "
-            "have 1): name TAESD3's files; TAEF1, for FLUX.1, has the same shapes."
+            f"{source} is a small VAE whose latents are not Stable Diffusion 3's (likeness {likeness:.2f}, where "
+            "TAESD3's have 1): name TAESD3's files; TAEF1, for FLUX.1, has the same shapes."
         )
     return found
 
