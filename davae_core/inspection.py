@@ -237,7 +237,7 @@ def _vae(description: ModelDescription) -> str:
 
 def _advice(description: ModelDescription) -> str:
     advice = description.advice
-    sizes = " or ".join(f"{side}x{side}" for side in advice.sizes) or "sizes it does not say"
+    sizes = advice.trained_words or "sizes it does not say"
     how = f"shift {advice.shift:g}, {advice.steps} steps, guidance {advice.guidance:g}"
     what = {
         "joint": "Draws base and detail together",

@@ -94,7 +94,6 @@ def advice_text(description: ModelDescription) -> str:
     """The model's advice to whoever samples it, one line."""
     advice = description.advice
     alone = "Draws the detail alone: " if description.mode == "detail" else ""
-    sizes = ", ".join(f"{side} px" for side in advice.sizes)
     return f"{alone}{advice.steps} steps, cfg {advice.guidance:g}, shift {advice.shift:g} (set)" + (
-        f", trained at {sizes}" if sizes else ""
+        f", trained at {advice.trained_words}" if advice.trained else ""
     )

@@ -218,14 +218,14 @@ def check_prompts_fit(node: str, model: Any, *prompts: Any) -> None:
 
 
 def _check_size(node: str, model: Any, description: ModelDescription, samples: Tensor) -> None:
-    factor, sizes = description.layout.factor, description.advice.sizes
+    factor, advice = description.layout.factor, description.advice
     height, width = (side * factor for side in samples.shape[-2:])
     # Half and double the trained area take in every usual aspect ratio; the other trained size is four times off.
-    if sizes and not any(0.5 <= height * width / side**2 <= 2.0 for side in sizes):
-        trained = " or ".join(f"{side}x{side}" for side in sizes)
+    areas = [trained[0] * trained[1] for trained in advice.trained]
+    if areas and not any(0.5 <= height * width / area <= 2.0 for area in areas):
         raise ValueError(
             f"{node} got a latent of {width}x{height} pixels, but {describe_model(model)} was trained at "
-            f"{trained}: use a latent of about that many pixels, or an adapter trained for this size."
+            f"{advice.trained_words}: use a latent of about that many pixels, or an adapter trained for this size."
         )
     most = largest_token_side(model)
     tokens = max(-(-side // patch_size(model)) for side in samples.shape[-2:])

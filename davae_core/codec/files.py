@@ -298,7 +298,8 @@ def load_base_vae(
 ) -> BaseVae:
     """A pretrained VAE from our own base file, a stock VAE file, a full checkpoint, or a diffusers file or folder.
 
-    Either file of TAESD's published pairs, with the other beside it, is a VAE too.
+    Either file of TAESD's published pairs, with the other beside it, is a VAE too, and so is the one in a DA-VAE file
+    that is not compact.
     `channels`: how many latent channels it must have, if that matters. Shift and scale come from our metadata or the
     folder's config.json, else they are those of `like`, or 0 and 1 without it. Raises CheckpointError.
     """
@@ -307,6 +308,8 @@ def load_base_vae(
     settings = _diffusers_settings(file.parent)
     tensors, metadata = read_safetensors(file)
     described = read_metadata(file, metadata)
+    if described.get("kind") == KIND_CODEC:
+        return _base_within(file, channels)
     if described.get("kind") not in (None, KIND_BASE_VAE):
         raise CheckpointError(
             f"{file} is {what_is(shapes_of(tensors), described)}, not a plain VAE: pick the VAE it came from."
@@ -318,11 +321,7 @@ def load_base_vae(
         found = weights["decoder.conv_in.weight"].shape[1]
     else:
         weights, found = small, latent_channels(file, small)
-    if channels is not None and found != channels:
-        raise CheckpointError(
-            f"{file} is a VAE with {found} latent channels, but {channels} are needed: "
-            "pick the VAE this DA-VAE starts from, such as SD3's, not an SD1 or SDXL one."
-        )
+    _check_channels(file, found, channels)
     backbone = (
         _backbone_of(file, weights, described, settings)
         if small is None
@@ -342,6 +341,31 @@ def load_base_vae(
     check_weights(file, weights)
     vae.load_state_dict(weights, assign=True)
     return BaseVae(vae.eval(), layout)
+
+
+def _check_channels(file: Path, found: int, wanted: int | None) -> None:
+    if wanted is not None and found != wanted:
+        raise CheckpointError(
+            f"{file} is a VAE with {found} latent channels, but {wanted} are needed: "
+            "pick the VAE this DA-VAE starts from, such as SD3's, not an SD1 or SDXL one."
+        )
+
+
+def _base_within(file: Path, channels: int | None) -> BaseVae:
+    """The pretrained VAE that a codec file keeps as it was."""
+    codec = load_codec(file)
+    weights = {n: t for n, t in codec.state_dict().items() if n.split(".")[0] in VAE_PARTS}
+    if not has_base_decoder(weights):
+        raise CheckpointError(
+            f"{file} is a compact DA-VAE, without its base decoder: pick the VAE it came from, or its whole file."
+        )
+    layout, backbone = codec.layout, codec.config.backbone
+    _check_channels(file, layout.base_channels, channels)
+    with torch.device("meta"):
+        vae = KLAutoencoder(backbone, layout.base_channels)
+    vae.load_state_dict(weights, assign=True)
+    numbers = layout.base_shift, layout.base_scale
+    return BaseVae(vae.eval(), LatentLayout(layout.base_channels, 0, backbone.factor, 1, *numbers))
 
 
 def base_numbers(path: str | Path, described: Mapping[str, Any]) -> BaseNumbers:

@@ -6,7 +6,7 @@ UTF-8 bytes, so a merged model keeps its layout and its shift through any stock 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -37,19 +37,51 @@ DESCRIPTION = "davae.description"
 """Name of the tensor beside the transformer's own, uint8 [bytes]."""
 
 
+_Side = Annotated[int, Limits(1, 10**6)]
+_UNSAID_BEFORE = ("oblongs",)
+"""Advice that files did not give from the start."""
+
+
 @dataclass(frozen=True)
 class Advice:
-    """How to sample the adapted model: shift of the schedule, guidance, steps; the sides in px it was trained at."""
+    """How to sample the adapted model: shift of the schedule, guidance, steps; the sizes in px it was trained at.
+
+    `sizes` are sides of squares, `oblongs` width and height of the others.
+    """
 
     shift: Annotated[float, Limits(0, 1e6)] = 4.0
     guidance: Annotated[float, Limits(-1e6, 1e6)] = 2.5
     steps: Annotated[int, Limits(1, 10**6)] = 30
-    sizes: Annotated[tuple[Annotated[int, Limits(1, 10**6)], ...], Length(1000)] = ()
+    sizes: Annotated[tuple[_Side, ...], Length(1000)] = ()
+    oblongs: Annotated[tuple[tuple[_Side, ...], ...], Length(1000)] = ()
 
     def __post_init__(self) -> None:
         check_limits(self)
         if not self.shift:
             raise ValueError("shift must be above 0")
+        if any(len(sides) != 2 or min(sides) < 1 for sides in self.oblongs):
+            raise ValueError("oblongs must be pairs of a width and a height")
+
+    @classmethod
+    def of_sizes(
+        cls, shift: float, guidance: float, steps: int, trained: Iterable[tuple[int, int]]
+    ) -> "Advice":
+        """Advice for a model trained at sizes (width, height), sorted, each said once."""
+        found = sorted(set(trained))
+        squares = tuple(width for width, height in found if width == height)
+        oblongs = tuple(size for size in found if size[0] != size[1])
+        return cls(shift, guidance, steps, squares, oblongs)
+
+    @property
+    def trained(self) -> tuple[tuple[int, int], ...]:
+        """Width and height of every size it was trained at, squares first."""
+        squares = tuple((side, side) for side in self.sizes)
+        return (*squares, *((width, height) for width, height in self.oblongs))
+
+    @property
+    def trained_words(self) -> str:
+        """Such as `1024x1024 or 832x1216`; empty where no size is known."""
+        return " or ".join(f"{width}x{height}" for width, height in self.trained)
 
 
 @dataclass(frozen=True)
@@ -96,7 +128,9 @@ class ModelDescription:
                 raise ValueError(f"{key} is missing")
         for item in fields(Advice):
             # What a model lacks is no advice, though a model made without any has the usual one.
-            if isinstance(described["advice"], dict) and item.name not in described["advice"]:
+            if item.name in _UNSAID_BEFORE or not isinstance(described["advice"], dict):
+                continue
+            if item.name not in described["advice"]:
                 raise ValueError(f"advice.{item.name} is missing")
         found = build(cls, picked(cls, described))
         found.layout.require_detail()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from davae_core.reading.plain_text import shown
+
 from ..errors import TrainingError
 from ..settings.limits import Count, Limits, Whole
+from .buckets import Size, bucket_sizes
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,41 @@ class ImagesConfig:
     side: Whole = 1024
     multiple: Whole = 32
     longest: Annotated[float, Limits(1)] = 2.0
+    sizes: tuple[str, ...] | None = None
     crops: Whole = 1
     flips: bool = False
     enlarge: bool = False
 
     def __post_init__(self) -> None:
         Limits(self.multiple).check("images.side", self.side)
+        if self.sizes is not None and not self.sizes:
+            raise TrainingError(
+                "images.sizes is an empty list: name sizes such as 1024x1024, or leave it out."
+            )
+        for size in self.fixed_sizes:
+            if size.height % self.multiple or size.width % self.multiple:
+                raise TrainingError(
+                    f"images.sizes has {size.width}x{size.height}, whose sides must be multiples of images.multiple, "
+                    f"{self.multiple}."
+                )
+
+    @property
+    def fixed_sizes(self) -> tuple[Size, ...]:
+        """The sizes that are named, if any. Raises TrainingError when one is not written as WIDTHxHEIGHT."""
+        return tuple(_size_of(written) for written in self.sizes or ())
+
+    def buckets(self) -> tuple[Size, ...]:
+        """Every size that a picture may be brought to."""
+        return self.fixed_sizes or bucket_sizes(self.side, self.multiple, self.longest)
+
+
+def _size_of(written: str) -> Size:
+    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", written)
+    if found is None:
+        raise TrainingError(
+            f"images.sizes has {shown(written)}, but a size is a width and a height such as 1216x832."
+        )
+    return Size(height=int(found[2]), width=int(found[1]))
 
 
 @dataclass(frozen=True)

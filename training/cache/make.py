@@ -22,7 +22,7 @@ from ..engine.randomness import Stream, numpy_generator
 from ..errors import TrainingError
 from ..hub import same_source
 from ..settings.yaml_config import flatten
-from .buckets import Size, bucket_sizes, fill_and_crop, nearest_bucket
+from .buckets import Size, fill_and_crop, nearest_bucket
 from .caption_sources import CaptionedPicture, CaptionedSet, scan_captioned
 from .config import CacheConfig, ImagesConfig
 from .encoding import PictureEncoder, load_caption_encoder, load_picture_encoder
@@ -144,8 +144,7 @@ class _Job:
     device: torch.device
 
     def __post_init__(self) -> None:
-        images = self.config.images
-        self.buckets = bucket_sizes(images.side, images.multiple, images.longest)
+        self.buckets = self.config.images.buckets()
 
     @property
     def shards(self) -> int:

@@ -220,13 +220,12 @@ class DitTraining(Run[LatentBatch]):
         write_adapter(target, adapter)
 
     def _advice(self) -> Advice:
-        validation = self.config.validation
-        sides = sorted({max(size) * self.layout.factor for size in self.data.buckets})
-        return Advice(
+        validation, factor = self.config.validation, self.layout.factor
+        return Advice.of_sizes(
             shift=self.config.loss.shift,
             guidance=validation.guidance,
             steps=validation.sampling_steps,
-            sizes=tuple(sides),
+            trained=((w * factor, h * factor) for h, w in self.data.buckets),
         )
 
     def _build_denoiser(self) -> Denoiser:

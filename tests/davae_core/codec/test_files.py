@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from davae_core.codec.autoencoder import KLAutoencoder
+from davae_core.codec.autoencoder import KLAutoencoder, base_moments
 from davae_core.codec.blocks import KLConfig
 from davae_core.codec.files import (
     CheckpointError,
@@ -225,15 +225,28 @@ def test_an_sd1_vae_given_as_sd3_is_refused(tmp_path):
         load_base_vae(tmp_path / "sd1.safetensors", channels=16)
 
 
-def test_a_folder_without_weights_and_a_davae_are_no_base(tmp_path, codec_file):
+def test_a_folder_without_weights_and_a_compact_davae_are_no_base(tmp_path, tiny_codec):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match=r"holds no diffusion_pytorch_model\.safetensors"):
         load_base_vae(tmp_path / "empty")
-    with pytest.raises(CheckpointError, match="a DA-VAE, not a plain VAE"):
-        load_base_vae(codec_file)
+    save_codec(tmp_path / "compact.safetensors", tiny_codec, compact=True)
+    with pytest.raises(CheckpointError, match="a compact DA-VAE, without its base decoder: pick"):
+        load_base_vae(tmp_path / "compact.safetensors")
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="not a VAE: pick a VAE file"):
         load_base_vae(tmp_path / "other.safetensors")
+
+
+def test_a_davae_is_the_base_that_it_was_grown_from_too(tiny_codec, codec_file):
+    base = load_base_vae(codec_file)
+    pictures = torch.rand(1, 3, 32, 32) * 2 - 1
+    moments = base.vae.encode_moments(pictures)
+    assert torch.equal(moments.mean, base_moments(tiny_codec, pictures).mean)
+    assert base.vae.decode(moments.mean).isfinite().all()
+    assert (base.layout.detail_channels, base.layout.ratio) == (0, 1)
+    assert base.layout.base_scale == tiny_codec.layout.base_scale
+    with pytest.raises(CheckpointError, match="latent channels, but 5 are needed"):
+        load_base_vae(codec_file, channels=5)
 
 
 @pytest.mark.parametrize(
