@@ -3,17 +3,34 @@
 from typing import Any
 
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..davae_core.latents import LatentLayout
-from ..davae_core.presets import SD3
+from ..davae_core.presets import PATCH, SD3
 from . import pairing
-from .compat.host import intermediate_device, intermediate_dtype
+from .compat.host import intermediate_device, intermediate_dtype, show_text
 from .node import Node
-from .schema import schema
+from .schema import check_choice, schema
 
 NAME = "Empty DA-VAE Latent"
 LAYOUT = SD3.layout
+OWN, TYPED = "the model's own", "width x height"
+SIZES = {
+    f"{name} {width} x {height}": (width, height)
+    for name, width, height in (
+        ("Square", 1024, 1024),
+        ("Portrait", 832, 1216),
+        ("Landscape", 1216, 832),
+        ("Wide", 1344, 768),
+        ("Tall", 768, 1344),
+        ("2K square", 2048, 2048),
+        ("2K portrait", 1664, 2432),
+        ("2K landscape", 2432, 1664),
+        ("2K wide", 2688, 1536),
+        ("2K tall", 1536, 2688),
+    )
+}
+"""Width and height by name: Stable Diffusion 3.5's usual ones, and twice their sides."""
 LARGEST_SIDE = 384 * 2 * LAYOUT.factor
 """Stable Diffusion 3.5's table of positions ends at 384 tokens a side, two latent cells each."""
 
@@ -51,34 +68,66 @@ class EmptyLatent(Node):
                 io.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="The DA-VAE model to draw with. Only one whose latent is not Stable Diffusion 3.5's needs "
-                    "to be connected.",
+                    tooltip="The DA-VAE model to draw with: its own size is then the usual one. One whose latent is "
+                    "not Stable Diffusion 3.5's must be connected.",
+                ),
+                io.Combo.Input(
+                    "size",
+                    optional=True,
+                    options=[OWN, TYPED, *SIZES],
+                    default=OWN,
+                    tooltip="The model's own: the size that a connected model was trained at, else width x height. The "
+                    "named ones take no heed of width and height.",
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="The empty latent.")],
+            hidden=[io.Hidden.unique_id],
             aliases=["empty latent", "new latent", "resolution", "size", "da-vae", "sd3.5 2k"],
         )
 
     @classmethod
     def validate_inputs(
-        cls, width: Any = None, height: Any = None, model: Any = "no model"
+        cls, width: Any = None, height: Any = None, model: Any = "no model", size: Any = OWN
     ) -> bool | str:
-        judged = cls.judge(width=width, height=height)
-        # A model that is connected says only when it is there what its cells are.
-        if judged is not True or model is None:
+        judged = cls.judge(width=width, height=height, size=size)
+        # A model that is connected says only when it is there what its cells and its own size are.
+        if judged is not True or model is None or size not in (OWN, TYPED):
             return judged
         return _odd_side(LAYOUT, width, height) or True
 
     @classmethod
-    def execute(cls, width: int, height: int, batch_size: int, model: Any = None) -> io.NodeOutput:
+    def execute(
+        cls, width: int, height: int, batch_size: int, model: Any = None, size: str = OWN
+    ) -> io.NodeOutput:
+        check_choice(NAME, "size", size, [OWN, TYPED, *SIZES])
         layout = LAYOUT if model is None else pairing.drawn_layout(NAME, model)
+        width, height = _chosen(size, model) or (width, height)
         odd = _odd_side(layout, width, height)
         if odd is not None:
             raise ValueError(odd)
         shape = (batch_size, layout.channels, height // layout.factor, width // layout.factor)
         samples = torch.zeros(shape, device=intermediate_device(), dtype=intermediate_dtype())
         # ComfyUI >= 0.11 resizes an empty latent to the model's scale and asks this key for the latent's own.
-        return io.NodeOutput({"samples": samples, "downscale_ratio_spacial": layout.factor})
+        empty = {"samples": samples, "downscale_ratio_spacial": layout.factor}
+        told = size_in_words(width, height, layout)
+        show_text(told, cls.hidden.unique_id)
+        return io.NodeOutput(empty, ui=ui.PreviewText(told))
+
+
+def size_in_words(width: int, height: int, layout: LatentLayout) -> str:
+    """Such as `1024 x 1024: 32 x 32 tokens, a quarter of the plain VAE's`."""
+    columns, rows = (-(-side // (PATCH * layout.factor)) for side in (width, height))
+    share = {2: "a quarter", 4: "a sixteenth"}.get(layout.ratio, f"1/{layout.ratio**2}")
+    return f"{width} x {height}: {columns} x {rows} tokens, {share} of the plain VAE's"
+
+
+def _chosen(size: str, model: Any) -> tuple[int, int] | None:
+    """Width and height of a choice; None where what is typed counts."""
+    if size in SIZES:
+        return SIZES[size]
+    described = None if model is None or size == TYPED else pairing.description_of(model)
+    trained = () if described is None else described.advice.trained
+    return trained[0] if trained else None
 
 
 def _odd_side(layout: LatentLayout, width: int | None, height: int | None) -> str | None:
