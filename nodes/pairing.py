@@ -18,11 +18,10 @@ from .compat.locking import is_locked
 from .compat.model import (
     describe_model,
     description_of,
-    largest_token_side,
     no_base_given,
-    patch_size,
     source_of,
     text_widths,
+    too_many_tokens,
 )
 from .compat.vae import DetailAlignedComfyVAE, describe_vae
 
@@ -220,17 +219,11 @@ def check_prompts_fit(node: str, model: Any, *prompts: Any) -> None:
 def _check_size(node: str, model: Any, description: ModelDescription, samples: Tensor) -> None:
     factor, advice = description.layout.factor, description.advice
     height, width = (side * factor for side in samples.shape[-2:])
-    # Half and double the trained area take in every usual aspect ratio; the other trained size is four times off.
-    areas = [trained[0] * trained[1] for trained in advice.trained]
-    if areas and not any(0.5 <= height * width / area <= 2.0 for area in areas):
+    if not advice.is_near(width, height):
         raise ValueError(
             f"{node} got a latent of {width}x{height} pixels, but {describe_model(model)} was trained at "
             f"{advice.trained_words}: use a latent of about that many pixels, or an adapter trained for this size."
         )
-    most = largest_token_side(model)
-    tokens = max(-(-side // patch_size(model)) for side in samples.shape[-2:])
-    if most is not None and tokens > most:
-        raise ValueError(
-            f"{node} got a latent of {width}x{height} pixels, which is {tokens} tokens along one side, but "
-            f"{describe_model(model)} has positions for {most}: use a smaller latent."
-        )
+    crowded = too_many_tokens(node, model.model, samples.shape)
+    if crowded is not None:
+        raise ValueError(crowded)

@@ -1,13 +1,13 @@
-// Shows the sentence of a DA-VAE node that failed: newer pages of ComfyUI say only that it did.
+// Shows the sentence of a DA-VAE node that failed, of which newer pages of ComfyUI say only that it did, and warnings.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
 const OURS = "DAVAE_";
 const SHOWN_MS = 30000;
 
-function show(node, sentence) {
+function show(node, sentence, severity = "error") {
   app.extensionManager?.toast?.add({
-    severity: "error",
+    severity,
     summary: node,
     detail: sentence,
     life: SHOWN_MS,
@@ -32,6 +32,7 @@ app.registerExtension({
         show(detail.node_type.slice(OURS.length), String(detail.exception_message).trim());
       }
     });
+    api.addEventListener("davae.warning", ({ detail }) => show("DA-VAE", detail.text, "warn"));
     const queuePrompt = api.queuePrompt;
     api.queuePrompt = async function (...given) {
       try {

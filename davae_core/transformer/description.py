@@ -78,6 +78,14 @@ class Advice:
         squares = tuple((side, side) for side in self.sizes)
         return (*squares, *((width, height) for width, height in self.oblongs))
 
+    def is_near(self, width: int, height: int) -> bool:
+        """Whether a picture has from half to twice the pixels of one it was trained at, or no size is known.
+
+        That takes in every usual aspect ratio; the other size that models are trained at is four times off.
+        """
+        areas = [w * h for w, h in self.trained]
+        return not areas or any(0.5 <= width * height / area <= 2.0 for area in areas)
+
     @property
     def trained_words(self) -> str:
         """Such as `1024x1024 or 832x1216`; empty where no size is known."""

@@ -1,5 +1,6 @@
 """The server the nodes run in, and where it keeps what passes between nodes."""
 
+import logging
 import sys
 from typing import Any
 
@@ -7,6 +8,10 @@ import comfy.model_management
 import torch
 
 from ...davae_core.reading.plain_text import without_markup
+
+_LOG = logging.getLogger(__name__)
+WARNING = "davae.warning"
+"""The event that web/davae.js shows."""
 
 
 def show_text(text: str, node_id: str) -> None:
@@ -21,6 +26,16 @@ def show_text(text: str, node_id: str) -> None:
     if running is not None:
         for browser in _browsers(running):
             running.send_progress_text(without_markup(text), node_id, browser)
+
+
+def warn(sentence: str) -> None:
+    """Say something in the log, and in every browser's page."""
+    _LOG.warning("DA-VAE: %s", sentence)
+    server = getattr(sys.modules.get("server"), "PromptServer", None)
+    running = getattr(server, "instance", None)
+    if running is not None:
+        for browser in _browsers(running):
+            running.send_sync(WARNING, {"text": without_markup(sentence)}, browser)
 
 
 def _browsers(server: Any) -> list[str]:

@@ -34,6 +34,7 @@ from ...davae_core.transformer.merging import plan_files
 from ...davae_core.transformer.pretrained import PREFIXES, transformer_part
 from ...davae_core.transformer.widened_model import is_widened, widen_model
 from .features import supported
+from .host import warn
 
 PREVIEW_DECODER = "davae_taesd3_decoder"
 """What the padded preview decoder's file in models/vae_approx is called (`davae preview-decoder` writes it)."""
@@ -101,7 +102,38 @@ class DetailAlignedTransformer(comfy.model_base.SD3):  # type: ignore[misc]
         given = conditions.get("transformer_options", {}).get(BASE_IS_GIVEN, False)
         if self.model_config.description.mode == "detail" and not given:
             raise ValueError(no_base_given("This sampler", self.model_config.source))
+        crowded = too_many_tokens("This sampler", self, x.shape)
+        if crowded is not None:
+            raise ValueError(crowded)
+        self._warn_of_size(x, conditions.get("transformer_options", {}).get("sample_sigmas"))
         return super().apply_model(x, t, *args, **conditions)
+
+    def _warn_of_size(self, x: Tensor, sampling: Tensor | None) -> None:
+        """Once in every sampling, which its noise levels are known by: a size far from the trained ones is plaid."""
+        described, told = self.model_config.description, getattr(self, "_told_of", None)
+        if sampling is None or sampling is told:
+            return
+        self._told_of = sampling
+        height, width = (side * described.layout.factor for side in x.shape[-2:])
+        if not described.advice.is_near(width, height):
+            warn(
+                f"The DA-VAE model ({self.model_config.source}) draws {width}x{height} pixels, but was trained at "
+                f"{described.advice.trained_words}: expect a picture that falls apart, or use one of these sizes."
+            )
+
+
+def too_many_tokens(node: str, model: Any, shape: torch.Size) -> str | None:
+    """The sentence for a latent [..., h, w] of more rows or columns of tokens than the model has positions for."""
+    config, transformer = model.model_config, model.diffusion_model
+    most = getattr(transformer, "pos_embed_max_size", None)
+    tokens = max(-(-side // int(transformer.patch_size)) for side in shape[-2:])
+    if most is None or tokens <= most:
+        return None
+    height, width = (side * config.description.layout.factor for side in shape[-2:])
+    return (
+        f"{node} got a latent of {width}x{height} pixels, which is {tokens} tokens along one side, but the DA-VAE "
+        f"model ({config.source}) has positions for {int(most)}: use a smaller latent."
+    )
 
 
 def no_base_given(node: str, source: str) -> str:
@@ -318,17 +350,6 @@ def describe_model(model: Any) -> str:
 def source_of(model: Any) -> str:
     """The files that one of our MODELs came from, in words."""
     return str(model.model.model_config.source)
-
-
-def largest_token_side(model: Any) -> int | None:
-    """Rows or columns of tokens that the model has positions for; None when it does not say."""
-    found = getattr(model.model.diffusion_model, "pos_embed_max_size", None)
-    return None if found is None else int(found)
-
-
-def patch_size(model: Any) -> int:
-    """Latent cells per token along one side."""
-    return int(model.model.diffusion_model.patch_size)
 
 
 def text_widths(model: Any) -> tuple[int, int]:
