@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 from ..davae_core.latents import LatentLayout
 from ..davae_core.presets import PATCH, SD3
 from . import pairing
-from .compat.host import intermediate_device, intermediate_dtype, show_text
+from .compat.host import intermediate_device, intermediate_dtype
 from .node import Node
 from .schema import check_choice, schema
 
@@ -110,7 +110,7 @@ class EmptyLatent(Node):
         # ComfyUI >= 0.11 resizes an empty latent to the model's scale and asks this key for the latent's own.
         empty = {"samples": samples, "downscale_ratio_spacial": layout.factor}
         told = size_in_words(width, height, layout)
-        show_text(told, cls.hidden.unique_id)
+        cls.tell(told)
         return io.NodeOutput(empty, ui=ui.PreviewText(told))
 
 

@@ -6,7 +6,6 @@ from comfy_api.latest import io, ui
 
 from ..davae_core.inspection import inspect_file
 from . import files
-from .compat.host import show_text
 from .node import Node
 from .schema import schema
 
@@ -48,5 +47,5 @@ class InspectFile(Node):
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         text = "\n".join(inspect_file(files.inspected_path(file)).lines)
-        show_text(text, cls.hidden.unique_id)
+        cls.tell(text)
         return io.NodeOutput(text, ui=ui.PreviewText(text))

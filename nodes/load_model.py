@@ -6,7 +6,6 @@ from comfy_api.latest import io, ui
 
 from ..davae_core.transformer.description import ModelDescription
 from . import files
-from .compat.host import show_text
 from .compat.model import WEIGHT_TYPES, description_of, load_model
 from .node import Node
 from .schema import advanced, check_choice, schema
@@ -86,7 +85,7 @@ class LoadModel(Node):
         description = description_of(model)
         assert description is not None
         text = advice_text(description)
-        show_text(text, cls.hidden.unique_id)
+        cls.tell(text)
         return io.NodeOutput(model, ui=ui.PreviewText(text))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..davae_core.files import CheckpointError
 from ..davae_core.reading.plain_text import shown
 from .compat.folders import listed, without_folders
+from .compat.host import show_text
 
 PLAIN = (str, bytes, bool, int, float, list, tuple, dict, Tensor, type(None))
 """What no object of ComfyUI's is."""
@@ -28,6 +29,12 @@ class Node(io.ComfyNode):  # type: ignore[misc]
         # ComfyUI makes locked copies of a node, in which that is done.
         if execute is not None and not hasattr(execute.__func__, "__wrapped__"):
             cls.execute = classmethod(_checked(execute.__func__))
+
+    @classmethod
+    def tell(cls, text: str) -> None:
+        """Show text on the node, where a server runs it; its schema must ask for the hidden `unique_id`."""
+        if cls.hidden is not None:
+            show_text(text, cls.hidden.unique_id)
 
     @classmethod
     def judge(cls, **values: Any) -> bool | str:
@@ -66,6 +73,9 @@ def _checked(execute: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(execute)
     def checked(cls: type[Node], *ordered: Any, **given: Any) -> Any:
         name, types = _described(cls)
+        unknown = next((key for key in given if key not in types), None)
+        if unknown is not None:
+            raise ValueError(f"{name} has no input called {shown(unknown)}: leave it out.")
         for key, value in given.items():
             wanted, fits = TYPES.get(types.get(key, ""), OBJECT)
             if not fits(value) and not (value is None and types.get(f"{key} is optional")):

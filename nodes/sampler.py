@@ -6,7 +6,6 @@ from comfy_api.latest import io, ui
 
 from ..davae_core.transformer.description import Advice
 from . import pairing
-from .compat.host import show_text
 from .compat.sampling import (
     PUBLISHED,
     SamplingSettings,
@@ -136,7 +135,7 @@ class Sampler(Node):
         if denoise < 1.0:
             # What 0.5 keeps depends on the shift, and is less than one thinks.
             told = f"starts at {100 * first_level(model, settings):.0f} % noise"
-            show_text(told, cls.hidden.unique_id)
+            cls.tell(told)
         drawn = sample(model, positive, negative, latent_image, settings)
         return io.NodeOutput(
             {**drawn, **pairing.drawn_by(model, latent_image)},

@@ -191,6 +191,7 @@ def _raised(error: BaseException) -> Outcome:
     if NO_MEMORY in words or isinstance(error, MemoryError):
         return Outcome(OUT_OF_MEMORY, _short(words))
     if type(error).__module__.partition(".")[0] in (
+        "davae",
         "davae_core",
         "training",
         "builtins",

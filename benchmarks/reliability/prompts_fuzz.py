@@ -219,9 +219,14 @@ def _gone(graph: Graph, random: randomness.Random) -> tuple[Graph, str]:
 def _more(graph: Graph, random: randomness.Random) -> tuple[Graph, str]:
     name = _one_of_ours(graph, random)
     key = random.choice(("extra", "self", "cls", "kwargs", "__class__", "prompt", ""))
-    value = random.choice(VALUES)
+    value = random.choice([value for value in VALUES if not _is_link(value)])
     inputs = {**graph[name]["inputs"], key: value}
     return _with_inputs(graph, name, inputs), f"{name}.{key} = {value!r:.60} too"
+
+
+def _is_link(value: Any) -> bool:
+    """Under a name that no input has, ComfyUI checks no link, and one to nowhere takes its worker with it."""
+    return isinstance(value, list) and len(value) == 2
 
 
 def _other_link(graph: Graph, random: randomness.Random) -> tuple[Graph, str]:

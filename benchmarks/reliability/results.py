@@ -77,7 +77,7 @@ TABLES: dict[str, tuple[tuple[str, Callable[[Figures], str]], ...]] = {
     "prompts": (
         ("date", lambda figures: str(figures["date"])),
         ("hostile prompts", _count("prompts")),
-        ("refused by ComfyUI", _states("refused")),
+        ("refused before anything ran", _states("refused")),
         ("one sentence of ours", _states("sentence")),
         ("a result", _states("success")),
         ("an error of ComfyUI's own", _states("ComfyUI's error", "ComfyUI's broken")),

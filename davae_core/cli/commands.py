@@ -28,7 +28,7 @@ from ..latents import crop_to_multiple, token_count
 from ..presets import PATCH, SD3
 from ..published.adapter import convert_adapter, holds_stage_two
 from ..published.codec import convert_codec, statistics_file
-from ..reading.plain_text import plain, printable
+from ..reading.plain_text import SentenceError, plain, printable
 from ..reading.unforeseen import (
     UNFORESEEN,
     gpu_is_full,
@@ -134,7 +134,7 @@ def run_decode(options: argparse.Namespace) -> None:
     codec = _codec(options)
     latents = load_latents(options.latent, codec, _codec_path(options))
     if latents.shape[0] != 1:
-        raise ValueError(
+        raise SentenceError(
             f"{options.latent} holds {latents.shape[0]} latents: give a file with one."
         )
     if options.draft:
@@ -181,7 +181,7 @@ def run_convert(options: argparse.Namespace) -> None:
 def _convert_codec(options: argparse.Namespace) -> None:
     foreign = [f"--{name}" for name in ("weights", "lora", "vae", "sizes") if vars(options)[name]]
     if foreign:
-        raise ValueError(
+        raise SentenceError(
             f"{foreign[0]} belongs to stage 2, but {options.source} is no step_N.pt: "
             f"leave {foreign[0]} out, or give stage 2's file."
         )
@@ -203,7 +203,7 @@ def _convert_adapter(options: argparse.Namespace) -> None:
     parents = {"base_name": plain(options.base.name)}
     if vae is not None:
         if read_codec_file(vae)[0].layout != SD3.layout:
-            raise ValueError(
+            raise SentenceError(
                 f"{vae} is a DA-VAE of another base than SD3's, which the published stage 2 is for: "
                 "give the one it was trained with."
             )
@@ -222,15 +222,15 @@ def _convert_adapter(options: argparse.Namespace) -> None:
 def _check_stage_two(options: argparse.Namespace) -> None:
     source = f"{options.source} is a stage-2 file"
     if options.stats or options.compact:
-        raise ValueError(f"{source}, which --stats and --compact are not for: leave them out.")
+        raise SentenceError(f"{source}, which --stats and --compact are not for: leave them out.")
     if options.weights is None:
-        raise ValueError(f"{source} with live and averaged weights: add --weights live or ema.")
+        raise SentenceError(f"{source} with live and averaged weights: add --weights live or ema.")
     if options.base is None:
-        raise ValueError(
+        raise SentenceError(
             f"{source}, and an adapter is its difference from the pretrained transformer: name that with --base."
         )
     if options.weights == "ema" and options.lora is not None:
-        raise ValueError(
+        raise SentenceError(
             f"{source} whose averaged weights hold their own LoRA: leave --lora out, or use --weights live."
         )
 
@@ -289,7 +289,9 @@ def _codec(options: argparse.Namespace) -> Codec:
 
 def _device(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("PyTorch finds no CUDA GPU here: leave --device out, or use --device cpu.")
+        raise SentenceError(
+            "PyTorch finds no CUDA GPU here: leave --device out, or use --device cpu."
+        )
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
@@ -311,7 +313,7 @@ def _picture(path: Path, codec: Codec) -> Tensor:
 
 def _folder(path: Path) -> Path:
     if path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is a file, but a folder is needed: name another one with -o.")
+        raise SentenceError(f"{path} is a file, but a folder is needed: name another one with -o.")
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -319,7 +321,7 @@ def _folder(path: Path) -> Path:
 def _refuse_overwriting(output: Path, *sources: Path | None) -> None:
     for source in filter(None, sources):
         if source.exists() and output.exists() and source.samefile(output):
-            raise ValueError(
+            raise SentenceError(
                 f"{output} is a file that this command reads: name another one with -o."
             )
 
@@ -332,7 +334,7 @@ def _refuse_same_stems(paths: Sequence[Path]) -> None:
     seen: dict[str, Path] = {}
     for path in paths:
         if path.stem in seen:
-            raise ValueError(
+            raise SentenceError(
                 f"{seen[path.stem]} and {path} would be written under one name: rename one, or use two calls."
             )
         seen[path.stem] = path

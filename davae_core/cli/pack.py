@@ -12,6 +12,7 @@ from ..codec.packing_fit import pack
 from ..images import ImageError, read_image
 from ..latents import crop_to_multiple
 from ..presets import SD3
+from ..reading.plain_text import SentenceError
 
 LARGEST_SIDE = 512
 """Pixels: of larger photographs only the middle is encoded, so that memory stays bounded."""
@@ -51,7 +52,7 @@ def run(
     except ImageError:
         raise
     except ValueError as error:
-        raise ValueError(f"{source} cannot be packed so: {error}") from error
+        raise SentenceError(f"{source} cannot be packed so: {error}") from error
     save_codec(output, codec, dtype=stored)
 
 

@@ -99,7 +99,12 @@ def pack(
 
 def _principal_axes(covariance: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` largest axes [count, n], and their variances [count]."""
-    variances, vectors = torch.linalg.eigh(covariance)
+    try:
+        variances, vectors = torch.linalg.eigh(covariance)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise ValueError(
+            "What the VAE makes of the pictures has no principal axes: give a sound VAE file, or photographs."
+        ) from error
     axes = vectors[:, -count:].flip(1).T
     # An eigenvector's sign is anyone's choice; the same on every machine, so that packings can be compared.
     largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))

@@ -62,7 +62,8 @@ class ClipTokenizer:
 
     def words(self, text: str) -> list[int]:
         """The tokens of `text` without start, end or padding, however many they are."""
-        return self._encoder.encode(text).ids
+        # Halves of characters, which JSON can spell, are no text that could be cut into words.
+        return self._encoder.encode(text.encode("utf-8", "replace").decode("utf-8")).ids
 
     def __call__(self, text: str) -> list[int]:
         """The 77 tokens of a prompt. Raises ValueError when it is longer."""

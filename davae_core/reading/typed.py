@@ -127,6 +127,8 @@ class Builder:
             if abs(value) <= _LARGEST_WHOLE:
                 return hint(value)
             right = False
+        if right and hint is str:
+            right = _is_text(value)
         if right and (hint is not float or math.isfinite(value)):
             return value
         raise ValueError(f"{name} is {shown(value)}, but it must be {_NAMES[hint]}.")
@@ -137,6 +139,15 @@ class Builder:
         return {
             key: self.convert(hint, part, f"{name}.{shown(key)}") for key, part in value.items()
         }
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written; JSON and YAML can spell halves of characters."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @cache

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..files import TYPE_NAMES, CheckpointError, read_safetensors
 from ..format import read_metadata, shapes_of, what_is
 from ..reading.json_text import read_json
-from ..reading.plain_text import plain, shown
+from ..reading.plain_text import is_plain, plain, shown
 from .description import DESCRIPTION
 from .names import EDGES, EMBEDDER, EMBEDDER_WEIGHT, QUANTISED, diffusers_to_stability
 
@@ -18,6 +18,8 @@ PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
 INDEX = "diffusion_pytorch_model.safetensors.index.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 T = TypeVar("T")
+_LONGEST_FILE_NAME = 200
+"""Characters of a shard's file name; beyond 255 bytes no system has a file."""
 _RANKS = (4, 1, 2, 1)
 """Of the edge layers' tensors, in their order."""
 _PLAIN = [kind for kind in TYPE_NAMES if kind.is_floating_point]
@@ -64,7 +66,10 @@ def transformer_weights(path: Path) -> list[Path]:
 def _shards(folder: Path) -> list[Path]:
     try:
         weight_map = read_json(folder / INDEX)["weight_map"]
-        return sorted({folder / Path(file).name for file in weight_map.values()})
+        names = {Path(file).name for file in weight_map.values()}
+        if not all(is_plain(name, _LONGEST_FILE_NAME) for name in names):
+            raise ValueError
+        return sorted(folder / name for name in names)
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{folder / INDEX} is damaged: download the folder again.") from error
 

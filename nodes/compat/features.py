@@ -29,7 +29,7 @@ BUILT_ON = {
     "SD3.sampling_settings models",
     "comfy.text_encoders.sd3_clip": "SD3Tokenizer sd3_clip",
     "comfy.utils": "PROGRESS_BAR_ENABLED load_torch_file",
-    "folder_paths": "get_filename_list get_folder_paths get_full_path",
+    "folder_paths": "folder_names_and_paths get_filename_list get_folder_paths get_full_path",
     "latent_preview": "prepare_callback",
 }
 """The names that nodes/compat uses without looking for them first, and the methods it overrides, by module."""

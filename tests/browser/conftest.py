@@ -17,11 +17,8 @@ RUN = """(workflow) => new Promise(async (done) => {
     await app.loadGraphData(workflow);
     for (const kind of ["execution_success", "execution_error"])
         app.api.addEventListener(kind, () => done(kind), {once: true});
-    try {
-        if (await app.queuePrompt(0) === false) done("refused");
-    } catch (error) {
-        done("refused");
-    }
+    app.queuePrompt(0).catch(() => {});
+    setInterval(() => Object.keys(app.lastNodeErrors ?? {}).length && done("refused"), 200);
 })"""
 
 RunInPage = Callable[[dict[str, Any]], str]

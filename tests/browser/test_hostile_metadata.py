@@ -45,7 +45,7 @@ def nothing_hostile(described):
     [
         (hostile_base_name, "execution_error"),
         (hostile_vae, "execution_error"),
-        (hostile_kind, "execution_success"),
+        (hostile_kind, "execution_error"),
         (nothing_hostile, "execution_success"),
     ],
 )

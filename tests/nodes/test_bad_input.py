@@ -242,3 +242,14 @@ def test_an_odd_width_is_refused_with_the_nearest_that_work(server):
     )
     assert "width of 1000" in result.sentence and "992 or 1008" in result.sentence
     assert_one_sentence(result.sentence)
+
+
+def test_a_link_to_an_input_that_is_not_there_is_refused_in_a_sentence(server):
+    graph = {
+        "vae": load(files.RANDOM),
+        "latent": empty(),
+        "image": {**decode(), "inputs": {**decode()["inputs"], "__class__": ["vae", 0]}},
+        "saved": save("image"),
+    }
+    sentence = server.run(graph).sentence
+    assert sentence == "DA-VAE Decode has no input called '__class__': leave it out."

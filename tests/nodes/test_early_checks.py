@@ -72,7 +72,14 @@ def test_values_of_links_are_left_to_the_nodes(server):
 
 
 def test_the_cells_of_a_connected_model_decide_which_sizes_are_odd(server):
-    latent = node("DAVAE_EmptyLatent", width=264, height=256, batch_size=1, model=["model", 0])
+    latent = node(
+        "DAVAE_EmptyLatent",
+        width=264,
+        height=256,
+        batch_size=1,
+        model=["model", 0],
+        size="width x height",
+    )
     result = server.run(drawing(latent=latent))
     assert result.refused is None and "width of 264 pixels" in result.sentence
 

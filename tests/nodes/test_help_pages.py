@@ -36,8 +36,11 @@ def test_the_server_serves_the_page_where_the_browser_asks_for_it(server, name):
     assert page.startswith("# ")
 
 
-def test_the_pack_brings_no_javascript(server):
-    assert not [path for path in server.get_json("/extensions") if "davae" in path]
+def test_the_page_gets_one_script_of_the_pack_that_only_shows_sentences(server):
+    found = [path for path in server.get_json("/extensions") if "davae" in path]
+    assert found == ["/extensions/davae_pack/davae.js"]
+    script = server.get(found[0]).decode()
+    assert not re.findall(r"innerHTML|eval|fetch\(|https?:|import\((?!\s*\))", script)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -86,7 +86,7 @@ def test_a_wrong_file_is_named_with_what_to_use_instead(server, folder, file, re
     assert sentence.endswith(".") and ". " not in sentence and "\n" not in sentence
 
 
-def test_the_loader_offers_the_bundled_miniature_first(server, folder):
+def test_the_loader_offers_the_bundled_miniature_last(server, folder):
     info = server.get_json("/object_info/DAVAE_LoadMiniCLIP")["DAVAE_LoadMiniCLIP"]
     options = info["input"]["required"]["clip_name"][1]["options"]
-    assert options[0] == FILE_BUNDLED and "mini_copy.safetensors" in options
+    assert options[-1] == FILE_BUNDLED and "mini_copy.safetensors" in options

@@ -75,6 +75,8 @@ class CaptionedPicture:
                 text = found[key] if isinstance(found, dict) else found
             if not isinstance(text, str):
                 raise TypeError
+            # JSON can spell halves of characters, which no text encoder takes.
+            text.encode("utf-8")
         except ValueError as error:
             raise TrainingError(
                 f"The caption of {self.name} is no text in UTF-8{' or no JSON' if is_json else ''}: mend that file."

@@ -221,6 +221,17 @@ def test_weights_given_as_a_latent_and_several_latents_are_refused(vae, latent, 
     assert "holds 2 latents" in fails("decode", latent, "out.png", "--vae", vae)
 
 
+def test_a_file_s_own_name_in_small_letters_begins_a_sentence_too(
+    vae, latent, tmp_path, monkeypatch, fails
+):
+    """It is no library's error, which begin so."""
+    save_file({"samples": torch.zeros(2, 32, 8, 8)}, latent)
+    monkeypatch.chdir(tmp_path)
+    assert fails("decode", latent.name, "out.png", "--vae", vae).startswith(
+        "davae: latent.safetensors holds 2 latents"
+    )
+
+
 @pytest.mark.parametrize("shape", [(0, 32, 8, 8), (1, 32, 0, 8), (1, 32, 8, 0)])
 def test_a_latent_without_anything_in_it_is_refused(shape, vae, latent, fails):
     save_file({"samples": torch.zeros(shape)}, latent)

@@ -136,12 +136,18 @@ def test_photographs_that_cannot_be_used_are_named(vae, photos, tmp_path, capsys
     assert not packed.exists()
 
 
-def test_a_davae_is_not_packed_again_and_no_source_is_overwritten(vae, photos, tmp_path, capsys):
-    davae, before = tmp_path / "davae.safetensors", vae.read_bytes()
+def test_the_base_of_a_davae_is_packed_and_no_source_is_overwritten(vae, photos, tmp_path, capsys):
+    davae, compact = tmp_path / "davae.safetensors", tmp_path / "compact.safetensors"
+    before = vae.read_bytes()
     layout = LatentLayout(4, 4, 2, 2, base_shift=0.1, base_scale=1.5)
-    save_codec(davae, DetailAlignedVAE(CodecConfig(layout, BACKBONE)))
-    assert command("pack", davae, *photos, "-o", tmp_path / "x.safetensors") == 1
-    assert f"{davae} is a DA-VAE, not a plain VAE" in capsys.readouterr().err
+    codec = DetailAlignedVAE(CodecConfig(layout, BACKBONE))
+    save_codec(davae, codec)
+    assert command("pack", davae, *photos, "-o", tmp_path / "x.safetensors") == 0
+    packed = load_codec(tmp_path / "x.safetensors")
+    assert torch.equal(packed.state_dict()["encoder.conv_in.weight"], codec.encoder.conv_in.weight)
+    save_codec(compact, codec, compact=True)
+    assert command("pack", compact, *photos, "-o", tmp_path / "y.safetensors") == 1
+    assert f"{compact} is a compact DA-VAE, without its base decoder" in capsys.readouterr().err
     assert command("pack", vae, *photos, "-o", vae) == 1
     assert "a file that this command reads" in capsys.readouterr().err
     assert vae.read_bytes() == before

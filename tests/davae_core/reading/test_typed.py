@@ -58,6 +58,7 @@ def test_values_reach_their_fields_by_type():
         ({"part": {}}, r"part\.width is missing"),
         ({"name": 5}, "name is 5, but it must be text"),
         ({"name": None}, "name is None, but it must be text"),
+        ({"name": "half \ud800"}, r"name is .*, but it must be text"),
         ({"ratio": "1"}, "ratio is '1', but it must be a number"),
         ({"ratio": math.nan}, "ratio is nan, but it must be a number"),
         ({"ratio": math.inf}, "ratio is inf, but it must be a number"),

@@ -1,11 +1,15 @@
 """Aspect buckets: sizes of one area, the nearest to a picture, and pictures brought to them."""
 
+import re
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from training.cache.buckets import Size, bucket_sizes, fill_and_crop, nearest_bucket
+from training.cache.config import ImagesConfig
+from training.errors import TrainingError
 
 
 def test_buckets_keep_the_area_and_the_multiple():
@@ -94,3 +98,24 @@ def test_pictures_fill_their_bucket_and_are_cut_in_the_middle():
 def test_a_picture_of_the_right_size_stays_as_it_is():
     picture = torch.randint(0, 256, (3, 32, 48), dtype=torch.uint8)
     assert torch.equal(fill_and_crop(picture, Size(32, 48)), picture)
+
+
+def test_sizes_by_name_take_the_buckets_place():
+    config = ImagesConfig(sizes=("1024x1024", "832x1216"))
+    assert config.buckets() == (Size(1024, 1024), Size(1216, 832))
+    assert ImagesConfig(side=64, longest=1.0).buckets() == (Size(64, 64),)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ((), "images.sizes is an empty list"),
+        (("832x1216", "1000x1024"), "images.sizes has 1000x1024, whose sides must be multiples"),
+        (("832",), "images.sizes has '832', but a size is a width and a height such as 1216x832"),
+        (("0x32",), "but a size is a width and a height"),
+        (("32x999999",), "but a size is a width and a height"),
+    ],
+)
+def test_wrong_sizes_are_refused(sizes, words):
+    with pytest.raises(TrainingError, match=re.escape(words)):
+        ImagesConfig(sizes=sizes)

@@ -95,7 +95,9 @@ def test_the_digest_changes_with_the_names(tmp_path):
     assert scan_captioned([str(tmp_path / "more" / "pictures")], []).digest != before
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '"' + "a" * 2**20 + '"'])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '"' + "a" * 2**20 + '"', r'{"caption": "half \ud800"}']
+)
 def test_a_caption_beyond_all_sense_is_a_sentence_about_that_caption(tmp_path, text):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     (tmp_path / "a.json").write_text(text)

@@ -70,7 +70,7 @@ def test_an_adapter_is_trained_validated_drawn_and_written(trained):
     folder, model = trained.folder, trained.config.model
     adapter = read_adapter(folder / "result.safetensors")
     assert adapter.advice.shift == 4.0 and adapter.advice.steps == 2
-    assert adapter.advice.sizes == (16, 24)
+    assert adapter.advice.trained == ((16, 16), (24, 16))
     assert same_base(adapter.parents["base"], load_transformer(Path(model.base)))
     assert adapter.parents["vae"] == encoding_hash(Path(model.vae))
     assert any(edge.any() for edge in adapter.edges.values())
