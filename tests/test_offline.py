@@ -42,9 +42,9 @@ from davae_core.codec.files import load_base_vae, load_codec
 from davae_core.inspection import inspect_file
 from davae_core.mini.text_encoder_files import load_text_encoder
 from davae_core.pipeline import load_pipeline
-for path in (mini.davae_path(), mini.base_vae_path(), mini.transformer_path(), mini.adapter_path(), mini.clip_path()):
+for path in (mini.davae_path(), mini.transformer_path(), mini.adapter_path(), mini.clip_path()):
     inspect_file(path)
-load_codec(mini.davae_path()), load_base_vae(mini.base_vae_path())
+load_codec(mini.davae_path()), load_base_vae(mini.davae_path())
 load_pipeline(
     mini.transformer_path(), mini.davae_path(), adapter=mini.adapter_path(),
     encode_text=load_text_encoder(mini.clip_path()).encode, dtype=torch.float32,

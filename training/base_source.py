@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from davae_core.codec.files import BaseVae, load_base_vae
+from davae_core.codec.sd3_space import LEAST_LIKENESS, sd3_likeness
+from davae_core.codec.small import SmallConfig
 from davae_core.presets import SD3
 
 from .errors import TrainingError
@@ -20,16 +22,36 @@ def load_base_source(source: str, key: str, channels: int | None = None) -> Base
     An id has `hf:` before it and may name a folder or a file after a colon: `hf:owner/name:vae`,
     `hf:owner/name:vae.safetensors`; without one it is the folder `vae`. `key` is the setting that names the VAE,
     `channels` how many latent channels it must have, if that matters. Where it does not say its shift and scale they
-    are SD3's. Raises CheckpointError or TrainingError, one sentence.
+    are SD3's, and a small VAE's latents must be so too. Raises CheckpointError or TrainingError, one sentence.
     """
     place = hub_place(source, key)
     if place is not None:
-        return load_base_vae(_from_hub(place, key), channels, SD3.layout)
+        return _in_its_space(source, load_base_vae(_from_hub(place, key), channels, SD3.layout))
     wanted = (
         "a VAE file, a diffusers folder or a Hugging Face id such as "
         f"{PREFIX}stabilityai/stable-diffusion-3.5-medium:{_FOLDER}"
     )
-    return load_base_vae(existing_path(source, key, wanted), channels, SD3.layout)
+    path = existing_path(source, key, wanted)
+    return _in_its_space(source, load_base_vae(path, channels, SD3.layout))
+
+
+def _in_its_space(source: str, found: BaseVae) -> BaseVae:
+    """`found`, unless it is a small VAE that passes for SD3's without having its latents."""
+    layout, sd3 = found.layout, SD3.layout
+    said = (layout.base_channels, layout.base_shift, layout.base_scale)
+    if not isinstance(found.vae.backbone, SmallConfig) or said != (
+        sd3.base_channels,
+        sd3.base_shift,
+        sd3.base_scale,
+    ):
+        return found
+    likeness = sd3_likeness(found.vae.float())
+    if likeness < LEAST_LIKENESS:
+        raise TrainingError(
+            f"{source} is a small VAE whose latents are not Stable Diffusion 3's (likeness {likeness:.2f}, where "
+            "TAESD3's have 1): name TAESD3's files; TAEF1, for FLUX.1, has the same shapes."
+        )
+    return found
 
 
 def _from_hub(place: HubPlace, key: str) -> Path:

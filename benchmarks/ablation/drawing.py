@@ -90,7 +90,7 @@ def unadapted(
     stack: Stack, side: int, encode_text: EncodeText, sampling: Sampling, steps: int
 ) -> Drawer:
     """The base transformer as it is, at `side` px. Raises CheckpointError when a file is not what it should be."""
-    decoder = decoder_of(stack.base_vae, False)
+    decoder = decoder_of(stack.davae, False)
     plan = replace(_plan(sampling, side, decoder), steps=steps)
     return Drawer(_denoiser(load_transformer(stack.transformer)), encode_text, decoder, plan)
 

@@ -100,7 +100,7 @@ def _by_reference(
     sampling: Sampling,
 ) -> Iterator[Tensor]:
     if reference.base_pass:
-        decoder = decoder_of(stack.base_vae, False)
+        decoder = decoder_of(stack.davae, False)
         bases = read_bases(out, seed, len(wanted))
         starts = range(0, len(bases), BATCH)
         return (decoded(decoder, bases[first : first + BATCH]) for first in starts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,8 @@ class Measures:
     """What a set of pictures is judged by, beside real pictures of the same captions.
 
     Frechet distance, share of pictures that show their caption, sharpness as a multiple of real pictures', then
-    benchmarks/drawn's: speckle in levels of 255, edge error in pixels, grain in octaves, and all in one `score`.
+    benchmarks/drawn's: speckle in levels of 255, edge error in pixels, grain in octaves, energy of lines as
+    a multiple of real pictures', and all but that in one `score`.
     `codec_score` is the score beside real pictures through the codec that decoded these. None is what was not measured.
     """
 
@@ -50,13 +51,14 @@ class Measures:
     speckle: float | None = None
     edges: float | None = None
     grain: float | None = None
+    lines: float | None = None
     score: float | None = None
     codec_score: float | None = None
 
 
 def scenes(first: int, count: int) -> list[PromptScene]:
-    """Scenes `first` to `first + count - 1`."""
-    return [compose(first + number) for number in range(count)]
+    """Scenes `first` to `first + count - 1`, all of them squares."""
+    return [replace(compose(first + number), format="square") for number in range(count)]
 
 
 def rendered(wanted: Sequence[PromptScene]) -> Iterator[Tensor]:
@@ -98,6 +100,7 @@ def measures(seen: Seen, real: Seen, through_codec: Seen | None = None) -> Measu
         speckle=judged.speckle,
         edges=judged.edges,
         grain=judged.grain,
+        lines=judged.lines,
         score=score(seen.looks, real.looks),
         codec_score=None if through_codec is None else score(seen.looks, through_codec.looks),
     )

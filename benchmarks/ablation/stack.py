@@ -12,7 +12,6 @@ from davae_core import mini
 class Stack:
     """The files that every arm starts from."""
 
-    base_vae: Path
     davae: Path
     clip: Path
     transformer: Path
@@ -20,7 +19,7 @@ class Stack:
 
 def bundled_stack() -> Stack:
     """The miniature in davae_core/mini."""
-    return Stack(mini.base_vae_path(), mini.davae_path(), mini.clip_path(), mini.transformer_path())
+    return Stack(mini.davae_path(), mini.clip_path(), mini.transformer_path())
 
 
 def stack_of(folder: Path | None) -> Stack:
@@ -29,7 +28,6 @@ def stack_of(folder: Path | None) -> Stack:
     if folder is None:
         return bundled
     return Stack(
-        folder / bundled.base_vae.name,
         folder / bundled.davae.name,
         folder / bundled.clip.name,
         folder / bundled.transformer.name,

@@ -76,7 +76,7 @@ def _train_codec(
         file.parent,
         ["vae", str(CONFIGS / "mini_davae.yaml")],
         [
-            override("model.base_vae", str(stack.base_vae)),
+            override("model.base_vae", str(stack.davae)),
             override("loss.alignment.weight", codec.weight),
             override("data.train", train),
             override("validation.folders", [str(held_out)]),
@@ -91,7 +91,7 @@ def _pack(file: Path, stack: Stack, codec: PackedCodec, train: Sequence[str]) ->
     """`davae pack`."""
     found = scan_folders(train, "--codec-pictures")
     fitted_to = [str(path) for part in found for path in part.paths[:_PACKED_FROM]]
-    command = ["-m", "davae_core", "pack", str(stack.base_vae), *fitted_to, "-o", str(file)]
+    command = ["-m", "davae_core", "pack", str(stack.davae), *fitted_to, "-o", str(file)]
     channels = ["--detail-channels", str(codec.detail_channels), "--device", "cpu"]
     file.parent.mkdir(parents=True, exist_ok=True)
     run_process(file.parent / "output.txt", [*command, *channels])

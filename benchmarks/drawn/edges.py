@@ -5,23 +5,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.mini.prompt_scenes import PromptScene
-
 from .fitting import fitted
 from .regions import Regions
 
 _LEAST = 60
-"""Pixels below which nothing of a shape was drawn."""
+"""Pixels below which nothing of a form was drawn."""
 
 
-def edge_error(regions: Regions, scene: PromptScene) -> float | None:
-    """Mean distance in pixels from the drawn outlines of a scene's square picture to the nearest outline that fits.
+def edge_error(regions: Regions) -> float | None:
+    """Mean distance in pixels from the drawn outlines of a picture's plain forms to the nearest outline that fits.
 
-    Each shape's form is the caption's; place, radius and turn are those that fit the drawn shape best, for a caption
-    leaves them open. None where no shape was drawn.
+    Each form is the caption's; place, radius and turn are those that fit what was drawn best, for a caption leaves them
+    open. None where no plain form was drawn.
     """
     found = []
-    for mask, wanted in zip(regions.shapes, scene.shapes, strict=True):
+    for mask, wanted in regions.forms:
         if mask.sum() >= _LEAST:
             drawn = boundary(mask)
             found.append(_distances(drawn, boundary(fitted(mask, wanted))).mean())

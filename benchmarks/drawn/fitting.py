@@ -25,9 +25,9 @@ class Stamp:
     row: int
     column: int
 
-    def on(self, size: int) -> NDArray[np.bool_]:
-        """The whole picture's mask [size, size]."""
-        whole = np.zeros((size, size), dtype=bool)
+    def on(self, width: int, height: int) -> NDArray[np.bool_]:
+        """The whole picture's mask [height, width]."""
+        whole = np.zeros((height, width), dtype=bool)
         whole[self._window] = self.inside
         return whole
 
@@ -43,33 +43,37 @@ class Stamp:
 
 
 def fitted(mask: NDArray[np.bool_], wanted: PlacedShape) -> NDArray[np.bool_]:
-    """The wanted form [H, H] where it overlaps the mask [H, H] best, by coordinate search."""
-    size, pixels = mask.shape[0], int(np.count_nonzero(mask))
+    """The wanted form [H, W] where it overlaps the mask [H, W] best, by coordinate search."""
+    (height, width), pixels = mask.shape, int(np.count_nonzero(mask))
     rows, columns = np.nonzero(mask)
     # Every form's centre of mass is the centre that it is drawn around.
     best = replace(
         wanted,
-        x=float(columns.mean() + 0.5) / size,
-        y=float(rows.mean() + 0.5) / size,
+        x=float(columns.mean() + 0.5) / width,
+        y=float(rows.mean() + 0.5) / height,
         turn=0.0,
     )
-    overlap = stamp(best, size).overlap(mask, pixels)
+    overlap = stamp(best, width, height).overlap(mask, pixels)
     for place, radius, turn in _STEPS:
         better = True
         while better:
             better = False
             for change in _changes(best, place, radius, turn):
-                other = stamp(change, size).overlap(mask, pixels)
+                other = stamp(change, width, height).overlap(mask, pixels)
                 if other > overlap:
                     best, overlap, better = change, other, True
-    return stamp(best, size).on(size)
+    return stamp(best, width, height).on(width, height)
 
 
-def stamp(shape: PlacedShape, size: int) -> Stamp:
-    """Where `silhouette` covers more than half of a pixel, drawn around the shape only: many are tried on a mask."""
+def stamp(shape: PlacedShape, width: int, height: int) -> Stamp:
+    """Where `silhouette` covers more than half of a pixel; of a form, no letter.
+
+    Drawn around the shape only: many are tried on a mask.
+    """
     cos, sin = np.cos(shape.turn), np.sin(shape.turn)
     turned = outline(shape.shape) @ np.array([[cos, sin], [-sin, cos]])
-    corners = turned * shape.radius * size + np.array([shape.x, shape.y]) * size
+    size = np.array([width, height])
+    corners = turned * shape.radius * min(width, height) + np.array([shape.x, shape.y]) * size
     column, row = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, size - 1)
     right, below = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 1, 1, size)
     canvas = Image.new("L", ((right - column) * _ZOOM, (below - row) * _ZOOM))

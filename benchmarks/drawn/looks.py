@@ -17,32 +17,36 @@ from training.mini.prompt_scenes import PromptScene
 
 from .edges import edge_error
 from .grain import band_powers
+from .lines import line_energy
 from .regions import regions_of
 from .speckle import speckle
 
 
 @dataclass(frozen=True)
 class Looks:
-    """Of N pictures: speckle and edge error [N], NaN where there was nothing to measure, band powers [N, bands], and
-    whether each shows its caption [N]."""
+    """Of N pictures: speckle, edge error and energy of lines [N], NaN where there was nothing to measure, band powers
+    [N, bands], and whether each shows its caption [N]."""
 
     speckle: Tensor
     edges: Tensor
+    lines: Tensor
     powers: Tensor
     accurate: Tensor
 
 
 def look_at(pictures: Sequence[NDArray[np.uint8]], scenes: Sequence[PromptScene]) -> Looks:
-    """Look at square pictures [H, H, 3] of scenes, given in order."""
-    speckles, edges, accurate = [], [], []
+    """Look at pictures [H, W, 3] of scenes, given in order."""
+    speckles, edges, lines, accurate = [], [], [], []
     for picture, scene in zip(pictures, scenes, strict=True):
         regions = regions_of(picture, scene)
         speckles.append(_or_nan(speckle(picture, regions)))
-        edges.append(_or_nan(edge_error(regions, scene)))
+        edges.append(_or_nan(edge_error(regions)))
+        lines.append(_or_nan(line_energy(picture, regions)))
         accurate.append(check(picture, scene).accurate)
     return Looks(
         torch.tensor(speckles, dtype=torch.float64),
         torch.tensor(edges, dtype=torch.float64),
+        torch.tensor(lines, dtype=torch.float64),
         torch.cat([_powers(picture) for picture in pictures]),
         torch.tensor(accurate),
     )
@@ -53,6 +57,7 @@ def together(parts: Sequence[Looks]) -> Looks:
     return Looks(
         torch.cat([part.speckle for part in parts]),
         torch.cat([part.edges for part in parts]),
+        torch.cat([part.lines for part in parts]),
         torch.cat([part.powers for part in parts]),
         torch.cat([part.accurate for part in parts]),
     )

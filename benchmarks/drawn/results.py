@@ -23,7 +23,7 @@ _HEADINGS = (
     "beside the codec's",
     "edges",
     "grain",
-    "sharpness beside the base's",
+    "lines beside the base's",
     "captions",
     "captions, no guidance",
     "Fréchet distance",
@@ -60,8 +60,9 @@ def as_markdown(drawn: Drawn) -> str:
         "# What the miniature draws, judged as an eye would\n\n"
         f"Written by `python -m benchmarks.drawn`: {drawn.pictures} captions that no training has seen, guidance "
         f"{drawn.guidance:g} (of a detail\npass: on its base). Speckle is in levels of 255 on flat surfaces, edges in "
-        "pixels off the outline that fits, grain in octaves\nof energy off real pictures'; the score adds them up, "
-        "with an octave for each tenth of the captions missed: 0 is real.\nThe Fréchet distance rewards grain and "
+        "pixels off the outline that fits, grain in octaves\nof energy off real pictures', lines in fine energy on "
+        "hatching, letters and stripes; the score adds speckle, edges and\ngrain up, with an octave for each tenth of "
+        "the captions missed: 0 is real. The Fréchet distance rewards grain and "
         "must not judge alone.\n\n" + "\n".join(lines) + "\n"
     )
 
@@ -92,10 +93,15 @@ def _cells(drawn: Drawn, row: Row) -> list[str]:
         f"{found.speckle / codec_speckle:.2f}",
         f"{found.edges:.2f}",
         f"{found.grain:.2f}",
-        f"{found.sharpness / rows[BASE].found.sharpness:.2f}",
+        f"{_lines(found) / _lines(rows[BASE].found):.2f}",
         f"{found.prompt_accuracy:.3f}",
         "" if plain is None else f"{plain.prompt_accuracy:.3f}",
         f"{max(0.0, found.fd):.1f}",
         f"{found.score:.2f}",
         "" if plain is None else f"{plain.score:.2f}",
     ]
+
+
+def _lines(found: Measures) -> float:
+    assert found.lines is not None
+    return found.lines

@@ -15,15 +15,19 @@ _SLOW = 6.0
 
 
 def speckle(picture: NDArray[np.uint8], regions: Regions) -> float | None:
-    """Mean absolute deviation from the blurred surface, in levels of 255, inside flat shapes and backgrounds.
+    """Mean absolute deviation from the surface's local average, in levels of 255, in plain forms and flat backgrounds.
 
     `picture` [H, W, 3] and its regions. None where nothing in it is flat.
     """
     flat = np.zeros(picture.shape[:2], dtype=bool)
-    for mask in (*regions.shapes, *(() if regions.background is None else (regions.background,))):
+    background = () if regions.background is None else (regions.background,)
+    for mask in (*(form for form, _ in regions.forms), *background):
         flat |= eroded(mask, _MARGIN)
     if not flat.any():
         return None
     values = torch.tensor(picture).movedim(-1, 0)[None].float()
-    deviation = (values - blurred(values, _SLOW)).abs().mean(dim=1)[0].numpy()
+    weights = torch.from_numpy(flat)[None, None].float()
+    # Averaged over flat places alone, so that nothing that stands on a surface shines into it.
+    slow = blurred(values * weights, _SLOW) / blurred(weights, _SLOW).clamp_min(1e-6)
+    deviation = (values - slow).abs().mean(dim=1)[0].numpy()
     return float(deviation[flat].mean())

@@ -13,7 +13,8 @@ from .looks import Looks
 
 @dataclass(frozen=True)
 class Verdict:
-    """Means: speckle in levels of 255, edge error in pixels, grain in octaves, share of right captions.
+    """Means: speckle in levels of 255, edge error in pixels, grain in octaves, share of right captions, and the energy
+    of lines as a multiple of real pictures'.
 
     Speckle and edges are infinite where no picture had anything to measure them on.
     """
@@ -22,11 +23,13 @@ class Verdict:
     edges: float
     grain: float
     captions: float
+    lines: float
 
     def score(self, real: Verdict) -> float:
         """How much worse than real pictures, 0 for them: speckle and edges in octaves, grain, and missed captions.
 
-        A tenth of the captions missed counts as one octave. Less speckle or straighter edges than real earn nothing.
+        A tenth of the captions missed counts as one octave. Less speckle or straighter edges than real earn nothing;
+        lines too weak or too strong show in the grain.
         """
         octaves = (
             np.log2(max(1.0, self.speckle / real.speckle)),
@@ -42,6 +45,7 @@ def verdict(seen: Looks, real: Looks) -> Verdict:
         edges=_mean(seen.edges),
         grain=grain_distance(seen.powers, real.powers),
         captions=float(seen.accurate.double().mean()),
+        lines=float(seen.lines.nanmean() / real.lines.nanmean()),
     )
 
 

@@ -32,7 +32,7 @@ CHANNELS = (16, 32, 48, 64)
 
 def bundled_base() -> BaseVae:
     """The miniature's base VAE in float32."""
-    found = load_base_vae(mini.base_vae_path())
+    found = load_base_vae(mini.davae_path())
     return BaseVae(found.vae.float().requires_grad_(False), found.layout)
 
 

@@ -2,8 +2,8 @@
 
 Without ``--arms`` it measures the bundled files alone and prints. With ``--arms FILE`` (see
 ``arms.read_arms``) it also measures every training named there, judges every requirement, and writes
-``results.json``, ``results.md`` and the comparison picture. With ``--photographs DIR`` it measures the
-bundled files on the PNG files of a folder instead, and writes ``fresh.json`` and ``fresh.md``.
+``arms.json`` and ``arms.md``. With ``--photographs DIR`` it measures the bundled files on the PNG files of a
+folder instead, and writes ``fresh.json`` and ``fresh.md``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from .measures import (
     rebuild_all,
     through_codec,
 )
-from .sheet import write_sheet
 from .tables import ANTIALIASED, FRESH, HELD_OUT, ArmResult, Report, as_data, as_markdown
 from .thresholds import (
     ALIGNED,
@@ -51,7 +50,6 @@ from .thresholds import (
 
 Pictures = dict[str, Tensor]
 HERE = Path(__file__).parent
-PICTURE = HERE.parents[1] / "docs" / "images" / "miniature.png"
 MULTIPLE = 16
 """The codec's factor; `davae demo` cuts the photographs to the same."""
 
@@ -128,23 +126,6 @@ def _measure_arm(pictures: Pictures, arm: Arm) -> tuple[Fidelity, Correlation | 
     return score, correlation(pictures, codec) if learned else None
 
 
-def _draw(path: Path, pictures: Pictures, rebuilt: dict[str, Pictures], report: Report) -> None:
-    headings = {
-        HALF: "base VAE, half size",
-        CODEC: "DA-VAE, same tokens",
-        FULL: "base VAE, 4x tokens",
-    }
-    columns = {"original": pictures}
-    captions = {"original": {name: name for name in pictures}}
-    for row, heading in headings.items():
-        columns[heading] = rebuilt[row]
-        captions[heading] = {
-            name: f"{value:.2f} dB" for name, value in report.scores[row].psnr.items()
-        }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_sheet(path, columns, captions)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns 0, or 1 with one sentence on stderr."""
     parser = argparse.ArgumentParser(
@@ -156,7 +137,6 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--control", type=Path, help="the control's weights, with --photographs")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the JSON and Markdown")
-    parser.add_argument("--picture", type=Path, default=PICTURE, help="the comparison picture")
     given = parser.parse_args(arguments)
     if given.photographs and given.arms:
         parser.error("--photographs measures the bundled files: leave --arms out")
@@ -164,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--control goes with --photographs")
     try:
         arms = read_arms(given.arms) if given.arms else None
-        base_file = arms.base if arms else mini.base_vae_path()
+        base_file = arms.base if arms else mini.davae_path()
         codec_file = arms.arms[arms.codec].file if arms else mini.davae_path()
         base = load_base_vae(base_file).vae.float()
         codec = load_codec(codec_file, dtype=torch.float32)
@@ -182,12 +162,10 @@ def main(arguments: list[str] | None = None) -> int:
         text = as_markdown(report, FRESH if given.photographs else HELD_OUT)
         sys.stdout.write(text)
         if arms or given.photographs:
-            name = "results" if arms else "fresh"
+            name = "arms" if arms else "fresh"
             given.out.mkdir(parents=True, exist_ok=True)
             write_text(given.out / f"{name}.json", json.dumps(as_data(report), indent=1) + "\n")
             write_text(given.out / f"{name}.md", text)
-        if arms:
-            _draw(given.picture, pictures, rebuilt, report)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -29,14 +29,17 @@ class Source:
     origin: str
 
 
+FIRST = "This was the miniature's first codec, a KL autoencoder: `git checkout 182093e` has it and its recipes. "
+"""What the committed pages are about."""
 HELD_OUT = Source(
-    "The miniature codec on six held-out photographs",
-    "Written by `python -m benchmarks.miniature.report --arms OUT/arms.json` after "
+    "The first miniature's codec on six held-out photographs",
+    FIRST + "Written by `python -m benchmarks.miniature.report --arms OUT/arms.json` after "
     "`python -m benchmarks.miniature.train_arms OUT`; native sizes",
 )
 FRESH = Source(
-    "The bundled miniature on photographs that nothing here had looked at",
-    "Where they come from and how they were chosen: `benchmarks/miniature/fresh_photographs.py`. Written by "
+    "The first miniature on photographs that nothing here had looked at",
+    FIRST
+    + "Where they come from and how they were chosen: `benchmarks/miniature/fresh_photographs.py`. Written by "
     "`python -m benchmarks.miniature.report --photographs PHOTOGRAPHS --control runs/control/control.safetensors` "
     "after `python -m benchmarks.miniature.fresh_photographs WHEELS PHOTOGRAPHS` and "
     "`python -m training vae training/configs/mini_davae.yaml --set model.trunk=frozen --set model.detail=zero "

@@ -237,7 +237,7 @@ def _check_stage_two(options: argparse.Namespace) -> None:
 
 def run_pack(options: argparse.Namespace) -> None:
     """`davae pack`."""
-    source = mini.base_vae_path() if str(options.source) == MINIATURE else options.source
+    source = mini.davae_path() if str(options.source) == MINIATURE else options.source
     _refuse_overwriting(options.output, weights_file(source), *options.photographs)
     choices = pack.PackingChoices(
         options.ratio, options.detail_channels, options.alignment, options.phases

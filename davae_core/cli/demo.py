@@ -26,15 +26,15 @@ Pictures = Iterable[tuple[str, Tensor]]
 SHEET, GRID, REPORT = "contact_sheet.png", "from_prompts.png", "report.json"
 PROMPTS = (
     "a red circle on the left and a blue square on the right, on a grey background",
-    "a yellow star at the top and a purple triangle at the bottom, on a black background",
-    "a green triangle in the centre, on a wooden background",
-    "a blue circle on the right, on a striped background",
-    "a purple square on the left and a yellow circle on the right, on a white background",
-    "a green star at the top and a red square at the bottom, on a wooden background",
-    "a red star in the centre, on a striped background",
-    "a blue triangle on the left, on a grey background",
+    "a hatched yellow star at the top and a purple letter K at the bottom, on a black background",
+    "an outlined green triangle in the centre, on a wooden background",
+    "a hatched blue circle on the right, on a striped background",
+    "a purple letter R on the left and a yellow circle on the right, on a white background",
+    "a green star at the top and an outlined red square at the bottom, on a hatched background",
+    "a red letter A in the centre, on a striped background",
+    "a hatched blue triangle on the left, on a grey background",
 )
-"""What the miniature draws; it knows nothing but one or two shapes on a background."""
+"""What the miniature draws; it knows nothing but one or two forms or letters on a background."""
 SIDE = 256
 TITLE = "DA-VAE miniature: six photographs it has never seen"
 
@@ -48,13 +48,13 @@ def run(folder: Path, progress: Callable[[Sequence[tuple[str, Tensor]]], Picture
     # First, because it needs the packages that are most often missing.
     drawn = draw_prompts(folder / GRID)
     codec = load_codec(mini.davae_path(), dtype=torch.float32)
-    base = load_base_vae(mini.base_vae_path()).vae.float()
+    base = load_base_vae(mini.davae_path()).vae.float()
     comparisons = [
         compare(name, crop_to_multiple(picture, codec.layout.factor), codec, base)
         for name, picture in progress(list(held_out_photographs()))
     ]
     scores = [comparison.scores for comparison in comparisons]
-    files = {"davae": mini.davae_path().name, "base_vae": mini.base_vae_path().name}
+    files = {"davae": mini.davae_path().name, "base_vae": mini.davae_path().name}
     write_png(folder / SHEET, contact_sheet(comparisons, TITLE, _subtitle(scores[0])))
     found = report(scores, files)
     found["from_prompts"] = drawn

@@ -6,13 +6,8 @@ _FOLDER = Path(__file__).parent
 
 
 def davae_path() -> Path:
-    """The miniature DA-VAE."""
+    """The miniature DA-VAE; the base VAE that it was trained from is in it."""
     return _FOLDER / "mini_davae.safetensors"
-
-
-def base_vae_path() -> Path:
-    """The miniature base VAE that the DA-VAE was trained from."""
-    return _FOLDER / "mini_base_vae.safetensors"
 
 
 def clip_path() -> Path:
@@ -21,7 +16,7 @@ def clip_path() -> Path:
 
 
 def transformer_path() -> Path:
-    """The miniature base transformer, under Stability's names: 128 px with the miniature base VAE."""
+    """The miniature base transformer, under Stability's names: 128 px with the base VAE in `davae_path`."""
     return _FOLDER / "mini_transformer.safetensors"
 
 

@@ -65,7 +65,7 @@ def write_codecs(folder: Path) -> None:
     save_base_vae(folder / BASE, base, shift=0.1, scale=1.2)
     layout = replace(PRESETS["mini"].layout, base_channels=4, detail_channels=12)
     save_codec(folder / OTHER_LAYOUT, DetailAlignedVAE(replace(PRESETS["mini"], layout=layout)))
-    bundled = load_base_vae(mini.base_vae_path())
+    bundled = load_base_vae(mini.davae_path())
     bundled.vae.float()
     save_codec(folder / PACKED, pack(bundled, [torch.rand(1, 3, 384, 384) * 2 - 1]))
 

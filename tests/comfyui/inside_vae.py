@@ -65,7 +65,7 @@ def packed_detail() -> dict[str, Any]:
     """A packed codec beside the plain VAE that it was packed of, on a photograph; in float32 and bfloat16."""
     picture = photograph()[:, :256, :320]
     vae, half = DetailAlignedComfyVAE(PACKED), DetailAlignedComfyVAE(PACKED, dtype=torch.bfloat16)
-    plain = codec_files.load_base_vae(mini.base_vae_path()).vae.float()
+    plain = codec_files.load_base_vae(mini.davae_path()).vae.float()
     with torch.no_grad():
         own = plain.decode(plain.encode_moments(picture.movedim(-1, 1) * 2 - 1).mean)
     expected = own.clamp(-1, 1).movedim(1, -1) / 2 + 0.5

@@ -33,8 +33,8 @@ def test_it_saves_a_picture_and_shows_its_base_at_half_the_size(server, name):
 def test_the_picture_shows_what_the_prompt_says(server):
     graph = graph_of("davae_mini_detail", server)
     picture = server.picture(server.run(graph).outputs, only(graph, "SaveImage"))
-    red = PlacedShape("circle", "red", "at the top", 0.5, 0.27, 0.2, 0.0)
-    blue = PlacedShape("square", "blue", "at the bottom", 0.5, 0.73, 0.2, 0.0)
+    red = PlacedShape("star", "red", "on the left", 0.27, 0.5, 0.2, 0.0, "hatched")
+    blue = PlacedShape("letter K", "blue", "on the right", 0.73, 0.5, 0.2, 0.0)
     assert check(np.asarray(picture.convert("RGB")), PromptScene(0, "grey", (red, blue))).accurate
 
 

@@ -17,7 +17,7 @@ def test_its_settings_are_those_the_bundled_adapter_advises():
     assert (settings["steps"], settings["cfg"]) == (advice.steps, advice.guidance)
     assert settings["shift"] == 0.0 and settings["denoise"] == 1.0
     size = graph[only(graph, "DAVAE_EmptyLatent")]["inputs"]
-    assert (size["width"],) == (size["height"],) == advice.sizes
+    assert (size["width"], size["height"]) == advice.trained[0]
 
 
 def redness(picture):

@@ -121,7 +121,7 @@ def test_stock_nodes_on_a_packed_codec_give_a_picture_back_as_its_plain_vae_does
         for name in ("back", "ours")
     )
     assert np.array_equal(back, ours)
-    vae = load_base_vae(mini.base_vae_path()).vae.float()
+    vae = load_base_vae(mini.davae_path()).vae.float()
     with torch.inference_mode():
         own = vae.decode(vae.encode_moments(image_from_pil(picture)).mean).clamp(-1, 1)
     # ComfyUI cuts to 8 bits where rounding would be nearer.

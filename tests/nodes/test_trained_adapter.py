@@ -49,7 +49,9 @@ def adapter(server, tmp_path_factory):
 
 def test_it_says_what_it_was_trained_for(adapter):
     description = read_file_description(adapter)
-    assert description.advice.sizes == (256,) and {"base", "vae"} <= set(description.parents)
+    advice = description.advice
+    assert advice.trained == (*((side, side) for side in advice.sizes), *advice.oblongs) != ()
+    assert {"base", "vae"} <= set(description.parents)
 
 
 def test_it_draws_on_the_base_it_was_trained_on_and_its_da_vae_decodes_that(server, adapter):

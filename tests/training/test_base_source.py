@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from davae_core.codec.small import SmallDecoder, SmallEncoder
+from davae_core.files import write_safetensors
 from davae_core.latents import LatentLayout
+from davae_core.presets import SMALL
 from tests.training.dit_fixtures import write_cache
 from training.base_source import load_base_source
 from training.cache.config import CacheConfig
@@ -31,6 +34,19 @@ def test_a_diffusers_folder_is_read(tmp_path: Path) -> None:
     settings = json.loads((DIFFUSERS_VAE / "config.json").read_text())
     base = load_base_source(str(DIFFUSERS_VAE), "vae.file", settings["latent_channels"])
     assert base.layout.base_scale == pytest.approx(settings["scaling_factor"])
+
+
+def test_a_small_vae_of_other_latents_does_not_pass_for_sd3_s(tmp_path: Path) -> None:
+    halves = {
+        "encoder": SmallEncoder(SMALL.backbone, 16),
+        "decoder": SmallDecoder(SMALL.backbone, 16),
+    }
+    for half, module in halves.items():
+        write_safetensors(tmp_path / f"taef1_{half}.safetensors", module.state_dict(), {})
+    with pytest.raises(
+        TrainingError, match=r"taef1_encoder.* not Stable Diffusion 3's \(likeness .*TAEF1"
+    ):
+        load_base_source(str(tmp_path / "taef1_encoder.safetensors"), "model.base_vae")
 
 
 @pytest.mark.parametrize(

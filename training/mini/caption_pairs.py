@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -52,13 +52,19 @@ def draw_scene(
 
 
 def draw_prompt_scene(seed: int, size: int) -> Drawn:
-    """The generator's scene of a seed, [size, size, 3], and its caption."""
+    """The generator's scene of a seed, [height, width, 3] in its own format, and its caption."""
     scene = prompt_scenes.compose(seed)
+    return prompt_scenes.render(scene, size), prompt_scenes.caption(scene)
+
+
+def draw_square_prompt_scene(seed: int, size: int) -> Drawn:
+    """The same as a square [size, size, 3], whatever its format: the picture tower sees squares only."""
+    scene = replace(prompt_scenes.compose(seed), format="square")
     return prompt_scenes.render(scene, size), prompt_scenes.caption(scene)
 
 
 FAMILIES: dict[str, Callable[[int, int], Drawn]] = {
     "scenes": draw_scene,
-    "prompt_scenes": draw_prompt_scene,
+    "prompt_scenes": draw_square_prompt_scene,
 }
-"""Every kind of captioned scene, by the name that a configuration gives it."""
+"""Every kind of captioned square scene, by the name that a configuration gives it."""

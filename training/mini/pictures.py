@@ -1,15 +1,17 @@
 """The pictures that the miniature stack is trained on: ``python -m training.mini.pictures OUT``.
 
 Writes three folders: ``train/scenes`` (procedural, each with its caption in a .txt file),
-``train/photographs`` (crops at many scales of photographs that ship in Python packages) and ``val``
+``train/photographs`` (crops at many scales of photographs that ship in Python packages, or a folder's) and ``val``
 (photographs and scenes for choosing settings). The held-out photographs appear in none of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from davae_core.files import CheckpointError, write_atomically, write_text
 from davae_core.images import image_from_pil, write_image
 from davae_core.latents import crop_to_multiple
 
+from ..pictures import scan_folders
 from . import photographs, scenes, textures
 from .caption_pairs import Drawn, draw_prompt_scene, draw_scene
 from .pictures_config import HELD_OUT_SEED, CodecPicturesConfig, PromptScenesConfig
@@ -40,7 +43,11 @@ def write_codec_pictures(config: CodecPicturesConfig, keep: bool = False) -> Pat
     """
     out, size = Path(config.folder), config.size
     write_choosing(out / "val")
-    write_photograph_crops(out / "train" / "photographs", config.crops, size, config.seed, keep)
+    photographs_folder = out / "train" / "photographs"
+    if config.photographs is None:
+        write_photograph_crops(photographs_folder, config.crops, size, config.seed, keep)
+    else:
+        copy_photographs(Path(config.photographs).expanduser(), photographs_folder)
     _write_captioned(
         out / "train" / "scenes",
         range(config.seed, config.seed + config.scenes),
@@ -88,6 +95,16 @@ def write_photograph_crops(
         if keep and path.is_file():
             continue
         save_png(path, _vary(random, _crop(random, pictures[name], size)))
+
+
+def copy_photographs(source: Path, folder: Path) -> None:
+    """Copy a folder's photographs, or those that are missing, whole. Raises TrainingError when it has none."""
+    found = scan_folders([str(source)], "photographs")[0].paths
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, path in enumerate(found):
+        target = folder / f"{number:05d}_{path.name}"
+        if not target.exists():
+            write_atomically(target, partial(shutil.copyfile, path))
 
 
 def write_choosing(folder: Path) -> None:

@@ -23,6 +23,7 @@ class CodecPicturesConfig:
     crops: Whole = 3000
     size: Side = 256
     seed: Count = 0
+    photographs: str | None = None
 
     def __post_init__(self) -> None:
         _check_folder(self.folder)

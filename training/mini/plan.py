@@ -37,72 +37,74 @@ class Plan:
 
 @dataclass(frozen=True)
 class Codec:
-    """What the generator is trained on top of."""
+    """What the generator is trained on top of; the base VAE is in the DA-VAE's file."""
 
-    base_vae: Path
     davae: Path
     clip: Path
 
 
-BUNDLED = Codec(mini.base_vae_path(), mini.davae_path(), mini.clip_path())
+BUNDLED = Codec(mini.davae_path(), mini.clip_path())
 
 
 def miniature_plan(out: Path, from_bundled_codec: bool) -> Plan:
     """The plan for a folder: everything, or only transformer and adapters on the bundled VAE, DA-VAE and CLIP."""
+    scenes = Stage(
+        "scenes", "scenes", "mini_scenes", {"folder": str(out / "scenes")}, out / "scenes"
+    )
     before, codec = ((), BUNDLED) if from_bundled_codec else _codec_stages(out)
     after = _generator_stages(out, codec)
-    results = (codec.base_vae, codec.davae, codec.clip, *(stage.result for stage in after[-3:]))
+    results = (codec.davae, codec.clip, *(stage.result for stage in after[-3:]))
     # Every stage names its result as the bundled file is named.
-    return Plan((*before, *after), {result.name: result for result in results})
+    return Plan((scenes, *before, *after), {result.name: result for result in results})
 
 
 def _codec_stages(out: Path) -> tuple[tuple[Stage, ...], Codec]:
     pictures = out / "pictures"
     clip = out / "text" / mini.clip_path().name
-    base = _vae_stage(out, "base_vae", "mini_base", mini.base_vae_path(), None)
-    finish = _vae_stage(
-        out, "base_vae_finish", "mini_base_finish", mini.base_vae_path(), base.result
-    )
-    davae = _vae_stage(out, "davae", "mini_davae", mini.davae_path(), finish.result)
+    base = _training(
+        out, "base_vae", "vae", "mini_base", Path("mini_base_vae.safetensors"),
+        _pictures(pictures, pictures / "train" / "scenes", pictures / "val"),
+    )  # fmt: skip
+    grown = {"model.base_vae": str(base.result)}
+    davae = _training(
+        out, "davae", "vae", "mini_davae", mini.davae_path(),
+        grown | _pictures(pictures, out / "scenes" / "train", out / "scenes" / "val"),
+    )  # fmt: skip
     stages = (
         Stage("pictures", "pictures", "mini_pictures", {"folder": str(pictures)}, pictures),
         base,
-        finish,
         davae,
         Stage("text", "text", "mini_clip_l", {"output.file": str(clip)}, clip),
     )
-    return stages, Codec(finish.result, davae.result, clip)
+    return stages, Codec(davae.result, clip)
 
 
-def _vae_stage(out: Path, stage: str, config: str, bundled: Path, parent: Path | None) -> Stage:
-    pictures = out / "pictures"
-    joints = {
-        "model.base_vae": None if parent is None else str(parent),
-        "data.train": [str(pictures / "train" / part) for part in ("scenes", "photographs")],
-        "validation.folders": [str(pictures / "val")],
+def _pictures(pictures: Path, scenes: Path, held_out: Path) -> dict[str, Any]:
+    """What a codec is trained on, scenes and photographs, and the pictures that settings are chosen by."""
+    return {
+        "data.train": [str(scenes), str(pictures / "train" / "photographs")],
+        "validation.folders": [str(held_out)],
     }
-    return _training(out, stage, "vae", config, bundled, joints)
 
 
 def _generator_stages(out: Path, codec: Codec) -> tuple[Stage, ...]:
-    scenes = out / "scenes"
-    stages = [Stage("scenes", "scenes", "mini_scenes", {"folder": str(scenes)}, scenes)]
-    for part, vae in (("base", codec.base_vae), ("davae", codec.davae)):
+    stages = []
+    for part in ("base", "davae"):
         for suffix, drawn in (("", "train"), ("_val", "val")):
             folder = out / f"cache_{part}{suffix}"
             joints = {
-                "source.folders": [str(scenes / drawn)],
-                "vae.file": str(vae),
+                "source.folders": [str(out / "scenes" / drawn)],
+                "vae.file": str(codec.davae),
                 "text.source": str(codec.clip),
                 "output.folder": str(folder),
             }
             config, result = f"mini_cache_{part}", folder / "cache.json"
             stages.append(Stage(folder.name, "cache", config, joints, result))
+    latents = {part: _latents(out, codec.davae, f"cache_{part}") for part in ("base", "davae")}
     transformer = _training(
-        out, "transformer", "dit", "mini_base_transformer", mini.transformer_path(),
-        _latents(out, codec.base_vae, "cache_base"),
-    )  # fmt: skip
-    adapted = {**_latents(out, codec.davae, "cache_davae"), "model.base": str(transformer.result)}
+        out, "transformer", "dit", "mini_base_transformer", mini.transformer_path(), latents["base"]
+    )
+    adapted = {**latents["davae"], "model.base": str(transformer.result)}
     adapters = (
         _training(out, "adapter", "dit", "mini_adapter", mini.adapter_path(), adapted),
         _training(out, "detail", "dit", "mini_detail", mini.detail_adapter_path(), adapted),

@@ -80,7 +80,7 @@ def test_the_bundled_vae_is_packed_by_name_and_better_than_half_the_size(tmp_pat
     photo, packed, out = tmp_path / "p.png", tmp_path / "p.safetensors", tmp_path / "out"
     Image.fromarray(data.coffee()[:, :512]).save(photo)
     assert command("pack", "mini", photo, "-o", packed, "--detail-channels", 24) == 0
-    codec, base = load_codec(packed, dtype=torch.float32), load_base_vae(mini.base_vae_path())
+    codec, base = load_codec(packed, dtype=torch.float32), load_base_vae(mini.davae_path())
     assert codec.layout.base_scale == base.layout.base_scale
     assert command("reconstruct", photo, "-o", out, "--vae", packed) == 0
     found = json.loads((out / "report.json").read_text())["mean"]

@@ -1,11 +1,15 @@
 """The command that makes the miniature's training pictures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from training.errors import TrainingError
 from training.mini.photographs import CHOOSING, HELD_OUT, TRAINING
-from training.mini.pictures import CODEC_BACKGROUNDS, main
+from training.mini.pictures import CODEC_BACKGROUNDS, main, write_codec_pictures
+from training.mini.pictures_config import CodecPicturesConfig
 from training.mini.scenes import caption, render
 
 
@@ -33,6 +37,20 @@ def test_photograph_crops_come_from_training_photographs_only(made):
         with Image.open(path) as picture:
             assert picture.mode == "RGB"
             assert 160 <= min(picture.size) <= max(picture.size) <= 192
+
+
+def test_photographs_of_a_folder_take_the_packages_place(tmp_path):
+    (tmp_path / "mine" / "deep").mkdir(parents=True)
+    for name in ("a.png", "deep/a.png"):
+        Image.new("RGB", (40, 30), "red").save(tmp_path / "mine" / name)
+    config = CodecPicturesConfig(
+        str(tmp_path / "out"), 1, 5, 64, photographs=str(tmp_path / "mine")
+    )
+    for _ in range(2):
+        folder = write_codec_pictures(config, keep=True) / "train" / "photographs"
+        assert sorted(path.name for path in folder.iterdir()) == ["00000_a.png", "00001_a.png"]
+    with pytest.raises(TrainingError, match=r"photographs names .*none, which is not a folder"):
+        write_codec_pictures(replace(config, photographs=str(tmp_path / "none")))
 
 
 def test_the_choosing_folder_holds_no_held_out_and_no_training_picture(made):

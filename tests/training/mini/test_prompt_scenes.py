@@ -1,19 +1,25 @@
 """The generator's scenes: the same everywhere, and true to their captions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from training.mini.prompt_scenes import (
     BACKGROUNDS,
+    FORMATS,
+    LETTERS,
     PLACES,
     SHAPE_COLOURS,
     SHAPES,
+    SURFACES,
     PlacedShape,
     PromptScene,
     caption,
     compose,
     render,
+    sides,
     silhouette,
 )
 from training.mini.scenes import COLOURS
@@ -33,28 +39,52 @@ def test_everything_a_caption_can_say_occurs():
     assert {part.colour for part in shapes} == set(SHAPE_COLOURS)
     assert {part.place for part in shapes} == set(PLACES)
     assert {len(scene.shapes) for scene in scenes} == {1, 2}
+    assert {part.surface for part in shapes} == set(SURFACES)
+    assert {part.surface for part in shapes if part.shape in LETTERS} == {"plain"}
+    assert {scene.format for scene in scenes} == set(FORMATS)
 
 
-def test_a_caption_names_every_shape_and_the_background():
+def test_a_caption_names_everything_and_the_background():
     shapes = (
         PlacedShape("circle", "red", "on the left", 0.27, 0.5, 0.2, 0.0),
-        PlacedShape("star", "blue", "on the right", 0.73, 0.5, 0.2, 0.0),
+        PlacedShape("star", "blue", "on the right", 0.73, 0.5, 0.2, 0.0, "outlined"),
     )
     assert caption(PromptScene(0, "wooden", shapes)) == (
-        "a red circle on the left and a blue star on the right, on a wooden background"
+        "a red circle on the left and an outlined blue star on the right, on a wooden background"
     )
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_each_shape_has_its_colour_where_the_caption_says(seed):
+@pytest.mark.parametrize(
+    ("shown", "size"), [("square", (256, 256)), ("wide", (288, 192)), ("tall", (192, 288))]
+)
+def test_a_scene_has_its_format(shown, size):
+    scene = replace(compose(3), format=shown)
+    assert sides(shown, 256) == size and render(scene, 256).shape == (size[1], size[0], 3)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_everything_has_its_colour_where_the_caption_says(seed):
     scene = compose(seed)
     picture = render(scene, 128).astype(np.float32)
+    height, width = picture.shape[:2]
     for part in scene.shapes:
-        inside = silhouette(part, 128, 0.6) > 0.99
-        assert np.abs(picture[inside].mean(0) - COLOURS[part.colour]).max() < 40
+        inside = silhouette(part, width, height, -3.0) > 0.99
+        near = np.abs(picture - COLOURS[part.colour]).max(axis=-1) < 40
+        share = {"plain": (0.95, 1.0), "hatched": (0.2, 0.7), "outlined": (0.0, 0.1)}[part.surface]
+        if part.shape in LETTERS:
+            inside = silhouette(part, width, height) > 0.99
+        assert share[0] <= near[inside].mean() <= share[1]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_edge_of_a_grown_silhouette_moves_out_by_so_many_pixels(shape):
+    found = PlacedShape(shape, "red", "in the centre", 0.5, 0.5, 0.2, 0.0)
+    area = [silhouette(found, 256, 256, pixels).sum() for pixels in (-2.0, 0.0, 2.0)]
+    assert area[0] < area[1] < area[2]
 
 
 def test_a_scene_has_one_composition_at_every_size():
     scene = compose(3)
-    large = Image.fromarray(render(scene, 128)).resize((64, 64), Image.Resampling.BOX)
-    assert np.abs(np.asarray(large, np.float32) - render(scene, 64)).mean() < 14
+    small = render(scene, 64)
+    large = Image.fromarray(render(scene, 128)).resize(small.shape[1::-1], Image.Resampling.BOX)
+    assert np.abs(np.asarray(large, np.float32) - small).mean() < 14
