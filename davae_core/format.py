@@ -88,6 +88,14 @@ def parse_described(text: str | bytes) -> dict[str, Any]:
     return found
 
 
+def check_description(shape: tuple[int, ...], are_bytes: bool) -> None:
+    """Raise ValueError unless a tensor can be our JSON, before it is read: one number can ask for gigabytes."""
+    if not are_bytes or len(shape) != 1 or shape[0] > LARGEST_DESCRIPTION:
+        raise ValueError(
+            f"it is no row of at most {LARGEST_DESCRIPTION} bytes but of the shape {shown(list(shape))}"
+        )
+
+
 def _is_hash(value: Any) -> bool:
     return isinstance(value, str) and bool(_HEXADECIMAL.fullmatch(value))
 

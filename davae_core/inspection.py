@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from .codec import stock_saved
 from .codec.files import AnyConfig, base_numbers, codec_config, has_base_decoder
 from .codec.latent_files import SAMPLES
 from .codec.packed import PackedConfig, phase_channels
@@ -19,6 +20,7 @@ from .format import (
     KIND_LATENT,
     KIND_MERGED,
     KIND_TEXT_ENCODER,
+    check_description,
     damaged,
     layout_from,
     read_metadata,
@@ -33,7 +35,6 @@ from .transformer.adapter import DOWN
 from .transformer.description import (
     DESCRIPTION,
     ModelDescription,
-    check_description,
     describe_file,
     not_whole,
     read_description,
@@ -71,6 +72,13 @@ def inspect_file(path: str | Path) -> FileReport:
         "dtypes": sorted({dtype for _, dtype in found.values()}),
         "metadata": described,
     }
+    saved = None if described else stock_saved.prefix_of(shapes)
+    if saved is not None:
+        with open_safetensors(path) as file:
+            metadata = stock_saved.metadata_in(path, file, saved)
+        described = data["metadata"] = read_metadata(path, metadata)
+        data["kind"] = described.get("kind", "other")
+        shapes = {name: shapes[saved + name] for name in stock_saved.part_under(saved, shapes)}
     inside = next((name for name in shapes if name.endswith(DESCRIPTION)), None)
     if inside is not None and not described:
         described = data["metadata"] = _described_inside(path, inside, found[inside])

@@ -5,17 +5,18 @@ from typing import Any
 from comfy_api.latest import io
 
 from . import pairing
+from .compat.host import blocked
 from .compat.vae import DetailAlignedComfyVAE
 from .node import Node
 from .schema import advanced, check_choice, schema
 
 NAME = "DA-VAE Decode"
-FULL, TILED, DRAFT = "full", "tiled", "draft"
-MODES = [FULL, TILED, DRAFT]
+FULL, TILED, DRAFT, BOTH = "full", "tiled", "draft", "full and draft"
+MODES = [FULL, TILED, DRAFT, BOTH]
 
 
 class Decode(Node):
-    """[B, C + D, h, w] -> [B, 16 h, 16 w, 3] in [0, 1], or half that size as a draft."""
+    """[B, C + D, h, w] -> [B, 16 h, 16 w, 3] in [0, 1], and half that size as a draft where it is asked for."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -32,7 +33,8 @@ class Decode(Node):
                     options=MODES,
                     default=FULL,
                     tooltip="full: the picture at once. tiled: piece by piece, for large pictures and little memory. "
-                    "draft: half the size, from the base channels only (needs a file with the base decoder).",
+                    "draft: half the size, from the base channels only (needs a file with the base decoder). full and "
+                    "draft: both, each at its own output.",
                 ),
                 io.Int.Input(
                     "tile_size",
@@ -54,7 +56,13 @@ class Decode(Node):
                     **advanced(io.Int.Input),
                 ),
             ],
-            outputs=[io.Image.Output(tooltip="The pictures.")],
+            outputs=[
+                io.Image.Output(tooltip="The pictures, as the mode says."),
+                io.Image.Output(
+                    display_name="draft",
+                    tooltip="The pictures at half the size, in the modes draft, and full and draft.",
+                ),
+            ],
             aliases=[
                 "decode",
                 "latent to image",
@@ -83,9 +91,15 @@ class Decode(Node):
         pairing.check_latent_fits(NAME, samples, vae)
         check_choice(NAME, "mode", mode, MODES)
         if mode == DRAFT:
-            return io.NodeOutput(vae.decode_draft(latents))
+            draft = vae.decode_draft(latents)
+            return io.NodeOutput(draft, draft)
+        if mode == BOTH:
+            return io.NodeOutput(vae.decode(latents), vae.decode_draft(latents))
+        # Nothing is computed that nobody asked for: on most graphs this output leads nowhere.
+        none = blocked(f"{NAME} makes no draft in the mode {mode}: choose {BOTH}, or {DRAFT}.")
         if mode == FULL:
-            return io.NodeOutput(vae.decode(latents))
+            return io.NodeOutput(vae.decode(latents), none)
         tile = tile_size // vae.layout.factor
         shared = min(overlap, tile_size // 4) // vae.layout.factor
-        return io.NodeOutput(vae.decode_tiled(latents, tile_x=tile, tile_y=tile, overlap=shared))
+        pictures = vae.decode_tiled(latents, tile_x=tile, tile_y=tile, overlap=shared)
+        return io.NodeOutput(pictures, none)

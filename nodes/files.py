@@ -31,22 +31,29 @@ INSPECTED_FOLDERS = ("vae", "loras", "diffusion_models", "checkpoints", "text_en
 class Choice:
     """What a node offers: files in some of ComfyUI's model folders, then the bundled miniature's.
 
-    `words`: what such a file is likely to have in its name.
+    `words`: what such a file is likely to have in its name; of the files in `others` only those that have are offered.
     """
 
     bundled: Callable[[], Path]
     folders: tuple[str, ...]
     words: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
     def names(self) -> list[str]:
         """The names in the folders, each once, then BUNDLED."""
-        found = dict.fromkeys(name for folder in self.folders for name in file_names(folder))
-        return [*found, BUNDLED]
+        found = [name for folder in self.folders for name in file_names(folder)]
+        found += [
+            name
+            for folder in self.others
+            for name in file_names(folder)
+            if self._is_called_so(name)
+        ]
+        return [*dict.fromkeys(found), BUNDLED]
 
     def usual(self) -> str:
         """What a new node begins with: a file of the user's that is called as such files are, else BUNDLED."""
         for name in self.names():
-            if any(word in name.lower() for word in self.words):
+            if self._is_called_so(name):
                 return name
         return BUNDLED
 
@@ -54,14 +61,17 @@ class Choice:
         """The file behind one of `names`, in the first folder that has it. Raises CheckpointError when it is gone."""
         if name == BUNDLED:
             return self.bundled()
-        for folder in self.folders:
+        for folder in (*self.folders, *self.others):
             known = listed(name, file_names(folder))
             if known is not None:
                 return file_path(folder, known)
         return file_path(self.folders[0], name)
 
+    def _is_called_so(self, name: str) -> bool:
+        return any(word in name.lower() for word in self.words)
 
-VAES = Choice(mini.davae_path, ("vae",), ("davae", "da-vae", "da_vae"))
+
+VAES = Choice(mini.davae_path, ("vae",), ("davae", "da-vae", "da_vae"), others=("checkpoints",))
 BASES = Choice(
     mini.transformer_path, ("diffusion_models", "checkpoints"), ("sd3.5", "sd35", "sd3_5")
 )

@@ -26,8 +26,9 @@ class LoadVAE(Node):
                     display_name="file",
                     options=files.VAES.names(),
                     default=files.VAES.usual(),
-                    tooltip="A DA-VAE file in models/vae. The bundled miniature needs no download; it shows how things "
-                    "work, not Stable Diffusion 3.5's picture quality.",
+                    tooltip="A DA-VAE file in models/vae, or a checkpoint with a DA-VAE in it whose name says so "
+                    "(davae). The bundled miniature needs no download; it shows how things work, not Stable Diffusion "
+                    "3.5's picture quality.",
                 ),
             ],
             outputs=[io.Vae.Output(tooltip="The DA-VAE, for the DA-VAE and the stock VAE nodes.")],

@@ -32,8 +32,8 @@ class Node(io.ComfyNode):  # type: ignore[misc]
 
     @classmethod
     def tell(cls, text: str) -> None:
-        """Show text on the node, where a server runs it; its schema must ask for the hidden `unique_id`."""
-        if cls.hidden is not None:
+        """Show text, if any, where a server runs the node; its schema must ask for the hidden `unique_id`."""
+        if text and cls.hidden is not None:
             show_text(text, cls.hidden.unique_id)
 
     @classmethod

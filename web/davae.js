@@ -1,9 +1,12 @@
-// Shows the sentence of a DA-VAE node that failed, of which newer pages of ComfyUI say only that it did, and warnings.
+// Shows the sentence of a DA-VAE node that failed, of which newer pages of ComfyUI say only that it did, and warnings;
+// hides the widgets of DA-VAE Decode that mean nothing in its mode.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
 const OURS = "DAVAE_";
 const SHOWN_MS = 30000;
+const TILED = "tiled";
+const TILES = ["tile_size", "overlap"];
 
 function titleOf(kind) {
   return window.LiteGraph?.registered_node_types?.[kind]?.title ?? kind.slice(OURS.length);
@@ -28,8 +31,40 @@ function showRefusals(nodeErrors) {
   }
 }
 
+function showTilesWhereTheyCount(node) {
+  const mode = node.widgets?.find((widget) => widget.name === "mode");
+  const tiles = node.widgets?.filter((widget) => TILES.includes(widget.name)) ?? [];
+  if (!mode || !tiles.length) return;
+  const show = () => {
+    const linked = node.inputs?.some((input) => input.name === "mode" && input.link != null);
+    for (const widget of tiles) {
+      widget.hidden = !linked && mode.value !== TILED;
+      widget.options.hidden = widget.hidden;
+    }
+    const needed = node.computeSize()[1];
+    if (needed > node.size[1]) node.setSize([node.size[0], needed]);
+    app.graph?.setDirtyCanvas(true, true);
+  };
+  for (const [owner, happening] of [
+    [mode, "callback"],
+    [node, "onConfigure"],
+    [node, "onConnectionsChange"],
+  ]) {
+    const before = owner[happening];
+    owner[happening] = function (...given) {
+      const answer = before?.apply(this, given);
+      show();
+      return answer;
+    };
+  }
+  show();
+}
+
 app.registerExtension({
-  name: "davae.errors",
+  name: "davae.page",
+  nodeCreated(node) {
+    if (node.comfyClass === `${OURS}Decode`) showTilesWhereTheyCount(node);
+  },
   setup() {
     api.addEventListener("execution_error", ({ detail }) => {
       if (detail?.node_type?.startsWith(OURS)) {

@@ -37,6 +37,7 @@ from .small_files import (
     small_level_blocks,
     small_vae_tensors,
 )
+from .stock_saved import read_codec_part
 from .stock_vae import kl_config_of, level_blocks, to_ldm_names
 
 STATISTICS = ("detail.mean", "detail.std", "detail.prediction", "detail.axes")
@@ -103,7 +104,7 @@ def read_codec_file(path: str | Path) -> tuple[AnyConfig, dict[str, Tensor]]:
 
     Raises CheckpointError for anything that is not one, saying what it is instead and what to pick.
     """
-    tensors, metadata = read_safetensors(path)
+    tensors, metadata = read_codec_part(path)
     config = codec_config(path, shapes_of(tensors), metadata)
     check_weights(path, tensors)
     numbers = [tensors[name] for name in STATISTICS if name in tensors]
@@ -138,6 +139,11 @@ def codec_config(
 ) -> AnyConfig:
     """The configuration a codec file's metadata gives, after checking its keys and shapes. Raises CheckpointError."""
     described = read_metadata(path, metadata)
+    if not described and set(STATISTICS[:2]) <= shapes.keys():
+        raise CheckpointError(
+            f"{path} is a DA-VAE that lost its description, as a program that drops metadata writes it: use the file "
+            "that it was made from."
+        )
     if described.get("kind") != KIND_CODEC:
         raise CheckpointError(
             f"{path} is {what_is(shapes, described)}, not a DA-VAE: pick a DA-VAE file (models/vae)."

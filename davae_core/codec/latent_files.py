@@ -10,6 +10,7 @@ from ..format import KIND_LATENT, check_weights, read_metadata, shapes_of, what_
 from ..latents import LatentLayout, check_latents
 from .autoencoder import Codec
 from .files import encoding_part
+from .stock_saved import codec_metadata, part_under, prefix_of
 
 SAMPLES = "samples"
 
@@ -56,8 +57,9 @@ def encoding_hash(codec_file: str | Path) -> str:
     CheckpointError.
     """
     with open_safetensors(codec_file) as file:
-        described = read_metadata(codec_file, dict(file.metadata() or {}))
+        described = read_metadata(codec_file, codec_metadata(codec_file))
+        prefix = prefix_of(file.keys()) or ""
         if "encoding" in described:
             return str(described["encoding"])
-        names = encoding_part(dict.fromkeys(file.keys(), None))
-        return value_hash({name: read_tensor(codec_file, file, name) for name in names})
+        names = encoding_part(dict.fromkeys(part_under(prefix, file.keys()), None))
+        return value_hash({name: read_tensor(codec_file, file, prefix + name) for name in names})

@@ -19,7 +19,7 @@ from ..format import (
     FORMAT_VERSION,
     KIND_ADAPTER,
     KIND_MERGED,
-    LARGEST_DESCRIPTION,
+    check_description,
     check_parents,
     parse_described,
     read_metadata,
@@ -196,11 +196,3 @@ def read_description(tensor: Tensor) -> ModelDescription:
         raise ValueError(
             f"the model's own description is damaged ({reason_of(error)}): download or merge it again."
         ) from error
-
-
-def check_description(shape: tuple[int, ...], are_bytes: bool) -> None:
-    """Raise ValueError unless a tensor can be DESCRIPTION, before it is read: one number can ask for gigabytes."""
-    if not are_bytes or len(shape) != 1 or shape[0] > LARGEST_DESCRIPTION:
-        raise ValueError(
-            f"it is no row of at most {LARGEST_DESCRIPTION} bytes but of the shape {shown(list(shape))}"
-        )

@@ -14,7 +14,7 @@ BUILT_ON = {
     "comfy.controlnet": "ControlNet.copy ControlNet.get_control ControlNet.pre_run ControlNet.set_cond_hint "
     "ControlNetSD35.pre_run",
     "comfy.latent_formats": "LatentFormat.process_in LatentFormat.process_out SD3",
-    "comfy.model_base": "SD3.apply_model",
+    "comfy.model_base": "SD3.apply_model SD3.extra_conds",
     "comfy.model_management": "dtype_size get_torch_device intermediate_device load_models_gpu should_use_bf16 "
     "throw_exception_if_processing_interrupted vae_offload_device",
     "comfy.model_patcher": "ModelPatcher",
@@ -23,12 +23,15 @@ BUILT_ON = {
     "comfy.patcher_extension": "WrappersMP.OUTER_SAMPLE WrappersMP.PREDICT_NOISE add_wrapper_with_key",
     "comfy.sample": "prepare_noise sample",
     "comfy.samplers": "KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS KSampler.SAMPLERS KSampler.SCHEDULERS",
-    "comfy.sd": "CLIP VAE.decode_tiled_ VAE.vae_encode_crop_pixels load_diffusion_model_state_dict "
+    "comfy.sd": "CLIP VAE.decode_tiled_ VAE.get_sd VAE.vae_encode_crop_pixels load_diffusion_model_state_dict "
     "load_lora_for_models",
     "comfy.supported_models": "SD3.get_model SD3.matches SD3.process_unet_state_dict_for_saving "
+    "SD3.process_vae_state_dict "
     "SD3.sampling_settings models",
     "comfy.text_encoders.sd3_clip": "SD3Tokenizer sd3_clip",
     "comfy.utils": "PROGRESS_BAR_ENABLED load_torch_file",
+    "comfy.weight_adapter": "LoRAAdapter",
+    "comfy_execution.graph_utils": "ExecutionBlocker",
     "folder_paths": "folder_names_and_paths get_filename_list get_folder_paths get_full_path",
     "latent_preview": "prepare_callback",
 }

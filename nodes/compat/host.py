@@ -6,6 +6,7 @@ from typing import Any
 
 import comfy.model_management
 import torch
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ...davae_core.reading.plain_text import without_markup
 
@@ -36,6 +37,11 @@ def warn(sentence: str) -> None:
     if running is not None:
         for browser in _browsers(running):
             running.send_sync(WARNING, {"text": without_markup(sentence)}, browser)
+
+
+def blocked(sentence: str) -> Any:
+    """What an output gives when there is nothing at it: nodes that it leads to end in this sentence, others run."""
+    return ExecutionBlocker(sentence)
 
 
 def _browsers(server: Any) -> list[str]:

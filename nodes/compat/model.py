@@ -16,6 +16,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ...davae_core.codec import stock_saved
 from ...davae_core.files import CheckpointError, read_shapes
 from ...davae_core.latents import LatentLayout, to_model_space, to_vae_space
 from ...davae_core.presets import SD3
@@ -33,6 +34,7 @@ from ...davae_core.transformer.fingerprint import require_same_base
 from ...davae_core.transformer.merging import plan_files
 from ...davae_core.transformer.pretrained import PREFIXES, transformer_part
 from ...davae_core.transformer.widened_model import is_widened, widen_model
+from .edges import watch_edges
 from .features import supported
 from .host import warn
 
@@ -49,6 +51,8 @@ WEIGHT_TYPES: dict[str, dict[str, Any]] = {
 """The stock loader's choices of weight types and the options they mean to ComfyUI."""
 QUANTISATION = "_quantization_metadata"
 """Where ComfyUI's own quantised files say in their metadata which layers are quantised, and how."""
+STOCK_CELL = 8
+"""Pixels of a side that ComfyUI's nodes for areas count for a latent cell, whatever the latent."""
 BASE_IS_GIVEN = "davae_base_is_given"
 """The transformer option that says: the base channels of the latent are the ones to draw the detail on."""
 
@@ -108,6 +112,13 @@ class DetailAlignedTransformer(comfy.model_base.SD3):  # type: ignore[misc]
         self._warn_of_size(x, conditions.get("transformer_options", {}).get("sample_sigmas"))
         return super().apply_model(x, t, *args, **conditions)
 
+    def extra_conds(self, **conditions: Any) -> Any:
+        """What ComfyUI makes of a prompt. Raises ValueError for one of an area that begins outside the latent."""
+        outside = _area_outside(conditions.get("area"), conditions.get("noise"))
+        if outside is not None:
+            raise ValueError(outside)
+        return super().extra_conds(**conditions)
+
     def _warn_of_size(self, x: Tensor, sampling: Tensor | None) -> None:
         """Once in every sampling, which its noise levels are known by: a size far from the trained ones is plaid."""
         described, told = self.model_config.description, getattr(self, "_told_of", None)
@@ -120,6 +131,21 @@ class DetailAlignedTransformer(comfy.model_base.SD3):  # type: ignore[misc]
                 f"The DA-VAE model ({self.model_config.source}) draws {width}x{height} pixels, but was trained at "
                 f"{described.advice.trained_words}: expect a picture that falls apart, or use one of these sizes."
             )
+
+
+def _area_outside(area: Any, noise: Any) -> str | None:
+    """The sentence for an area (height, width, y, x) in cells that begins outside the latent `noise` [B, C, h, w]."""
+    if area is None or noise is None or len(area) != 4:
+        return None
+    (rows, columns), (top, left) = noise.shape[-2:], area[2:]
+    if top < rows and left < columns:
+        return None
+    counted = f"x {STOCK_CELL * left} and y {STOCK_CELL * top}"
+    return (
+        f"A prompt is for an area that begins at {counted}, where the latent of {columns} x {rows} cells has ended: "
+        f"Conditioning (Set Area) counts {STOCK_CELL} pixels for a cell and a DA-VAE latent has twice as many, so "
+        "halve its four numbers, or use Conditioning (Set Area with Percentage)."
+    )
 
 
 def too_many_tokens(node: str, model: Any, shape: torch.Size) -> str | None:
@@ -191,6 +217,16 @@ class DetailAlignedSD3(comfy.supported_models.SD3):  # type: ignore[misc]
         self.sampling_settings["shift"] = self.description.advice.shift
         return DetailAlignedTransformer(self, device=device)
 
+    def process_vae_state_dict(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What a stock loader makes a VAE of: nothing of a DA-VAE in the checkpoint, which only Load DA-VAE reads."""
+        if stock_saved.prefix_of(state_dict) is None:
+            return super().process_vae_state_dict(state_dict)  # type: ignore[no-any-return]
+        warn(
+            "The checkpoint holds a DA-VAE, which ComfyUI's own loader has no VAE for: choose the same file in Load "
+            "DA-VAE, or connect the DA-VAE that it was saved with."
+        )
+        return {}
+
     def process_unet_state_dict_for_saving(
         self, state_dict: dict[str, Tensor]
     ) -> dict[str, Tensor]:
@@ -247,6 +283,7 @@ def load_model(
         patcher, _ = comfy.sd.load_lora_for_models(patcher, None, lora, 1.0, 0.0)
     # ComfyUI >= 0.15 asks for this to make a second copy of a model.
     patcher.cached_patcher_init = (load_model, (base, adapter, weight_type, layout))
+    watch_edges(patcher)
     return patcher
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...davae_core.codec.files import build_codec, read_codec_file
 from ...davae_core.codec.latent_files import encoding_hash
+from ...davae_core.codec.stock_saved import DESCRIPTION, codec_metadata, description_tensor
 from ...davae_core.latents import LatentLayout, crop_to_multiple
 from ...davae_core.reading.plain_text import plain
 from .host import intermediate_dtype
@@ -45,6 +46,7 @@ class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
         self.file = plain(Path(path).name)
         # Which latents are its own; read now, because the file may be replaced while the codec is in use.
         self.encoding_hash = encoding_hash(path)
+        self.description = codec_metadata(path)
         self.layout = config.layout
         self._describe(config.layout)
         codec = build_codec(config, tensors, comfy.ops.disable_weight_init)
@@ -59,6 +61,11 @@ class DetailAlignedComfyVAE(comfy.sd.VAE):  # type: ignore[misc]
         if hasattr(self, "model_size"):
             self.size = None
             self.model_size()
+
+    def get_sd(self) -> dict[str, Tensor]:
+        """What stock savers write: the weights, and the description that Load DA-VAE knows them by."""
+        told = {DESCRIPTION: description_tensor(self.description)}
+        return {**super().get_sd(), **told}
 
     def decode_draft(self, samples: Tensor) -> Tensor:
         """The base channels alone, decoded at half size: latents -> [B, H / ratio, W / ratio, 3] in [0, 1].

@@ -31,12 +31,31 @@ from PIL import Image  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 loading = inside_pack.part("nodes.compat.model")
+mini = inside_pack.part("davae_core.mini")
 inside_pack.part("nodes.extension").DetailAlignedExtension()
 
 BASE = MODELS / "diffusion_models" / "tiny_sd35.safetensors"
 FLOAT8 = MODELS / "diffusion_models" / "tiny_sd35_fp8.safetensors"
 NAMED_FLOAT8 = MODELS / "diffusion_models" / "tiny_sd35_fp8_named_in_metadata.safetensors"
 ADAPTER = MODELS / "loras" / "davae_tiny.safetensors"
+
+
+def saved_checkpoint() -> dict[str, Any]:
+    """What Save Checkpoint writes of our MODEL and a DA-VAE, read by the stock loader and by ours."""
+    model = loading.load_model(BASE, ADAPTER, "default")
+    vae = inside_pack.part("nodes.compat.vae").DetailAlignedComfyVAE(mini.davae_path())
+    path = MODELS / "checkpoints" / "davae_saved.safetensors"
+    comfy.sd.save_checkpoint(str(path), model, clip=None, vae=vae)
+    stock, _, stock_vae, _ = comfy.sd.load_checkpoint_guess_config(str(path), output_clip=False)
+    again = inside_pack.part("nodes.compat.vae").DetailAlignedComfyVAE(path)
+    empty = torch.zeros(1, 32, 6, 4)
+    picture = torch.rand(1, 64, 48, 3, generator=torch.Generator().manual_seed(0))
+    return {
+        "model": largest(drawn(stock, empty) - drawn(model, empty)),
+        "stock_vae_is_empty": stock_vae.first_stage_model is None,
+        "vae": largest(again.encode(picture) - vae.encode(picture)),
+        "hash": again.encoding_hash == vae.encoding_hash,
+    }
 
 
 def prompt() -> list[Any]:
@@ -234,6 +253,7 @@ EXPERIMENTS = (
     preference,
     preview,
     other_channels,
+    saved_checkpoint,
 )
 
 

@@ -43,6 +43,9 @@ DETAIL_OF_VAE = "davae_tiny_detail_other_vae.safetensors"
 DETAIL_MERGED = "davae_tiny_detail_merged.safetensors"
 LORA_DIFFUSERS = "ordinary_diffusers.safetensors"
 LORA_KOHYA = "ordinary_kohya.safetensors"
+LORA_EDGES = "ordinary_edges_kohya.safetensors"
+LORA_EDGES_DIFF = "ordinary_edges_differences.safetensors"
+LORA_EDGES_WIDE = "edges_for_the_widened_model.safetensors"
 
 RANK, WIDTH = 4, 128
 CONTEXT, POOLED, POSITIONS = 4096, 64 + 1280, 72
@@ -178,3 +181,29 @@ def write_loras(folder: Path) -> None:
         f"{native}.alpha": torch.tensor(float(RANK)),
     }
     save_file(kohya, folder / LORA_KOHYA)
+    write_edge_loras(folder)
+
+
+def write_edge_loras(folder: Path) -> None:
+    """A LoRA of SD3.5's two edge layers in kohya's names, as plain differences, and for the widened model."""
+    torch.manual_seed(4)
+    base, patch = SD3.layout.base_channels, 2
+    reader = torch.randn(RANK, base, patch, patch) * 0.3, torch.randn(WIDTH, RANK, 1, 1) * 0.3
+    head = torch.randn(RANK, WIDTH) * 0.3, torch.randn(base * patch**2, RANK) * 0.3
+    kohya = {}
+    for layer, (down, up) in (("x_embedder_proj", reader), ("final_layer_linear", head)):
+        kohya[f"lora_unet_{layer}.lora_down.weight"] = down
+        kohya[f"lora_unet_{layer}.lora_up.weight"] = up
+        kohya[f"lora_unet_{layer}.alpha"] = torch.tensor(float(RANK))
+    save_file(kohya, folder / LORA_EDGES)
+    read = torch.einsum("or,rchw->ochw", reader[1][:, :, 0, 0], reader[0])
+    written = head[1] @ head[0]
+    names = ("transformer.pos_embed.proj.diff", "transformer.proj_out.diff")
+    save_file(dict(zip(names, (read, written), strict=True)), folder / LORA_EDGES_DIFF)
+    detail = SD3.layout.detail_channels
+    # Patch positions are the slow index of the head's rows, channels the fast one: base first, then detail.
+    rows = torch.zeros(patch**2, base + detail, WIDTH)
+    rows[:, :base] = written.view(patch**2, base, WIDTH)
+    wide = torch.zeros(WIDTH, base + detail, patch, patch)
+    wide[:, :base] = read
+    save_file(dict(zip(names, (wide, rows.flatten(0, 1)), strict=True)), folder / LORA_EDGES_WIDE)

@@ -81,3 +81,14 @@ def test_other_channel_counts_than_sd35_s_are_loaded_drawn_and_previewed(found):
         answer = found[name]
         assert answer["shape"] == shape and answer["preview"] == 16 + detail
         assert answer["apart"] < 1e-5 < 0.1 < answer["drawn"]
+
+
+@answers_of("saved_checkpoint")
+def test_a_saved_checkpoint_gives_the_model_back_and_load_davae_the_davae(found):
+    assert found["model"] < 1e-5
+    assert found["vae"] == 0 and found["hash"]
+
+
+@answers_of("saved_checkpoint")
+def test_the_stock_loader_takes_no_davae_for_a_plain_vae(found):
+    assert found["stock_vae_is_empty"]

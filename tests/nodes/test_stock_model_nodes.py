@@ -134,6 +134,46 @@ def test_an_ordinary_lora_goes_on_top_of_the_adapter_in_both_key_styles(server, 
     torch.testing.assert_close(two, diffusers, atol=1e-4, rtol=0)
 
 
+def test_a_lora_s_parts_on_the_edge_layers_count_as_on_the_pretrained_model(server, drawn):
+    """They are as narrow as the base; ComfyUI would leave them out with a line in its log."""
+    names = (files.LORA_EDGES, files.LORA_EDGES_DIFF, files.LORA_EDGES_WIDE)
+    graph = {
+        **adapted(),
+        **{f"lora_{i}": lora(name) for i, name in enumerate(names)},
+        **{f"drawn_{i}": ksampler(model=f"lora_{i}") for i in range(len(names))},
+    }
+    before = server.read_log().count("SHAPE MISMATCH")
+    kohya, differences, wide = server.draw(graph, *(f"drawn_{i}" for i in range(len(names))))
+    assert (wide - drawn).abs().max() > 0.01
+    torch.testing.assert_close(kohya, wide, atol=1e-3, rtol=0)
+    torch.testing.assert_close(differences, wide, atol=1e-3, rtol=0)
+    assert server.read_log().count("SHAPE MISMATCH") == before
+
+
+@pytest.mark.parametrize(("names", "told"), [((files.ADAPTER,), 1), ((files.LORA_KOHYA,), 0)])
+def test_an_adapter_that_is_on_the_model_twice_is_a_warning(server, names, told):
+    graph = {**adapted(), "again": lora(*names), "drawn": ksampler(model="again", seed=11)}
+    before = server.read_log().count("has a DA-VAE adapter on it more than once")
+    server.draw(graph, "drawn")
+    assert server.read_log().count("has a DA-VAE adapter on it more than once") == before + told
+
+
+def test_an_area_that_begins_outside_the_latent_is_one_sentence_and_one_inside_draws(server):
+    def graph(x):
+        area = {"width": 64, "height": 96, "x": x, "y": 0, "strength": 1.0}
+        return {
+            **adapted(),
+            "latent": empty_latent(width=128),
+            "area": node("ConditioningSetArea", conditioning=["positive", 0], **area),
+            "drawn": ksampler(positive=["area", 0]),
+            "kept": node("SaveLatent", samples=["drawn", 0], filename_prefix="area"),
+        }
+
+    refused = server.run(graph(x=64)).sentence
+    assert "begins at x 64 and y 0, where the latent of 8 x 6 cells has ended" in refused
+    assert server.run(graph(x=32)).error is None
+
+
 def test_the_adapter_is_a_stock_lora_for_the_widened_model(server, drawn):
     graph = {
         **adapted(),

@@ -126,3 +126,31 @@ def test_stock_nodes_on_a_packed_codec_give_a_picture_back_as_its_plain_vae_does
         own = vae.decode(vae.encode_moments(image_from_pil(picture)).mean).clamp(-1, 1)
     # ComfyUI cuts to 8 bits where rounding would be nearer.
     assert np.abs(back - (own[0].movedim(0, -1).numpy() + 1) * 127.5).max() < 1.01
+
+
+def test_a_davae_saved_by_vae_save_is_the_same_davae(server):
+    graph = {
+        "vae": load(files.RANDOM),
+        "saved": node("VAESave", vae=VAE, filename_prefix="vae/davae_kept"),
+    }
+    assert server.run(graph).error is None
+    name = next((server.base / "output" / "vae").glob("davae_kept_*.safetensors")).name
+    noise = np.random.default_rng(2).integers(0, 256, (8, 8, 3), np.uint8)
+    picture = Image.fromarray(noise).resize((96, 64), Image.Resampling.BICUBIC)
+    graph = {
+        "vae": load(files.RANDOM),
+        "again": load(name),
+        "picture": node("LoadImage", image=server.upload(picture, "kept.png")),
+        "latent": node("DAVAE_Encode", image=["picture", 0], vae=VAE),
+        # Refused unless it is the one that the latent belongs to.
+        "back": decode(samples=["latent", 0])
+        | {"inputs": decode(samples=["latent", 0])["inputs"] | {"vae": ["again", 0]}},
+        "ours": decode(samples=["latent", 0]),
+        "info": node("DAVAE_Inspect", file=f"vae/{name}"),
+        **{f"save_{name}": save(name) for name in ("back", "ours")},
+    }
+    result = server.run(graph)
+    assert result.error is None and result.refused is None, result
+    back, ours = (server.picture(result.outputs, f"save_{name}") for name in ("back", "ours"))
+    assert np.array_equal(back, ours)
+    assert "is a DA-VAE" in result.outputs["info"]["text"][0]
