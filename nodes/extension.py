@@ -9,6 +9,7 @@ from .decode import Decode
 from .detail_sampler import DetailSampler
 from .empty_latent import EmptyLatent
 from .encode import Encode
+from .example_picture import ExamplePicture
 from .inspect_file import InspectFile
 from .join_latent import JoinLatent
 from .load_model import LoadModel
@@ -42,4 +43,5 @@ class DetailAlignedExtension(ComfyExtension):  # type: ignore[misc]
             JoinLatent,
             AdaptControlNet,
             InspectFile,
+            ExamplePicture,
         ]

@@ -1,7 +1,8 @@
-"""Make the workflows' thumbnails: `python scripts/workflow_thumbnails.py [--mini PICTURE] [--mini-detail PICTURE] …`.
+"""Make the workflows' thumbnails: `python -m scripts.workflow_thumbnails [--drawn FOLDER]`.
 
 For Stable Diffusion 3.5 there are no weights to make a picture with, so those are drawings of what the workflows do to
-the grid of tokens. The miniature's show PICTURE, which that workflow has drawn.
+the grid of tokens, and say what they need. The miniature's show what those workflows have saved in FOLDER, ComfyUI's
+folder of outputs.
 """
 
 import argparse
@@ -12,17 +13,37 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from .workflows.__main__ import workflows
+from .workflows.names import (
+    APP,
+    BATCH,
+    COMPARE,
+    DETAIL_PASS,
+    DRAW,
+    ENLARGE,
+    IMAGE_TO_IMAGE,
+    INPAINT,
+    PHOTOGRAPH,
+)
+
 WORKFLOWS = Path(__file__).parent.parent / "workflows"
 SIDE, OVER = 400, 4
 """Pixels of a thumbnail, and how many times larger it is drawn. The built-in font has no multiplication sign."""
 
 BACKGROUND, TEXT, FAINT = "#191b26", "#f2f3f7", "#a9aec2"
 MINIATURES = {
-    "davae_mini": ("miniature", "256 x 256, 8 x 8 tokens"),
-    "davae_mini_detail": ("detail pass", "miniature: a draft, then its detail"),
-    "davae_mini_enlarge": ("enlarge", "miniature: 128 x 128 to 256 x 256"),
+    DRAW: ("start here: draw", "runs now, 8 x 8 tokens"),
+    PHOTOGRAPH: ("a photograph", "runs now: draft, and with detail"),
+    IMAGE_TO_IMAGE: ("image to image", "runs now"),
+    INPAINT: ("inpaint", "runs now: the right half anew"),
+    DETAIL_PASS: ("detail pass", "runs now: a draft, then its detail"),
+    ENLARGE: ("enlarge", "runs now: plain, and detail drawn"),
+    COMPARE: ("compare", "runs now: as many tokens"),
+    BATCH: ("a batch", "runs now: four at once"),
+    APP: ("as an app", "runs now"),
 }
 """Workflows whose thumbnails are pictures, and the two lines below them."""
+NEEDS = "needs a trained adapter"
 
 Array = NDArray[np.float64]
 CORNERS: Array = np.array(
@@ -35,28 +56,50 @@ Colours = Callable[[Array, Array], Array]
 
 
 def main() -> None:
-    """Write the drawings, and the miniature's pictures that are given."""
+    """Write the drawings, and the miniature's pictures where they are given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    for name in MINIATURES:
-        option = "--" + name.removeprefix("davae_").replace("_", "-")
-        parser.add_argument(option, dest=name, type=Path, help=f"a picture that {name} has saved")
-    given = vars(parser.parse_args())
-    for name, (title, subtitle) in MINIATURES.items():
-        if given[name] is not None:
-            image = framed(title, subtitle)
-            picture = Image.open(given[name]).resize((288, 288), Image.Resampling.LANCZOS)
-            image.paste(picture, (56, 24))
-            image.save(WORKFLOWS / f"{name}.jpg", quality=90)
-    for name, tokens, colours, title, subtitle in (
-        ("davae_sd35_1024", 32, gradient, "1024 x 1024", "32 x 32 tokens"),
-        ("davae_sd35_2048", 64, gradient, "2048 x 2048", "64 x 64 tokens"),
-        ("davae_sd35_image_to_image", 32, partly_noise, "image to image", "denoise 0.55"),
-        ("davae_sd35_inpaint", 32, hole, "inpaint", "masked cells drawn anew"),
-        ("davae_sd35_detail", 32, coarse_then_fine, "detail pass", "a draft, then its detail"),
-        ("davae_sd35_enlarge", 32, coarse_then_fine, "enlarge", "detail on an encoded picture"),
+    parser.add_argument(
+        "--drawn", type=Path, help="a folder with what the miniature's workflows have saved"
+    )
+    drawn = parser.parse_args().drawn
+    prefixes = {found.name: found.prefix for found in workflows()}
+    for name, (title, subtitle) in MINIATURES.items() if drawn is not None else ():
+        image = framed(title, subtitle)
+        put_pictures(
+            image, sorted(drawn.glob(f"{prefixes[name]}_0*.png"))[-PICTURES.get(name, 1) :]
+        )
+        image.save(WORKFLOWS / f"{name}.jpg", quality=90)
+    for name, tokens, colours, title in (
+        ("draw at 1024", 32, gradient, "SD3.5: 1024 x 1024"),
+        ("draw at 2048", 64, scene, "SD3.5: 2048 x 2048"),
+        ("image to image", 32, partly_noise, "SD3.5: image to image"),
+        ("inpaint", 32, hole, "SD3.5: inpaint"),
+        ("detail pass", 32, coarse_then_fine, "SD3.5: detail pass"),
+        ("enlarge a picture", 32, coarse_then_fine, "SD3.5: enlarge"),
     ):
-        drawing = framed(title, subtitle, tokens, colours)
-        drawing.save(WORKFLOWS / f"{name}.jpg", quality=90)
+        drawing = framed(title, NEEDS, tokens, colours)
+        drawing.save(WORKFLOWS / f"SD3.5 - {name}.jpg", quality=90)
+
+
+PICTURES = {BATCH: 4}
+"""How many pictures a workflow saves, where it is not one."""
+
+
+def put_pictures(image: Image.Image, paths: list[Path]) -> None:
+    """One picture, or four in a square, in the upper part of a thumbnail."""
+    left, top, side = 28, 24, 344
+    tall = 288
+    if len(paths) > 1:
+        for number, path in enumerate(paths):
+            corner = (56 + 146 * (number % 2), top + 146 * (number // 2))
+            image.paste(Image.open(path).resize((142, 142), Image.Resampling.LANCZOS), corner)
+        return
+    for path in paths:
+        picture = Image.open(path)
+        scale = min(side / picture.width, tall / picture.height)
+        width, height = round(picture.width * scale), round(picture.height * scale)
+        corner = (left + (side - width) // 2, top + (tall - height) // 2)
+        image.paste(picture.resize((width, height), Image.Resampling.LANCZOS), corner)
 
 
 def gradient(x: Array, y: Array) -> Array:

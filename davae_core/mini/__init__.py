@@ -10,6 +10,21 @@ def davae_path() -> Path:
     return _FOLDER / "mini_davae.safetensors"
 
 
+def photograph_path() -> Path:
+    """A photograph to try things on, that nothing here was trained on: Chelsea the cat by S. van der Walt, CC0."""
+    return _FOLDER / "cat.jpg"
+
+
+def scene_path() -> Path:
+    """A drawn scene of 256 pixels to try things on, such as the miniature knows."""
+    return _FOLDER / "shapes.png"
+
+
+def small_scene_path() -> Path:
+    """`scene_path` at 128 pixels."""
+    return _FOLDER / "shapes_small.png"
+
+
 def clip_path() -> Path:
     """The miniature CLIP-L, the stack's only text encoder."""
     return _FOLDER / "mini_clip_l.safetensors"

@@ -1,14 +1,13 @@
 """The sentence of a node that failed, or that refused a value, stands in the page."""
 
-import json
-
+from scripts.workflows.names import DRAW
 from tests.comfyui import base_directory as files
-from tests.comfyui.workflows import WORKFLOWS
+from tests.comfyui.workflows import read
 
 
 def drawing(**widgets):
     """The workflow of the miniature with some nodes' first widgets changed, by node type."""
-    workflow = json.loads((WORKFLOWS / "davae_mini.json").read_text(encoding="utf-8"))
+    workflow = read(f"{DRAW}.json")
     for node in workflow["nodes"]:
         if node["type"] in widgets:
             node["widgets_values"][0] = widgets[node["type"]]

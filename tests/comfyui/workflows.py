@@ -3,11 +3,15 @@
 import json
 from typing import Any
 
+from scripts.workflows.__main__ import workflows
+
 from . import base_directory, tiny_models
 from .graphs import FILE_BUNDLED, node, ui_to_api
 from .server import ROOT, Graph, Server
 
 WORKFLOWS = ROOT / "workflows"
+API_NAMES = {found.name: found.prefix for found in workflows() if found.app is None}
+"""What the API form of each workflow is called."""
 TINY_ADAPTERS = {
     "davae_sd35m_1024.safetensors": tiny_models.ADAPTER_1024,
     "davae_sd35m_2048.safetensors": tiny_models.ADAPTER_2048,
@@ -19,6 +23,11 @@ TINY_ADAPTERS = {
 def read(path: str) -> Any:
     """A JSON file in workflows/."""
     return json.loads((WORKFLOWS / path).read_text(encoding="utf-8"))
+
+
+def read_api(name: str) -> Any:
+    """The API form of the workflow of that name."""
+    return read(f"api/{API_NAMES[name]}.json")
 
 
 def as_the_browser_sends_it(server: Server, name: str) -> Graph:

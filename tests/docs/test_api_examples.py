@@ -105,7 +105,7 @@ def test_a_wrong_value_and_a_wrong_file_fail_with_their_sentences(address):
 def test_a_refused_branch_is_a_failure_though_the_answer_is_200(address, server):
     graph = graph_of(steps=1)
     good = dict(graph)
-    decode = comfyui.inputs_of(graph, "DA-VAE Decode, full")
+    decode = comfyui.inputs_of(graph, "DA-VAE Decode")
     second = {
         "class_type": "DAVAE_Decode",
         "inputs": {**decode, "mode": "quick"},

@@ -3,36 +3,38 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from benchmarks.scene_checker import check
+from scripts.workflows.names import DETAIL_PASS, ENLARGE
 from tests.comfyui.graphs import DETAIL_BUNDLED
-from tests.comfyui.workflows import as_the_browser_sends_it, every, only, read
+from tests.comfyui.workflows import as_the_browser_sends_it, only, read_api
 from training.mini.prompt_scenes import PlacedShape, PromptScene
 
-NAMES = ["davae_mini_detail", "davae_mini_enlarge"]
+NAMES = [DETAIL_PASS, ENLARGE]
 
 
-def graph_of(name, server):
+def run(server, name):
+    """The workflow as the browser sends it, and its outputs."""
     graph = as_the_browser_sends_it(server, name)
-    for loader in every(graph, "LoadImage"):
-        picture = Image.radial_gradient("L").resize((100, 80)).convert("RGB")
-        graph[loader]["inputs"]["image"] = server.upload(picture, "small.png")
-    return graph
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_it_saves_a_picture_and_shows_its_base_at_half_the_size(server, name):
-    graph = graph_of(name, server)
     result = server.run(graph)
     assert result.error is None and result.refused is None, result
-    assert server.picture(result.outputs, only(graph, "SaveImage")).size == (256, 256)
-    assert server.picture(result.outputs, only(graph, "PreviewImage")).size == (128, 128)
+    return graph, result.outputs
+
+
+def test_the_detail_pass_saves_a_picture_and_shows_its_base_at_half_the_size(server):
+    graph, outputs = run(server, DETAIL_PASS)
+    assert server.picture(outputs, only(graph, "SaveImage")).size == (256, 256)
+    assert server.picture(outputs, only(graph, "PreviewImage")).size == (128, 128)
+
+
+def test_enlarging_shows_the_ordinary_way_beside_its_own(server):
+    graph, outputs = run(server, ENLARGE)
+    assert server.picture(outputs, only(graph, "SaveImage")).size == (2 * 256 + 8, 256)
 
 
 def test_the_picture_shows_what_the_prompt_says(server):
-    graph = graph_of("davae_mini_detail", server)
-    picture = server.picture(server.run(graph).outputs, only(graph, "SaveImage"))
+    graph, outputs = run(server, DETAIL_PASS)
+    picture = server.picture(outputs, only(graph, "SaveImage"))
     red = PlacedShape("star", "red", "on the left", 0.27, 0.5, 0.2, 0.0, "hatched")
     blue = PlacedShape("letter K", "blue", "on the right", 0.73, 0.5, 0.2, 0.0)
     assert check(np.asarray(picture.convert("RGB")), PromptScene(0, "grey", (red, blue))).accurate
@@ -40,7 +42,7 @@ def test_the_picture_shows_what_the_prompt_says(server):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_base_comes_back_bit_for_bit(server, name):
-    graph = graph_of(name, server)
+    graph = as_the_browser_sends_it(server, name)
     detail = only(graph, "DAVAE_DetailSampler")
     base = graph[detail]["inputs"]["latent_image"][0]
     given, drawn = server.draw(graph, base, detail)
@@ -49,7 +51,7 @@ def test_the_base_comes_back_bit_for_bit(server, name):
 
 
 def test_the_untouched_model_draws_the_base_and_the_adapted_one_the_detail():
-    graph = read("api/davae_mini_detail.json")
+    graph = read_api(DETAIL_PASS)
     base = graph[graph[only(graph, "KSampler")]["inputs"]["model"][0]]["inputs"]
     detail = graph[graph[only(graph, "DAVAE_DetailSampler")]["inputs"]["model"][0]]["inputs"]
     assert base["base_name"] == detail["base_name"]

@@ -1,17 +1,16 @@
-"""The workflow with the miniature runs as it is, at its own size and steps, without any file."""
+"""The workflows with the miniature run as they are, at their own sizes and steps, without any file."""
 
 import numpy as np
 import pytest
 
 from davae_core import mini
 from davae_core.transformer.adapter import read_adapter
-from tests.comfyui.workflows import as_the_browser_sends_it, only, read
-
-NAME = "davae_mini"
+from scripts.workflows.names import APP, BATCH, COMPARE, DRAW, IMAGE_TO_IMAGE, INPAINT
+from tests.comfyui.workflows import as_the_browser_sends_it, only, read, read_api
 
 
 def test_its_settings_are_those_the_bundled_adapter_advises():
-    graph = read(f"api/{NAME}.json")
+    graph = read_api(DRAW)
     advice = read_adapter(mini.adapter_path()).advice
     settings = graph[only(graph, "DAVAE_Sampler")]["inputs"]
     assert (settings["steps"], settings["cfg"]) == (advice.steps, advice.guidance)
@@ -34,7 +33,7 @@ def drawn(server):
     """Picture and draft of the workflow's prompt and of the same with its colours exchanged."""
 
     def draw(change):
-        graph = as_the_browser_sends_it(server, NAME)
+        graph = as_the_browser_sends_it(server, DRAW)
         sampler = graph[only(graph, "DAVAE_Sampler")]["inputs"]
         prompt = graph[sampler["positive"][0]]["inputs"]
         prompt["text"] = change(prompt["text"])
@@ -63,3 +62,71 @@ def test_what_the_prompt_puts_above_is_drawn_above(drawn):
         assert upper > lower + 5
         upper, lower = redness(blue_above)
         assert upper < lower - 5
+
+
+def run(server, name, **changed):
+    """What a workflow saves; inputs of its one sampler may be changed."""
+    graph = as_the_browser_sends_it(server, name)
+    if changed:
+        graph[only(graph, "DAVAE_Sampler")]["inputs"].update(changed)
+    result = server.run(graph)
+    assert result.error is None and result.refused is None, result
+    saved = result.outputs[only(graph, "SaveImage")]["images"]
+    return [server.picture(result.outputs, only(graph, "SaveImage"), i) for i in range(len(saved))]
+
+
+def pixels(picture):
+    return np.asarray(picture.convert("RGB"), np.float32)
+
+
+def test_a_batch_is_four_different_pictures(server):
+    drawn = run(server, BATCH)
+    assert [found.size for found in drawn] == [(256, 256)] * 4
+    assert all(np.abs(pixels(drawn[0]) - pixels(other)).mean() > 1 for other in drawn[1:])
+
+
+def test_the_comparison_is_a_soft_and_a_sharp_picture_side_by_side(server):
+    (both,) = run_comparison(server)
+    assert both.size == (2 * 256 + 8, 256)
+    soft, sharp = (pixels(both.crop((left, 0, left + 256, 256))) for left in (0, 264))
+    assert np.abs(np.diff(sharp, axis=1)).mean() > 1.2 * np.abs(np.diff(soft, axis=1)).mean()
+
+
+def run_comparison(server):
+    graph = as_the_browser_sends_it(server, COMPARE)
+    result = server.run(graph)
+    assert result.error is None and result.refused is None, result
+    return [server.picture(result.outputs, only(graph, "SaveImage"))]
+
+
+def test_inpainting_draws_the_right_half_anew_and_keeps_the_left_as_the_codec_has_it(server):
+    (drawn,) = run(server, INPAINT)
+    (kept,) = run(server, INPAINT, denoise=0.0)
+    changed = np.abs(pixels(drawn) - pixels(kept)).mean(-1)
+    # A decoder looks some pixels beyond a cell.
+    assert changed[:, :96].mean() < 2 and changed[:, 144:].mean() > 10
+
+
+def test_image_to_image_keeps_the_picture_recognisable_and_follows_the_prompt(server):
+    (drawn,) = run(server, IMAGE_TO_IMAGE)
+    (kept,) = run(server, IMAGE_TO_IMAGE, denoise=0.0)
+    (from_noise,) = run(server, IMAGE_TO_IMAGE, denoise=1.0)
+
+    def likeness(one):
+        return np.corrcoef(pixels(one).ravel(), pixels(kept).ravel())[0, 1]
+
+    assert 0.99 > likeness(drawn) > likeness(from_noise) + 0.02
+
+
+def test_the_app_is_the_first_workflow_with_its_inputs_and_its_picture_named():
+    first, app = read(f"{DRAW}.json"), read(f"{APP}.json")
+    assert [node["type"] for node in first["nodes"]] == [node["type"] for node in app["nodes"]]
+    kinds = {node["id"]: node["type"] for node in app["nodes"]}
+    shown = app["extra"]["linearData"]
+    assert [(kinds[node], widget) for node, widget in shown["inputs"]] == [
+        ("CLIPTextEncode", "text"),
+        ("DAVAE_Sampler", "seed"),
+        ("DAVAE_Sampler", "steps"),
+    ]
+    assert [kinds[node] for node in shown["outputs"]] == ["SaveImage"]
+    assert app["extra"]["linearMode"] and "linearMode" not in first["extra"]

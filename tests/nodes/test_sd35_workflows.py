@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from skimage import data
 
-from tests.comfyui.workflows import every, only, read, resize, with_tiny_files
+from tests.comfyui.workflows import every, only, read_api, resize, with_tiny_files
 
 PAPER = {
     "steps": 30,
@@ -20,7 +20,9 @@ PAPER = {
     "denoise": 1.0,
 }
 DETAIL = {"steps": 10, "strength": 1.0, "cfg": 1.0}
-IMAGE_TO_IMAGE, INPAINT = "davae_sd35_image_to_image", "davae_sd35_inpaint"
+AT_1024, AT_2048 = "SD3.5 - draw at 1024", "SD3.5 - draw at 2048"
+IMAGE_TO_IMAGE, INPAINT = "SD3.5 - image to image", "SD3.5 - inpaint"
+DETAIL_PASS, ENLARGE = "SD3.5 - detail pass", "SD3.5 - enlarge a picture"
 HOLE = (slice(300, 620), slice(420, 700))
 """Rows and columns of the masked part of a picture of 1024 pixels; none is a multiple of a cell's 16."""
 GROWN = (slice(300 - 16, 620 + 16), slice(420 - 16, 700 + 16))
@@ -54,7 +56,7 @@ def assert_no_flat_picture(picture):
     assert pixels.mean(0).std() > 1 and pixels.mean(1).std() > 1
 
 
-@pytest.mark.parametrize(("name", "side"), [("davae_sd35_1024", 1024), ("davae_sd35_2048", 512)])
+@pytest.mark.parametrize(("name", "side"), [(AT_1024, 1024), (AT_2048, 512)])
 def test_text_to_image_saves_a_picture_of_the_size_asked_for_and_shows_its_draft(
     server, name, side
 ):
@@ -70,15 +72,15 @@ def test_text_to_image_saves_a_picture_of_the_size_asked_for_and_shows_its_draft
     assert_no_flat_picture(draft)
 
 
-@pytest.mark.parametrize("name", ["davae_sd35_1024", "davae_sd35_2048", IMAGE_TO_IMAGE, INPAINT])
+@pytest.mark.parametrize("name", [AT_1024, AT_2048, IMAGE_TO_IMAGE, INPAINT])
 def test_the_widgets_hold_the_paper_s_settings_and_the_adapter_s_size(name):
-    graph = read(f"api/{name}.json")
+    graph = read_api(name)
     settings = graph[only(graph, "DAVAE_Sampler")]["inputs"]
-    wanted = PAPER | ({"denoise": 0.55} if name == IMAGE_TO_IMAGE else {})
+    wanted = PAPER | ({"denoise": 0.3} if name == IMAGE_TO_IMAGE else {})
     assert {key: settings[key] for key in wanted} == wanted
     side = 2048 if "2048" in name else 1024
     sized = [*every(graph, "DAVAE_EmptyLatent"), *every(graph, "ImageScale")]
-    assert sized
+    assert sized or name == INPAINT
     for found in sized:
         inputs = graph[found]["inputs"]
         assert (inputs["width"], inputs["height"]) == (side, side)
@@ -87,15 +89,15 @@ def test_the_widgets_hold_the_paper_s_settings_and_the_adapter_s_size(name):
     )
 
 
-@pytest.mark.parametrize("name", ["davae_sd35_detail", "davae_sd35_enlarge"])
+@pytest.mark.parametrize("name", [DETAIL_PASS, ENLARGE])
 def test_the_detail_is_drawn_in_ten_steps_without_guidance_at_the_adapter_s_size(name):
-    graph = read(f"api/{name}.json")
+    graph = read_api(name)
     settings = graph[only(graph, "DAVAE_DetailSampler")]["inputs"]
     assert {key: settings[key] for key in DETAIL} == DETAIL and "negative" not in settings
     adapter = graph[only(graph, "DAVAE_LoadModel")]["inputs"]["adapter_name"]
     assert adapter.endswith("_1024_detail.safetensors")
     for found in [*every(graph, "EmptySD3LatentImage"), *every(graph, "ImageScale")]:
-        side = 512 if name == "davae_sd35_detail" else 1024
+        side = 512 if name == DETAIL_PASS else 1024
         inputs = graph[found]["inputs"]
         assert (inputs["width"], inputs["height"]) == (side, side)
 
@@ -112,19 +114,19 @@ def assert_drawn_on(server, graph, base):
 
 
 def test_the_detail_workflow_draws_on_what_the_ordinary_model_drew(server):
-    graph = with_tiny_files(server, "davae_sd35_detail")
+    graph = with_tiny_files(server, DETAIL_PASS)
     assert_drawn_on(server, graph, only(graph, "KSampler"))
 
 
 def test_the_enlarging_workflow_draws_on_the_picture(server):
-    graph = with_tiny_files(server, "davae_sd35_enlarge")
+    graph = with_tiny_files(server, ENLARGE)
     put_photograph(server, graph, side=512)
     assert_drawn_on(server, graph, only(graph, "DAVAE_Encode"))
 
 
 def test_the_2048_workflow_is_refused_with_the_adapter_for_1024(server):
-    graph = with_tiny_files(server, "davae_sd35_2048")
-    small = with_tiny_files(server, "davae_sd35_1024")
+    graph = with_tiny_files(server, AT_2048)
+    small = with_tiny_files(server, AT_1024)
     loader = only(graph, "DAVAE_LoadModel")
     graph[loader] = small[only(small, "DAVAE_LoadModel")]
     assert "was trained at 1024x1024" in server.run(graph).sentence
@@ -157,12 +159,12 @@ def test_image_to_image_keeps_more_of_the_picture_than_noise_does(server):
 
 @pytest.fixture(scope="module")
 def inpainted(server):
-    """The workflow's picture with HOLE drawn anew, and its latents: encoded and drawn."""
+    """The workflow's latents with HOLE drawn anew: encoded and drawn."""
     graph = with_tiny_files(server, INPAINT)
     put_photograph(server, graph, masked=True)
     latents = server.draw(graph, only(graph, "DAVAE_Encode"), only(graph, "DAVAE_Sampler"))
-    picture = server.picture(run(server, graph), only(graph, "SaveImage"))
-    return np.asarray(picture.convert("RGB"), np.int16), latents
+    assert server.picture(run(server, graph), only(graph, "SaveImage")).size == (1024, 1024)
+    return latents
 
 
 def cells(part):
@@ -171,7 +173,7 @@ def cells(part):
 
 
 def test_inpainting_leaves_the_latent_outside_the_grown_mask_as_encoded(inpainted):
-    _, (encoded, drawn) = inpainted
+    encoded, drawn = inpainted
     difference = (encoded - drawn).abs()
     assert difference[cells(HOLE)].mean() > 0.1
     difference[cells(GROWN)] = 0
@@ -179,14 +181,5 @@ def test_inpainting_leaves_the_latent_outside_the_grown_mask_as_encoded(inpainte
 
 
 def test_inpainting_draws_every_cell_that_the_mask_touches(inpainted):
-    _, (encoded, drawn) = inpainted
+    encoded, drawn = inpainted
     assert ((encoded - drawn).abs().amax(1)[cells(HOLE)] > 1e-3).all()
-
-
-def test_inpainting_puts_the_original_pixels_back_outside_the_mask(inpainted):
-    pixels, _ = inpainted
-    original = np.asarray(photograph().convert("RGB"), np.int16)
-    difference = np.abs(pixels - original)
-    assert difference[HOLE].mean() > 5
-    difference[GROWN] = 0
-    assert difference.max() == 0

@@ -1,0 +1,1 @@
+"""The pack's workflows, written from short descriptions: `python -m scripts.workflows`."""

@@ -1,0 +1,11 @@
+"""What the workflows that run with the miniature are called; ComfyUI shows no other title, in the files' order."""
+
+DRAW = "01 Start here - draw a picture"
+PHOTOGRAPH = "02 A photograph through the codec"
+IMAGE_TO_IMAGE = "03 Image to image"
+INPAINT = "04 Inpaint"
+DETAIL_PASS = "05 Detail pass on a drawn base"
+ENLARGE = "06 Enlarge a picture"
+COMPARE = "08 Compare with the stock model"
+BATCH = "09 A batch of pictures"
+APP = "10 Draw a picture, as an app"
