@@ -27,7 +27,7 @@ PANELS = (80, 115, 20, 20)
 LARGEST_SCALE = 0.85
 
 Link = tuple[str, int]
-"""A node's key and the number of its output."""
+"""A node's key and the number of its output; without a key it comes from outside of a subgraph."""
 Value = str | int | float | bool
 
 
@@ -174,7 +174,8 @@ def wires(workflow: Workflow) -> list[Wire]:
 def _links(workflow: Workflow) -> Iterator[tuple[Placed, str, Link]]:
     for node in workflow.nodes:
         for entry, link in node.links.items():
-            yield node, entry, link
+            if link[0]:
+                yield node, entry, link
 
 
 def note_box(workflow: Workflow) -> tuple[int, int, int, int]:

@@ -13,6 +13,7 @@ from davae_core import mini
 from davae_core.metrics import psnr
 from scripts.workflows.__main__ import main as write_workflows
 from scripts.workflows.names import ENLARGE, PHOTOGRAPH
+from tests.comfyui.server import ROOT
 from tests.comfyui.workflows import (
     API_NAMES,
     WORKFLOWS,
@@ -41,7 +42,7 @@ def test_every_workflow_has_a_thumbnail_and_an_api_form():
 def test_the_files_are_what_the_script_writes(tmp_path):
     write_workflows(tmp_path)
     for path in sorted(tmp_path.rglob("*.json")):
-        kept = WORKFLOWS / path.relative_to(tmp_path)
+        kept = ROOT / path.relative_to(tmp_path)
         assert kept.read_text(encoding="utf-8") == path.read_text(encoding="utf-8"), kept.name
 
 

@@ -1,0 +1,89 @@
+"""Every template opens in ComfyUI's page as it should, and those for the miniature run there and show their pictures."""
+
+import pytest
+
+from scripts.workflows.names import APP, DRAW
+from tests.comfyui.workflows import WORKFLOWS, read
+
+NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+RUNNABLE = [name for name in NAMES if not name.startswith("SD3.5")]
+OPEN = """async (workflow) => {
+    await app.loadGraphData(workflow, true, true, null);
+    return app.graph.nodes.map((node) => node.type).filter((kind) => !(kind in LiteGraph.registered_node_types));
+}"""
+RUN_AND_COUNT_PREVIEWS = """() => new Promise((done) => {
+    let previews = 0;
+    for (const kind of ["b_preview", "b_preview_with_metadata"])
+        app.api.addEventListener(kind, () => previews++);
+    for (const kind of ["execution_success", "execution_error"])
+        app.api.addEventListener(kind, ({detail}) => done([kind, previews, detail.exception_message]), {once: true});
+    app.queuePrompt(0);
+})"""
+SAVED = """() => {
+    const node = app.graph.nodes.find((node) => node.type === "SaveImage");
+    const shown = [...(node.imgs ?? []), ...document.querySelectorAll("img[src*='/view?']")];
+    return shown.filter((picture) => picture.complete && picture.naturalWidth > 0).length;
+}"""
+HIDDEN = """() => app.graph.nodes.find((node) => node.type === "DAVAE_Decode").widgets
+    .filter((widget) => widget.hidden).map((widget) => widget.name)"""
+WAIT_MS = 30_000
+
+
+@pytest.fixture
+def complaints(page):
+    """What the page writes to its console as an error while a test runs; of the network only what is ours."""
+    told = []
+
+    def note(message):
+        foreign = "Failed to load resource" in message.text or "Content Security" in message.text
+        if message.type == "error" and not foreign:
+            told.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: told.append(str(error)))
+    return told
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_opens_without_an_unknown_node_or_an_error_in_the_console(page, complaints, name):
+    assert page.evaluate(OPEN, read(f"{name}.json")) == []
+    page.wait_for_timeout(500)
+    assert not complaints
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_those_that_need_no_file_run_with_previews_and_show_a_picture(page, run_here, name):
+    page.evaluate(OPEN, read(f"{name}.json"))
+    how, previews, told = page.evaluate(RUN_AND_COUNT_PREVIEWS)
+    assert how == "execution_success", told
+    draws = any("Sampler" in node["type"] for node in read(f"{name}.json")["nodes"])
+    assert (previews >= 10) == draws
+    page.wait_for_function(f"({SAVED})() > 0", timeout=WAIT_MS)
+
+
+@pytest.fixture
+def run_here(request):
+    """Runs take seconds, and classic and Vue nodes send the same: all in the one, the first in both."""
+    vue = request.node.callspec.params["page"]
+    if vue and request.node.callspec.params["name"] != DRAW:
+        pytest.skip("run with classic nodes")
+
+
+def test_an_app_shows_its_inputs_alone_where_comfyui_has_apps(page):
+    page.evaluate(OPEN, read(f"{APP}.json"))
+    page.wait_for_timeout(1000)
+    shown = page.inner_text("body")
+    if "Build an app" not in shown:
+        pytest.skip("This ComfyUI shows no apps.")
+    assert "steps" in shown and "Number of runs" in shown and "Load DA-VAE" not in shown
+
+
+def test_tile_widgets_show_only_where_they_count(page):
+    workflow = read(f"{DRAW}.json")
+    page.evaluate(OPEN, workflow)
+    assert page.evaluate(HIDDEN) == ["tile_size", "overlap"]
+    for node in workflow["nodes"]:
+        if node["type"] == "DAVAE_Decode":
+            node["widgets_values"][0] = "tiled"
+    page.evaluate(OPEN, workflow)
+    assert page.evaluate(HIDDEN) == []
