@@ -1,12 +1,17 @@
-"""Every template opens in ComfyUI's page as it should, and those for the miniature run there and show their pictures."""
+"""Every template opens in ComfyUI's page, and those for the miniature run there and show their pictures."""
 
 import pytest
 
-from scripts.workflows.names import APP, DRAW
-from tests.comfyui.workflows import WORKFLOWS, read
+from scripts.workflows.names import APP, BATCH, COMPARE, DETAIL_PASS, DRAW
+from tests.comfyui.workflows import WORKFLOWS, read, read_api
 
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 RUNNABLE = [name for name in NAMES if not name.startswith("SD3.5")]
+CALLED_AS_SHOWN = [
+    *(DRAW, DETAIL_PASS, COMPARE, BATCH),
+    *(name for name in NAMES if name.startswith("SD3.5")),
+]
+"""Programs bring pictures of their own to the others."""
 OPEN = """async (workflow) => {
     await app.loadGraphData(workflow, true, true, null);
     return app.graph.nodes.map((node) => node.type).filter((kind) => !(kind in LiteGraph.registered_node_types));
@@ -24,6 +29,13 @@ SAVED = """() => {
     const shown = [...(node.imgs ?? []), ...document.querySelectorAll("img[src*='/view?']")];
     return shown.filter((picture) => picture.complete && picture.naturalWidth > 0).length;
 }"""
+SENT = "async () => (await app.graphToPrompt()).output"
+BOXES = """() => app.graph.nodes.map((node) => {
+    const [wide, high] = node.computeSize();
+    const title = LiteGraph.NODE_TITLE_HEIGHT;
+    return [node.title, node.pos[0], node.pos[1] - title,
+        node.pos[0] + Math.max(wide, node.size[0]), node.pos[1] + Math.max(high, node.size[1])];
+})"""
 HIDDEN = """() => app.graph.nodes.find((node) => node.type === "DAVAE_Decode").widgets
     .filter((widget) => widget.hidden).map((widget) => widget.name)"""
 WAIT_MS = 30_000
@@ -49,6 +61,29 @@ def test_it_opens_without_an_unknown_node_or_an_error_in_the_console(page, compl
     assert page.evaluate(OPEN, read(f"{name}.json")) == []
     page.wait_for_timeout(500)
     assert not complaints
+
+
+def test_the_page_sends_the_graph_that_a_program_sends(page):
+    for name in CALLED_AS_SHOWN:
+        page.evaluate(OPEN, read(f"{name}.json"))
+        sent = page.evaluate(SENT)
+        for node, wanted in read_api(name).items():
+            assert sent[node]["class_type"] == wanted["class_type"]
+            assert sent[node]["inputs"] == wanted["inputs"], name
+
+
+def test_no_node_lies_on_another_as_the_page_draws_them(page):
+    for name in NAMES:
+        page.evaluate(OPEN, read(f"{name}.json"))
+        page.wait_for_timeout(300)
+        boxes = page.evaluate(BOXES)
+        lying = [
+            (one[0], other[0])
+            for index, one in enumerate(boxes)
+            for other in boxes[:index]
+            if one[1] < other[3] and other[1] < one[3] and one[2] < other[4] and other[2] < one[4]
+        ]
+        assert not lying, name
 
 
 @pytest.mark.parametrize("name", RUNNABLE)

@@ -52,11 +52,12 @@ def test_inputs_keep_the_order_they_were_released_in(nodes):
         assert order == [entry[0] for entry in SNAPSHOT[name]["inputs"]], name
 
 
-def test_decode_offers_full_tiled_and_draft(nodes):
+def test_decode_offers_full_tiled_draft_and_both(nodes):
     assert nodes["DAVAE_Decode"]["input"]["required"]["mode"][1]["options"] == [
         "full",
         "tiled",
         "draft",
+        "full and draft",
     ]
 
 
