@@ -15,9 +15,9 @@ from .codec.autoencoder import Codec
 from .codec.files import load_codec
 from .codec.latent_files import encoding_hash
 from .files import CheckpointError, read_safetensors, read_shapes, reason_of
-from .flow import Velocity, sample_detail, sample_euler, shifted_sigmas
+from .flow import Velocity, add_noise, sample_detail, sample_euler, shifted_sigmas
 from .format import KIND_MERGED, read_metadata
-from .latents import to_vae_space
+from .latents import to_model_space, to_vae_space
 from .presets import SD3
 from .reading.json_text import read_json
 from .transformer.adapter import read_adapter
@@ -101,14 +101,18 @@ class TextToImage:
         shift: float | None = None,
         progress: Progress | None = None,
         base: Advice | None = None,
+        start: Tensor | None = None,
+        denoise: float = 1.0,
     ) -> Tensor:
         """Latents [B, C + D, height / factor, width / factor] in VAE space, one per prompt.
 
         Steps, guidance and shift are the model's own advice unless given. With a detail adapter they are those of the
         detail, and the untouched model draws the base first, as `base` says (None: as the pretrained model is sampled):
         what it would draw at half the size from the same seed. `progress` is told (steps done, steps in all), of both
-        passes. The noise comes from the CPU, so a seed means the same on every device. Raises ValueError for sizes the
-        token grid cannot have, and for `base` where base and detail are drawn together.
+        passes. The noise comes from the CPU, so a seed means the same on every device. `start`, latents of that shape
+        in VAE space, is image to image: they are noised to where the last `denoise` of the schedule begins, in as many
+        steps. Raises ValueError for sizes the token grid cannot have, for `base` where base and detail are drawn
+        together, and for `start` where they are not or with a `denoise` that is not above 0 and at most 1.
         """
         layout, advice = self.description.layout, self.description.advice
         side = layout.factor * int(self.transformer.config.patch_size)  # type: ignore[union-attr, arg-type]
@@ -120,7 +124,15 @@ class TextToImage:
             raise ValueError(
                 "This model draws base and detail together, so no base is drawn before: leave `base` out."
             )
-        sigmas = shifted_sigmas(steps or advice.steps, advice.shift if shift is None else shift)
+        if start is not None and self.untouched is not None:
+            raise ValueError("A detail adapter draws no image to image: leave `start` out.")
+        if not 0.0 < denoise <= 1.0:
+            raise ValueError(f"denoise must be above 0 and at most 1, not {denoise:g}.")
+        taken = steps or advice.steps
+        whole_schedule = shifted_sigmas(
+            int(taken / denoise), advice.shift if shift is None else shift
+        )
+        sigmas = whole_schedule[-(taken + 1) :]
         scale = advice.guidance if guidance is None else guidance
         velocity, without = self._velocities(self.transformer, prompts, negative, scale)
         cells = (height // layout.factor, width // layout.factor)
@@ -131,9 +143,13 @@ class TextToImage:
             return drawn.to(next(self.transformer.parameters()).device)
 
         if self.untouched is None:
-            latents = sample_euler(
-                velocity, noise(layout.channels), sigmas, scale, without, progress
-            )
+            first_noise = noise(layout.channels)
+            if start is not None:
+                level = sigmas[:1].expand(len(prompts))
+                first_noise = add_noise(
+                    to_model_space(start.to(first_noise), layout), first_noise, level
+                )
+            latents = sample_euler(velocity, first_noise, sigmas, scale, without, progress)
         else:
             how = base or UNTRAINED
             whole = how.steps + len(sigmas) - 1

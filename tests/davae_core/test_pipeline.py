@@ -151,6 +151,24 @@ def test_latents_are_those_of_diffusers_own_sd3_pipeline(pipeline, folder):
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
 
 
+def test_image_to_image_keeps_the_more_the_less_it_denoises(pipeline):
+    start = pipeline.codec.encode(torch.rand(1, 3, 64, 64) * 2 - 1)
+    draw = partial(pipeline.draw_latents, ["a"], 64, 64, seed=5, steps=4)
+    from_noise = draw()
+    torch.testing.assert_close(draw(start=start, denoise=1.0), from_noise)
+    little, half = (draw(start=start, denoise=share) for share in (0.1, 0.5))
+    assert (little - start).abs().mean() < (half - start).abs().mean()
+    assert not torch.allclose(half, from_noise, atol=1e-2)
+
+
+def test_image_to_image_is_refused_where_it_means_nothing(pipeline, detail_pipeline):
+    start = torch.zeros(1, detail_pipeline.description.layout.channels, 4, 4)
+    with pytest.raises(ValueError, match="A detail adapter draws no image to image"):
+        detail_pipeline.draw_latents(["a"], 64, 64, start=start)
+    with pytest.raises(ValueError, match="denoise must be above 0 and at most 1, not 0"):
+        pipeline.draw_latents(["a"], 64, 64, start=start, denoise=0.0)
+
+
 def test_drafts_are_half_the_size_and_tiles_are_whole(pipeline):
     assert pipeline.draw(["a cat"], 96, 64, draft=True).shape == (1, 3, 32, 48)
     assert pipeline.draw(["a cat"], 96, 64, tiled=True).shape == (1, 3, 64, 96)

@@ -227,9 +227,9 @@ def _paint(random: np.random.Generator, picture: Field, found: PlacedShape, size
     outer = silhouette(found, width, height)[..., None]
     if found.surface == "outlined":
         line = np.clip(outer - silhouette(found, width, height, -4.0 * unit)[..., None], 0, 1)
-        return picture * (1 - line) + colour * line  # type: ignore[no-any-return]
+        return picture * (1 - line) + colour * line
     if found.shape in LETTERS:
-        return picture * (1 - outer) + colour * outer  # type: ignore[no-any-return]
+        return picture * (1 - outer) + colour * outer
     inner = silhouette(found, width, height, -2.0 * unit)[..., None]
     if found.surface == "hatched":
         cover = _hatching(random, size, width, height, period=8, angle=-np.pi / 4)[..., None]
