@@ -80,8 +80,9 @@ class Result:
 class Server:
     """One running ComfyUI with this repository as its only custom node pack."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, flags: tuple[str, ...] = ()) -> None:
         self.base = base
+        self.flags = flags
         self.log = base / "server.log"
         self.address = f"127.0.0.1:{_free_port()}"
         self.process: subprocess.Popen[bytes] | None = None
@@ -93,6 +94,7 @@ class Server:
         command += ["--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
         command += ["--preview-method", "latent2rgb"]
         command += ["--listen", "127.0.0.1", "--port", self.address.partition(":")[2]]
+        command += self.flags
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=comfyui_tree(), stdout=log, stderr=log, env=environment()
