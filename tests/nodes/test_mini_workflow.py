@@ -130,3 +130,15 @@ def test_the_app_is_the_first_workflow_with_its_inputs_and_its_picture_named():
     ]
     assert [kinds[node] for node in shown["outputs"]] == ["SaveImage"]
     assert app["extra"]["linearMode"] and "linearMode" not in first["extra"]
+
+
+def test_every_step_shows_a_preview_and_the_last_looks_like_the_draft(server):
+    graph = as_the_browser_sends_it(server, DRAW)
+    result = server.run(graph)
+    assert len(result.previews) == graph[only(graph, "DAVAE_Sampler")]["inputs"]["steps"]
+    draft = pixels(server.picture(result.outputs, only(graph, "PreviewImage")))
+    first, last = (
+        pixels(result.previews[at].resize(draft.shape[1::-1])).ravel() for at in (0, -1)
+    )
+    likeness = np.corrcoef(last, draft.ravel())[0, 1]
+    assert likeness > 0.7 and likeness > np.corrcoef(first, draft.ravel())[0, 1] + 0.2
