@@ -1,6 +1,7 @@
 """Draw the registry's banner: `python -m scripts.banner`.
 
-A part of the bundled scene as the bundled miniature gives it back: the draft beside base and detail, on the same tokens.
+A part of the bundled scene as the bundled miniature gives it back: the draft beside base and detail, on the same
+tokens.
 """
 
 from pathlib import Path

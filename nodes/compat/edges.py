@@ -55,16 +55,21 @@ def fit_edges(patcher: Any) -> None:
 
 
 def adapters_on(patcher: Any) -> int:
-    """How many of the patches of the patch embedder reach its detail channels, as only a DA-VAE adapter's do."""
-    layout = patcher.model.model_config.description.layout
+    """How many DA-VAE adapters are in the model: merged into its file, or among its patches.
+
+    Only an adapter's patches of the patch embedder reach its detail channels.
+    """
+    description = patcher.model.model_config.description
+    layout = description.layout
     patches = patcher.patches.get(f"diffusion_model.{EMBEDDER_WEIGHT}", [])
     found = (_difference(patch[1]) for patch in patches if patch[0] != 0.0)
-    return sum(
+    patched = sum(
         one is not None
         and one.shape[1:2] == (layout.channels,)
         and bool(one[:, layout.base_channels :].any())
         for one in found
     )
+    return patched + ("adapter" in description.parents)
 
 
 def _fitted(patch: Any, name: str, layout: LatentLayout) -> Any:

@@ -150,9 +150,19 @@ def test_a_lora_s_parts_on_the_edge_layers_count_as_on_the_pretrained_model(serv
     assert server.read_log().count("SHAPE MISMATCH") == before
 
 
-@pytest.mark.parametrize(("names", "told"), [((files.ADAPTER,), 1), ((files.LORA_KOHYA,), 0)])
-def test_an_adapter_that_is_on_the_model_twice_is_a_warning(server, names, told):
-    graph = {**adapted(), "again": lora(*names), "drawn": ksampler(model="again", seed=11)}
+@pytest.mark.parametrize(
+    ("base", "first", "second", "told"),
+    [
+        (files.BASE, files.ADAPTER, files.ADAPTER, 1),
+        (files.MERGED, None, files.ADAPTER, 1),
+        (files.BASE, files.ADAPTER, files.LORA_KOHYA, 0),
+        (files.BASE, None, files.ADAPTER, 0),
+    ],
+    ids=["twice", "on a merged one", "an ordinary LoRA", "once, as a LoRA"],
+)
+def test_an_adapter_that_is_on_the_model_twice_is_a_warning(server, base, first, second, told):
+    model = load_model(base) if first is None else load_model(base, first)
+    graph = {**adapted(), "model": model, "again": lora(second), "drawn": ksampler(model="again")}
     before = server.read_log().count("has a DA-VAE adapter on it more than once")
     server.draw(graph, "drawn")
     assert server.read_log().count("has a DA-VAE adapter on it more than once") == before + told
