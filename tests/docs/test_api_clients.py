@@ -1,6 +1,6 @@
 """Clients that people drive ComfyUI with run our calls, where they are installed.
 
-`pip install comfy-cli comfy-api-simplified`: they bring many packages of their own, so the test command does not install them.
+`pip install comfy-cli comfy-api-simplified`: they bring many packages of their own, so no command here does it.
 """
 
 import io
