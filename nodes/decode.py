@@ -71,6 +71,7 @@ class Decode(Node):
                 "half size",
                 "preview",
                 "tiled decode",
+                "low vram",
             ],
         )
 
