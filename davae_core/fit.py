@@ -28,5 +28,7 @@ def fit_picture(images: Tensor, multiple: int, fit: Fit) -> Tensor:
         edges = (left // 2, left - left // 2, above // 2, above - above // 2)
         return F.pad(images, edges, mode="replicate")
     nearest = [max(1, round(side / multiple)) * multiple for side in (height, width)]
-    resized = F.interpolate(images, nearest, mode="bicubic", antialias=True, align_corners=False)
-    return resized.clamp(images.min(), images.max())
+    # PyTorch filters no half precision on a CPU.
+    whole = images.float()
+    resized = F.interpolate(whole, nearest, mode="bicubic", antialias=True, align_corners=False)
+    return resized.clamp(whole.min(), whole.max()).to(images)

@@ -74,12 +74,11 @@ def inspect_file(path: str | Path) -> FileReport:
     }
     saved = None if described else stock_saved.prefix_of(shapes)
     if saved is not None:
-        with open_safetensors(path) as file:
-            metadata = stock_saved.metadata_in(path, file, saved)
+        shapes, metadata = stock_saved.codec_header(path)
         described = data["metadata"] = read_metadata(path, metadata)
         data["kind"] = described.get("kind", "other")
-        shapes = {name: shapes[saved + name] for name in stock_saved.part_under(saved, shapes)}
-    inside = next((name for name in shapes if name.endswith(DESCRIPTION)), None)
+        parameters = sum(math.prod(shape) for shape in shapes.values())
+    inside = next((name for name in found if name.endswith(DESCRIPTION)), None)
     if inside is not None and not described:
         described = data["metadata"] = _described_inside(path, inside, found[inside])
         data["kind"] = described["kind"]
@@ -88,6 +87,11 @@ def inspect_file(path: str | Path) -> FileReport:
         f"{len(shapes)} tensors."
     ]
     lines += _lines_of(data["kind"], path, shapes, described, metadata)
+    if saved:
+        lines.append(
+            "It is a part of a checkpoint: in models/checkpoints Load DA-VAE offers it if its name says davae."
+        )
+        lines += [] if inside is None else _model_beside(path, inside, found[inside])
     if not described:
         lines.append("It was not written by this project (no DA-VAE metadata).")
     return FileReport(data["kind"], tuple(lines), data)
@@ -107,6 +111,12 @@ def _described_inside(
         raise
     except ValueError as error:
         raise not_whole(path, KIND_MERGED, error) from error
+
+
+def _model_beside(path: str | Path, name: str, kind: tuple[tuple[int, ...], str]) -> list[str]:
+    """The lines of the DA-VAE model in the same checkpoint, whose description is the tensor `name`."""
+    model = ModelDescription.from_json(_described_inside(path, name, kind))
+    return ["Beside it there is a DA-VAE model:", *_merged_lines(model)]
 
 
 def _lines_of(

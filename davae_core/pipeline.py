@@ -31,6 +31,9 @@ from .transformer.pretrained import load_transformer
 from .transformer.sizes import transformer_sizes
 from .transformer.widened_model import widen_model
 
+LEAST_DENOISE = 0.01
+"""What ComfyUI's samplers can be set to; less asks for a schedule of any length."""
+
 Progress = Callable[[int, int], None]
 """Told (steps done, steps in all)."""
 EncodeText = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
@@ -112,7 +115,7 @@ class TextToImage:
         passes. The noise comes from the CPU, so a seed means the same on every device. `start`, latents of that shape
         in VAE space, is image to image: they are noised to where the last `denoise` of the schedule begins, in as many
         steps. Raises ValueError for sizes the token grid cannot have, for `base` where base and detail are drawn
-        together, and for `start` where they are not or with a `denoise` that is not above 0 and at most 1.
+        together, for `start` where they are not or of another shape, and for a `denoise` below 1 without it.
         """
         layout, advice = self.description.layout, self.description.advice
         side = layout.factor * int(self.transformer.config.patch_size)  # type: ignore[union-attr, arg-type]
@@ -126,8 +129,12 @@ class TextToImage:
             )
         if start is not None and self.untouched is not None:
             raise ValueError("A detail adapter draws no image to image: leave `start` out.")
-        if not 0.0 < denoise <= 1.0:
-            raise ValueError(f"denoise must be above 0 and at most 1, not {denoise:g}.")
+        if not LEAST_DENOISE <= denoise <= 1.0:
+            raise ValueError(
+                f"denoise must be at least {LEAST_DENOISE:g} and at most 1, not {denoise:g}."
+            )
+        if start is None and denoise != 1.0:
+            raise ValueError(f"denoise {denoise:g} keeps some of a `start`: give one.")
         taken = steps or advice.steps
         whole_schedule = shifted_sigmas(
             int(taken / denoise), advice.shift if shift is None else shift
@@ -136,6 +143,9 @@ class TextToImage:
         scale = advice.guidance if guidance is None else guidance
         velocity, without = self._velocities(self.transformer, prompts, negative, scale)
         cells = (height // layout.factor, width // layout.factor)
+        wanted = (len(prompts), layout.channels, *cells)
+        if start is not None and tuple(start.shape) != wanted:
+            raise ValueError(f"`start` has the shape {list(start.shape)}, not {list(wanted)}.")
         random = torch.Generator().manual_seed(seed)
 
         def noise(channels: int) -> Tensor:

@@ -95,7 +95,8 @@ class Decode(Node):
             draft = vae.decode_draft(latents)
             return io.NodeOutput(draft, draft)
         if mode == BOTH:
-            return io.NodeOutput(vae.decode(latents), vae.decode_draft(latents))
+            draft = vae.decode_draft(latents)  # first, because a compact file has none
+            return io.NodeOutput(vae.decode(latents), draft)
         # Nothing is computed that nobody asked for: on most graphs this output leads nowhere.
         none = blocked(f"{NAME} makes no draft in the mode {mode}: choose {BOTH}, or {DRAFT}.")
         if mode == FULL:

@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import numpy as np
-import torch
 from comfy_api.latest import io
-from PIL import Image
 
 from ..davae_core import mini
+from ..davae_core.images import read_image
 from .node import Node
 from .schema import check_choice, schema
 
@@ -49,6 +47,5 @@ class ExamplePicture(Node):
     @classmethod
     def execute(cls, picture: str) -> io.NodeOutput:
         check_choice(NAME, "picture", picture, PICTURES)
-        with Image.open(PICTURES[picture]()) as opened:
-            pixels = np.asarray(opened.convert("RGB"), np.float32) / 255
-        return io.NodeOutput(torch.from_numpy(pixels)[None])
+        pixels = read_image(PICTURES[picture]())
+        return io.NodeOutput(pixels.movedim(1, -1).add(1).div(2))

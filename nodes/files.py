@@ -52,10 +52,8 @@ class Choice:
 
     def usual(self) -> str:
         """What a new node begins with: a file of the user's that is called as such files are, else BUNDLED."""
-        for name in self.names():
-            if self._is_called_so(name):
-                return name
-        return BUNDLED
+        own = (name for folder in self.folders for name in file_names(folder))
+        return next(filter(self._is_called_so, own), BUNDLED)
 
     def path(self, name: str) -> Path:
         """The file behind one of `names`, in the first folder that has it. Raises CheckpointError when it is gone."""

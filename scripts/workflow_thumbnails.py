@@ -87,6 +87,8 @@ PICTURES = {BATCH: 4}
 
 def put_pictures(image: Image.Image, paths: list[Path]) -> None:
     """One picture, or four in a square, in the upper part of a thumbnail."""
+    if not paths:
+        raise FileNotFoundError("A workflow's pictures are not in that folder: run it first.")
     left, top, side = 28, 24, 344
     tall = 288
     if len(paths) > 1:

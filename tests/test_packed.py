@@ -50,6 +50,9 @@ def packed(tmp_path) -> Path:
 def test_it_holds_what_the_pack_uses_and_nothing_else(packed):
     found = {path.name for path in packed.iterdir()}
     assert found == USED | READ_BY_PEOPLE | READ_BY_THE_REGISTRY
+    whole = {name for name in listed() if name.partition("/")[0] in USED}
+    kept = {path.relative_to(packed).as_posix() for path in packed.rglob("*") if path.is_file()}
+    assert not whole - kept
 
 
 def test_it_runs_from_what_is_packed(packed, tmp_path):

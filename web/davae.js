@@ -4,6 +4,7 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
 const OURS = "DAVAE_";
+const NAME = "DA-VAE";
 const SHOWN_MS = 30000;
 const TILED = "tiled";
 const TILES = ["tile_size", "overlap"];
@@ -67,11 +68,13 @@ app.registerExtension({
   },
   setup() {
     api.addEventListener("execution_error", ({ detail }) => {
-      if (detail?.node_type?.startsWith(OURS)) {
-        show(titleOf(detail.node_type), String(detail.exception_message).trim());
-      }
+      const sentence = String(detail?.exception_message ?? "").trim();
+      // A node behind an output of ours that gives nothing fails with our sentence.
+      const blocked = detail?.exception_type === "ExecutionBlocked" && sentence.includes(NAME);
+      if (detail?.node_type?.startsWith(OURS)) show(titleOf(detail.node_type), sentence);
+      else if (blocked) show(NAME, sentence);
     });
-    api.addEventListener("davae.warning", ({ detail }) => show("DA-VAE", detail.text, "warn"));
+    api.addEventListener("davae.warning", ({ detail }) => show(NAME, detail.text, "warn"));
     const queuePrompt = api.queuePrompt;
     api.queuePrompt = async function (...given) {
       try {

@@ -37,7 +37,7 @@ from .small_files import (
     small_level_blocks,
     small_vae_tensors,
 )
-from .stock_saved import read_codec_part
+from .stock_saved import codec_header, read_codec_part
 from .stock_vae import kl_config_of, level_blocks, to_ldm_names
 
 STATISTICS = ("detail.mean", "detail.std", "detail.prediction", "detail.axes")
@@ -104,8 +104,10 @@ def read_codec_file(path: str | Path) -> tuple[AnyConfig, dict[str, Tensor]]:
 
     Raises CheckpointError for anything that is not one, saying what it is instead and what to pick.
     """
-    tensors, metadata = read_codec_part(path)
-    config = codec_config(path, shapes_of(tensors), metadata)
+    # What a file is stands in its header: a stranger's checkpoint is not read for it.
+    shapes, metadata = codec_header(path)
+    config = codec_config(path, shapes, metadata)
+    tensors = read_codec_part(path)
     check_weights(path, tensors)
     numbers = [tensors[name] for name in STATISTICS if name in tensors]
     finite = all(torch.isfinite(found).all() for found in numbers)

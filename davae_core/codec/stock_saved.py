@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..files import METADATA_KEY, TYPE_NAMES, open_safetensors, read_tensor
+from ..files import METADATA_KEY, TYPE_NAMES, open_safetensors, read_shapes, read_tensor
 from ..format import PREFIXES, check_description, damaged
 
 DESCRIPTION = "davae.codec"
@@ -40,27 +40,36 @@ def metadata_in(path: str | Path, file: Any, prefix: str) -> dict[str, str]:
     return {METADATA_KEY: told}
 
 
+def codec_header(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Shapes of a codec's tensors under their own names, and its metadata, wherever in the file they stand.
+
+    Of a file without a description among its tensors those of all tensors, and its own. No weights are read. Raises
+    CheckpointError.
+    """
+    found, metadata = read_shapes(path)
+    prefix = prefix_of(found)
+    if prefix is None:
+        return {name: shape for name, (shape, _) in found.items()}, metadata
+    with open_safetensors(path) as file:
+        metadata = metadata_in(path, file, prefix)
+    return {name: found[prefix + name][0] for name in part_under(prefix, found)}, metadata
+
+
 def codec_metadata(path: str | Path) -> dict[str, str]:
     """The metadata of a codec's file, wherever in it that stands. Raises CheckpointError."""
-    with open_safetensors(path) as file:
-        prefix = prefix_of(file.keys())
-        return dict(file.metadata() or {}) if prefix is None else metadata_in(path, file, prefix)
+    return codec_header(path)[1]
 
 
-def read_codec_part(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a codec's file under their own names, and its metadata; a checkpoint's others are not read.
+def read_codec_part(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a codec's file under their own names; a checkpoint's others are not read.
 
     A file without a description among its tensors is read whole. Raises CheckpointError.
     """
     with open_safetensors(path) as file:
         names = list(file.keys())
         prefix = prefix_of(names)
-        if prefix is None:
-            whole = {name: read_tensor(path, file, name) for name in names}
-            return whole, dict(file.metadata() or {})
-        own = part_under(prefix, names)
-        tensors = {name: read_tensor(path, file, prefix + name) for name in own}
-        return tensors, metadata_in(path, file, prefix)
+        own = names if prefix is None else part_under(prefix, names)
+        return {name: read_tensor(path, file, (prefix or "") + name) for name in own}
 
 
 def part_under(prefix: str, names: Iterable[str]) -> list[str]:

@@ -42,16 +42,22 @@ def _run_with_fitted_edges(run: Any, *given: Any, **further: Any) -> Any:
 
 
 def fit_edges(patcher: Any) -> None:
-    """Widen those patches of the edge layers that are as narrow as the pretrained model's."""
+    """Widen those patches of the edge layers, hooks' too, that are as narrow as the pretrained model's."""
     layout = patcher.model.model_config.description.layout
-    for name in WIDENED:
-        key = f"diffusion_model.{name}"
-        patches = patcher.patches.get(key, [])
-        fitted = [(p[0], _fitted(p[1], name, layout), *p[2:]) for p in patches]
-        if any(new[1] is not old[1] for new, old in zip(fitted, patches, strict=True)):
-            patcher.patches[key] = fitted
-            # By this ComfyUI knows that weights in use are of other patches.
-            patcher.patches_uuid = uuid.uuid4()
+    hooked = getattr(patcher, "hook_patches", {})
+    for patches in (patcher.patches, *hooked.values()):
+        for name in WIDENED:
+            key = f"diffusion_model.{name}"
+            before = patches.get(key, [])
+            fitted = _all_fitted(before, name, layout)
+            if any(new[1] is not old[1] for new, old in zip(fitted, before, strict=True)):
+                patches[key] = fitted
+                # By this ComfyUI knows weights in use; the same patches are the same ones in every clone.
+                patcher.patches_uuid = uuid.uuid5(patcher.patches_uuid, KEY)
+
+
+def _all_fitted(patches: Any, name: str, layout: LatentLayout) -> list[Any]:
+    return [(patch[0], _fitted(patch[1], name, layout), *patch[2:]) for patch in patches]
 
 
 def adapters_on(patcher: Any) -> int:
@@ -74,6 +80,12 @@ def adapters_on(patcher: Any) -> int:
 
 def _fitted(patch: Any, name: str, layout: LatentLayout) -> Any:
     """A patch for the widened tensor `name`: a wider one where it is for the pretrained model's, else itself."""
+    if isinstance(patch, list):
+        # A model merged into this one: its weight, then its patches.
+        weight, *others = patch
+        inner = _all_fitted(others, name, layout)
+        same = all(new[1] is old[1] for new, old in zip(inner, others, strict=True))
+        return patch if same else [weight, *inner]
     difference = _difference(patch)
     if difference is not None:
         wide = _widened(difference, name, layout)

@@ -144,7 +144,7 @@ def _area_outside(area: Any, noise: Any) -> str | None:
     return (
         f"A prompt is for an area that begins at {counted}, where the latent of {columns} x {rows} cells has ended: "
         f"Conditioning (Set Area) counts {STOCK_CELL} pixels for a cell and a DA-VAE latent has twice as many, so "
-        "halve its four numbers, or use Conditioning (Set Area with Percentage)."
+        "halve its four numbers; with percentages, begin further left and further up."
     )
 
 

@@ -119,8 +119,10 @@ def blueprint_format(blueprint: Blueprint) -> dict[str, Any]:
     inside["nodes"] = [node for node in inside["nodes"] if node["type"] != "MarkdownNote"]
     nodes = {node["id"]: node for node in inside["nodes"]}
     name = blueprint.inside.name
+    last_point = {one["id"]: one["parentId"] for one in inside["extra"].get("linkExtensions", [])}
     links = [
         _link(number, source, output, target, entry, kind)
+        | ({"parentId": last_point[number]} if number in last_point else {})
         for number, source, output, target, entry, kind in inside["links"]
     ]
     inputs = []

@@ -96,13 +96,6 @@ KINDS = {
         widgets=("clip_name1", "clip_name2", "clip_name3"),
         outputs=(("CLIP", "CLIP"),),
     ),
-    "LoraLoaderModelOnly": Kind(
-        "LoraLoaderModelOnly",
-        (WIDE, 120),
-        (("model", "MODEL"),),
-        ("lora_name", "strength_model"),
-        (("MODEL", "MODEL"),),
-    ),
     "CLIPTextEncode": Kind(
         "CLIP Text Encode (Prompt)",
         (TEXT_WIDE, 170),
@@ -158,16 +151,6 @@ KINDS = {
         ("x", "y", "operation"),
         (("MASK", "MASK"),),
     ),
-    "MaskToImage": Kind(
-        "Convert Mask to Image", (NARROW, 60), (("mask", "MASK"),), outputs=(("IMAGE", "IMAGE"),)
-    ),
-    "ImageToMask": Kind(
-        "Convert Image to Mask",
-        (NARROW, 90),
-        (("image", "IMAGE"),),
-        ("channel",),
-        (("MASK", "MASK"),),
-    ),
     "GrowMask": Kind(
         "GrowMask",
         (NARROW, 120),
@@ -180,19 +163,6 @@ KINDS = {
         (NARROW, 80),
         (("samples", "LATENT"), ("mask", "MASK")),
         outputs=(("LATENT", "LATENT"),),
-    ),
-    "ImageCompositeMasked": Kind(
-        "ImageCompositeMasked",
-        (NARROW, 190),
-        (("destination", "IMAGE"), ("source", "IMAGE"), ("mask", "MASK")),
-        ("x", "y", "resize_source"),
-        (("IMAGE", "IMAGE"),),
-    ),
-    "VAEDecode": Kind(
-        "VAE Decode",
-        (NARROW, 80),
-        (("samples", "LATENT"), ("vae", "VAE")),
-        outputs=(("IMAGE", "IMAGE"),),
     ),
     "SaveImage": Kind("Save Image", (WIDE, 380), (("images", "IMAGE"),), ("filename_prefix",)),
     "PreviewImage": Kind("Preview Image", (WIDE, 340), (("images", "IMAGE"),)),

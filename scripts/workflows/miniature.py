@@ -108,7 +108,7 @@ def photograph() -> Workflow:
         "enlarged. Right, **base and detail**, on the same tokens.\n## Your own picture\nPut Load Image in the place "
         "of "
         "DA-VAE Example Picture. *fit* in DA-VAE Encode says what happens to sides that are no multiples of 16.\n\nThe "
-        "miniature is a small codec; Stable Diffusion 3.5's is 40 times larger."
+        "miniature is a small codec; Stable Diffusion 3.5's is 27 times larger."
     )
     name, note = names.PHOTOGRAPH, Note("What this shows", text, 420)
     encoded = ("Encode", (encode(("picture", 0)),))

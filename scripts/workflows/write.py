@@ -70,6 +70,9 @@ def api_format(workflow: Workflow) -> dict[str, Any]:
 def _sent(node: Placed) -> dict[str, Any]:
     kind = KINDS[node.kind]
     values = dict(zip(kind.widgets, node.values, strict=True))
+    if values.get("mode") == "full and draft":
+        # The draft is only shown in the browser.
+        values["mode"] = "full"
     return {name: value for name, value in values.items() if name not in kind.only_shown}
 
 

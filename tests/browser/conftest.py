@@ -41,13 +41,22 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(params=[False, True], ids=["classic nodes", "vue nodes"])
 def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Iterator[Page]:
     """ComfyUI's page as a new visitor has it, ready for a workflow, with either kind of nodes."""
+    yield from opened_page(browser, server, request.param)
+
+
+@pytest.fixture
+def classic_page(browser: Browser, server: Server) -> Iterator[Page]:
+    """The same with classic nodes alone."""
+    yield from opened_page(browser, server, vue=False)
+
+
+def opened_page(browser: Browser, server: Server, vue: bool) -> Iterator[Page]:
+    """A page of its own, closed at the end."""
     context = browser.new_context(viewport={"width": 1600, "height": 900})
     opened = context.new_page()
     opened.goto(f"http://{server.address}")
     opened.wait_for_function(READY)
-    opened.evaluate(
-        "(on) => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", request.param
-    )
+    opened.evaluate("(on) => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", vue)
     opened.reload()
     opened.wait_for_function(READY)
     opened.wait_for_timeout(SETTLED_MS)

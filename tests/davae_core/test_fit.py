@@ -41,6 +41,11 @@ def test_resizing_keeps_the_whole_picture_and_its_range():
     assert found.min() >= 0 and found.max() <= 1
 
 
+@pytest.mark.parametrize("fit", FITS)
+def test_half_precision_stays_half_precision(fit):
+    assert fit_picture(gradient(35, 35).half(), 16, fit).dtype == torch.float16
+
+
 def test_a_small_picture_can_be_enlarged_or_padded_but_not_cropped():
     small = gradient(10, 40)
     assert fit_picture(small, 16, "pad").shape[-2:] == (16, 48)

@@ -150,7 +150,7 @@ def test_the_server_serves_the_page_where_the_browser_asks_for_it(server, name, 
     assert served.decode() == page(name, language)
 
 
-def test_the_page_gets_one_script_of_the_pack_that_only_shows_sentences(server):
+def test_the_page_gets_one_script_of_the_pack_that_writes_and_fetches_nothing(server):
     found = [path for path in server.get_json("/extensions") if "davae" in path]
     assert found == ["/extensions/davae_pack/davae.js"]
     script = server.get(found[0]).decode()

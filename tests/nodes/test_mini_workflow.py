@@ -20,12 +20,11 @@ def test_its_settings_are_those_the_bundled_adapter_advises():
 
 
 def redness(picture):
-    """Red minus blue in the upper and in the lower half, means over [0, 255]."""
+    """Red minus blue in the left and in the right half, means over [0, 255]."""
     pixels = np.asarray(picture.convert("RGB"), np.float32)
-    middle = picture.height // 2
-    return [
-        float((half[..., 0] - half[..., 2]).mean()) for half in (pixels[:middle], pixels[middle:])
-    ]
+    middle = picture.width // 2
+    halves = pixels[:, :middle], pixels[:, middle:]
+    return [float((half[..., 0] - half[..., 2]).mean()) for half in halves]
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +55,12 @@ def test_it_saves_a_picture_and_shows_the_draft_at_half_its_size(drawn):
     assert draft.size == (128, 128)
 
 
-def test_what_the_prompt_puts_above_is_drawn_above(drawn):
-    for red_above, blue_above in zip(*drawn, strict=True):
-        upper, lower = redness(red_above)
-        assert upper > lower + 5
-        upper, lower = redness(blue_above)
-        assert upper < lower - 5
+def test_what_the_prompt_puts_on_the_left_is_drawn_on_the_left(drawn):
+    for red_first, blue_first in zip(*drawn, strict=True):
+        left, right = redness(red_first)
+        assert left > right + 5
+        left, right = redness(blue_first)
+        assert left < right - 5
 
 
 def run(server, name, **changed):
@@ -108,14 +107,15 @@ def test_inpainting_draws_the_right_half_anew_and_keeps_the_left_as_the_codec_ha
 
 
 def test_image_to_image_keeps_the_picture_recognisable_and_follows_the_prompt(server):
-    (drawn,) = run(server, IMAGE_TO_IMAGE)
     (kept,) = run(server, IMAGE_TO_IMAGE, denoise=0.0)
-    (from_noise,) = run(server, IMAGE_TO_IMAGE, denoise=1.0)
 
-    def likeness(one):
-        return np.corrcoef(pixels(one).ravel(), pixels(kept).ravel())[0, 1]
+    def likeness(**changed):
+        """The mean over two seeds."""
+        found = [run(server, IMAGE_TO_IMAGE, seed=seed, **changed)[0] for seed in (1, 2)]
+        rows = [np.corrcoef(pixels(one).ravel(), pixels(kept).ravel())[0, 1] for one in found]
+        return sum(rows) / len(rows)
 
-    assert 0.99 > likeness(drawn) > likeness(from_noise) + 0.02
+    assert 0.99 > likeness() > likeness(denoise=1.0) + 0.05
 
 
 def test_the_app_is_the_first_workflow_with_its_inputs_and_its_picture_named():
@@ -134,6 +134,8 @@ def test_the_app_is_the_first_workflow_with_its_inputs_and_its_picture_named():
 
 def test_every_step_shows_a_preview_and_the_last_looks_like_the_draft(server):
     graph = as_the_browser_sends_it(server, DRAW)
+    # What another test has drawn would come out of ComfyUI's cache, without previews.
+    graph[only(graph, "DAVAE_Sampler")]["inputs"]["seed"] = 77
     result = server.run(graph)
     assert len(result.previews) == graph[only(graph, "DAVAE_Sampler")]["inputs"]["steps"]
     draft = pixels(server.picture(result.outputs, only(graph, "PreviewImage")))

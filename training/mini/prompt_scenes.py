@@ -25,8 +25,6 @@ SHAPES = (*FORMS, *LETTERS)
 SURFACES: tuple[Surface, ...] = ("plain", "hatched", "outlined")
 SHAPE_COLOURS = ("red", "yellow", "green", "blue", "purple")
 BACKGROUNDS = ("grey", "white", "black", "wooden", "striped", "hatched")
-FLAT = ("grey", "white", "black")
-"""Backgrounds without structure, on which speckle shows."""
 PLACES: dict[str, tuple[float, float]] = {
     "on the left": (0.27, 0.5),
     "on the right": (0.73, 0.5),

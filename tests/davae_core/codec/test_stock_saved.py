@@ -4,11 +4,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from davae_core.codec import stock_saved
 from davae_core.codec.files import load_codec, read_codec_file, save_codec
 from davae_core.codec.latent_files import encoding_hash
 from davae_core.codec.stock_saved import DESCRIPTION, codec_metadata, description_tensor
 from davae_core.files import CheckpointError
 from davae_core.inspection import inspect_file
+from davae_core.presets import SD3
+from davae_core.transformer.description import DESCRIPTION as MODEL_DESCRIPTION
+from davae_core.transformer.description import Advice, ModelDescription
+from davae_core.transformer.description import description_tensor as description_of_model
 
 CHECKPOINT = "first_stage_model."
 
@@ -43,8 +48,25 @@ def test_it_is_the_same_codec_with_the_same_latents(ours, tiny_codec, prefix):
 @pytest.mark.parametrize("prefix", ["", CHECKPOINT])
 def test_it_is_inspected_as_what_it_is(ours, prefix):
     found, wanted = inspect_file(saved(ours, prefix)), inspect_file(ours)
-    assert found.kind == "vae" and found.lines[1:] == wanted.lines[1:]
-    assert "is a DA-VAE" in found.lines[0]
+    assert found.kind == "vae" and found.lines[1 : len(wanted.lines)] == wanted.lines[1:]
+    assert found.lines[0].partition("is a DA-VAE")[2] == wanted.lines[0].partition("is a DA-VAE")[2]
+    assert any("models/checkpoints" in line for line in found.lines) == bool(prefix)
+
+
+def test_a_davae_model_in_the_same_checkpoint_is_told_of(ours):
+    model = description_of_model(ModelDescription(SD3.layout, Advice(sizes=(1024,))))
+    others = {f"model.diffusion_model.{MODEL_DESCRIPTION}": model}
+    lines = inspect_file(saved(ours, CHECKPOINT, **others)).lines
+    assert any("a DA-VAE model" in line for line in lines)
+    assert any("trained at 1024x1024" in line for line in lines)
+
+
+def test_a_checkpoint_without_one_is_refused_by_its_header_alone(tmp_path, monkeypatch):
+    path = tmp_path / "davae_merged.safetensors"
+    save_file({"model.diffusion_model.x": torch.zeros(4)}, path)
+    monkeypatch.setattr(stock_saved, "read_tensor", None)  # nothing may be read
+    with pytest.raises(CheckpointError, match="not a DA-VAE"):
+        read_codec_file(path)
 
 
 def test_one_that_lost_its_description_is_called_that(ours, tmp_path):
