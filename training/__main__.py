@@ -70,9 +70,7 @@ def _make_cache(options: argparse.Namespace) -> int:
 
     config = read_config(CacheConfig, options.config, tuple(options.set))
     report = make_cache(config)
-    sys.stdout.write(
-        f"{report.pictures} pictures in {config.output.folder}, {len(report.left_out)} left out\n"
-    )
+    sys.stdout.write(printable(report.words(config.output.folder)) + "\n")
     return 0
 
 
