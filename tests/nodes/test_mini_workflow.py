@@ -137,6 +137,8 @@ def test_every_step_shows_a_preview_and_the_last_looks_like_the_draft(server):
     result = server.run(graph)
     assert len(result.previews) == graph[only(graph, "DAVAE_Sampler")]["inputs"]["steps"]
     draft = pixels(server.picture(result.outputs, only(graph, "PreviewImage")))
-    first, last = (pixels(result.previews[at].resize(draft.shape[1::-1])).ravel() for at in (0, -1))
+    first, last = (
+        pixels(result.previews[at].resize(draft.shape[1::-1])).ravel() for at in (0, -1)
+    )
     likeness = np.corrcoef(last, draft.ravel())[0, 1]
     assert likeness > 0.7 and likeness > np.corrcoef(first, draft.ravel())[0, 1] + 0.2
