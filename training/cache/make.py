@@ -25,7 +25,8 @@ from ..errors import TrainingError
 from ..hub import same_source
 from ..settings.yaml_config import flatten
 from .buckets import Size, fill_and_crop, nearest_bucket
-from .caption_sources import CaptionedPicture, CaptionedSet, scan_captioned
+from .caption_sources import CaptionedSet, scan_captioned
+from .captions import CaptionedPicture
 from .config import CacheConfig, ImagesConfig
 from .encoding import PictureEncoder, load_caption_encoder, load_picture_encoder
 from .latent_cache import (

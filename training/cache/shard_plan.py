@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import TrainingError
-from .caption_sources import CaptionedPicture
+from .captions import CaptionedPicture
 from .latent_cache import ShardIndex, is_whole, read_index
 from .marks import RULES, mark_of
 

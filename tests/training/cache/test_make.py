@@ -255,3 +255,20 @@ def test_a_caption_whose_states_are_not_finite_is_left_out(cache_config, tmp_pat
     report = make_cache(read(cache_config(text__source=str(clip))))
     assert report.pictures == 4
     assert report.left_out == {"0/3.png": "its caption's text states are not finite"}
+
+
+def test_a_caption_that_is_too_long_is_cut(cache_config, tmp_path, caplog):
+    folder = tmp_path / "captioned"
+    path = cache_config()
+    long = " ".join(["circle"] * 75 + ["square"] * 40)
+    (folder / "1.txt").write_text(long, encoding="utf-8")
+    (folder / "0.txt").write_text(" ".join(["circle"] * 75), encoding="utf-8")
+    (folder / "2.txt").write_text("x" * 5000, encoding="utf-8")
+    report = make_cache(read(path))
+    assert (report.pictures, report.left_out) == (5, {})
+    cache = LatentCache(tmp_path / "out", in_memory=False)
+    texts = {part.name: cache.read(i)[1] for i, part in enumerate(cache.pictures)}
+    torch.testing.assert_close(texts["0/1.png"].clip, texts["0/0.png"].clip, atol=5e-3, rtol=2e-3)
+    # One word that is longer than all: as much of it as fits.
+    assert (texts["0/2.png"].clip - cache.empty_text().clip).abs().max() > 0.1
+    assert sum("cutting a caption of more than 75 tokens" in line for line in caplog.messages) == 2
