@@ -25,7 +25,18 @@ def files_below(folder: Path) -> list[Path]:
 
     Raises OSError for a folder that cannot be searched.
     """
+    return sorted(_search(folder)[0])
+
+
+def links_below(folder: Path) -> list[Path]:
+    """The links to folders that `files_below` follows; none where there is no folder. Raises OSError."""
+    return _search(folder)[1] if folder.is_dir() else []
+
+
+def _search(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The files below a folder, and the links that lead to some of them."""
     found: list[Path] = []
+    followed: list[Path] = []
     seen: set[tuple[int, int]] = set()
     # What lies below itself comes first, and keeps its own name where a link leads to it too.
     waiting = [folder]
@@ -34,7 +45,8 @@ def files_below(folder: Path) -> list[Path]:
         for start in waiting:
             found += _walk(start, seen, links)
         waiting = links
-    return sorted(found)
+        followed += links
+    return found, followed
 
 
 def _walk(start: Path, seen: set[tuple[int, int]], links: list[Path]) -> Iterator[Path]:

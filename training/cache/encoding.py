@@ -86,9 +86,12 @@ def _cut(caption: str, tokenizer: ClipTokenizer) -> str:
     _LOG.warning(
         "cutting a caption of more than %d tokens, which begins with %s", most, shown(caption)
     )
-    fitting = bisect_right(
-        range(len(caption)), most, lo=1, key=lambda count: len(tokenizer.words(caption[:count]))
-    )
-    kept = caption[: fitting - 1]
-    whole_words = kept if caption[len(kept)].isspace() else kept.rpartition(" ")[0]
-    return whole_words or kept
+    # Whole words, of which more never have fewer tokens; of a first word that is too long alone, as many letters.
+    parts, between = caption.split(), " "
+    if len(tokenizer.words(parts[0])) > most:
+        parts, between = list(parts[0]), ""
+
+    def tokens(count: int) -> int:
+        return len(tokenizer.words(between.join(parts[:count])))
+
+    return between.join(parts[: bisect_right(range(len(parts)), most, lo=1, key=tokens) - 1])
