@@ -273,7 +273,8 @@ class LatentCache:
         head = read_head(folder)
         if head is None:
             raise TrainingError(
-                f"{folder} holds no cache: make one with `python -m training cache`, or correct data.caches."
+                f"{folder} holds no cache: make one with `python -m training cache`, or correct data.caches or "
+                "validation.cache."
             )
         self.head = head
         self.pictures: list[CachedPicture] = []

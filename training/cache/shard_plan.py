@@ -20,8 +20,8 @@ def plan_shards(
 ) -> tuple[Planned, ...]:
     """The pictures of every shard: those that a shard has already stay in it, others fill shards of `most`.
 
-    `indices`: of the shards that the cache should have so far, None for one that is not there yet. Order is that of
-    `pictures`; shards that lost all their pictures stay, empty, unless they are the last ones.
+    `indices`: of the shards that the cache should have so far, None for one that is not there yet; that, and one that
+    lost all its pictures, is filled first. Order is that of `pictures`. What stays empty is kept unless it is the last.
     """
     homes = {
         name: number for number, index in enumerate(indices) if index for name in _names(index)
@@ -31,11 +31,11 @@ def plan_shards(
     for picture in pictures:
         home = homes.get(picture.name)
         (rest if home is None else shards[home]).append(picture)
-    missing = [number for number, index in enumerate(indices) if index is None]
+    empty = [number for number, shard in enumerate(shards) if not shard]
     for start in range(0, len(rest), most):
         chunk = rest[start : start + most]
-        if missing:
-            shards[missing.pop(0)] = chunk
+        if empty:
+            shards[empty.pop(0)] = chunk
         else:
             shards.append(chunk)
     while shards and not shards[-1]:

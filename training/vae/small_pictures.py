@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from tqdm import tqdm
 
 from davae_core.files import write_text
 from davae_core.images import ImageError, read_size
@@ -42,7 +43,9 @@ def pictures_for_crops(
     """
     paths = [path for folder in folders for path in folder.paths]
     rank, processes = accelerator.process_index, accelerator.num_processes
-    found = small_pictures(paths[rank::processes], config.crop)
+    # Of a million pictures this takes minutes.
+    own = tqdm(paths[rank::processes], desc="sizes", delay=2, disable=rank > 0)
+    found = small_pictures(own, config.crop)
     found = gather_object(found) if processes > 1 else found
     if not found:
         return tuple(folders)
@@ -55,7 +58,7 @@ def pictures_for_crops(
     return tuple(_without(folder, small, config.crop) for folder in folders)
 
 
-def small_pictures(paths: Sequence[Path], crop: int) -> list[SmallPicture]:
+def small_pictures(paths: Iterable[Path], crop: int) -> list[SmallPicture]:
     """Those of the pictures that have a side of fewer than `crop` pixels, by what their files say first."""
     found = []
     for path in paths:

@@ -13,7 +13,7 @@ from tests.training.cache_fixtures import pack_captioned
 from training.__main__ import main
 from training.cache.caption_sources import scan_captioned
 from training.cache.config import CacheConfig
-from training.cache.latent_cache import LatentCache, read_index, shard_path
+from training.cache.latent_cache import LatentCache, ShardIndex, read_index, shard_path
 from training.cache.make import CacheReport, make_cache
 from training.cache.shard_plan import plan_shards
 from training.errors import TrainingError
@@ -191,3 +191,14 @@ def test_an_interrupted_plan_is_the_plan(cache_config, tmp_path):
     plan = plan_shards(pictures, [], 2)
     assert [len(shard) for shard in plan] == [2, 2, 1]
     assert plan_shards(pictures, [None, None, None], 2) == plan
+    held = [ShardIndex("", (), {part.name: "" for part in shard}) for shard in plan]
+    for there in ([held[0], None, None], [None, held[1], None], [None, None, held[2]]):
+        assert plan_shards(pictures, there, 2) == plan
+
+
+def test_a_shard_that_lost_all_its_pictures_is_filled_again(cache_config, tmp_path):
+    """As when source.folders are put in another order, which changes every name."""
+    cache_config()
+    pictures = scan_captioned([str(tmp_path / "captioned")], []).pictures
+    gone = [ShardIndex("", (), {f"1/{number}.png": ""}) for number in range(5)]
+    assert plan_shards(pictures, gone, 2) == plan_shards(pictures, [], 2)
