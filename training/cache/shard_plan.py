@@ -27,7 +27,7 @@ def plan_shards(
         name: number for number, index in enumerate(indices) if index for name in _names(index)
     }
     shards: list[list[CaptionedPicture]] = [[] for _ in indices]
-    rest = []
+    rest: list[CaptionedPicture] = []
     for picture in pictures:
         home = homes.get(picture.name)
         (rest if home is None else shards[home]).append(picture)
