@@ -7,12 +7,15 @@ import pytest
 from PIL import Image
 
 from tests.training.conftest import ConfigReader
+from tests.training.two_processes import on_two_processes
 from training.engine.checkpointing import RunState
+from training.engine.processes import make_accelerator
 from training.engine.resuming import check_resumable
 from training.errors import TrainingError
+from training.pictures import scan_folders
 from training.settings.yaml_config import read_config
 from training.vae.config import DataConfig, VaeTrainingConfig
-from training.vae.small_pictures import LIST, SmallPicture, small_pictures
+from training.vae.small_pictures import LIST, SmallPicture, pictures_for_crops, small_pictures
 from training.vae.train import VaeTraining
 
 CONFIGS = Path(__file__).parents[3] / "training" / "configs"
@@ -43,6 +46,24 @@ def test_small_pictures_are_left_out_counted_and_named(
     assert str(pictures / "train" / "x.png") in line
     listed = (Path(config.output.folder) / LIST).read_text(encoding="utf-8").splitlines()
     assert listed == [f"{pictures / 'train' / name}.png\t40x15" for name in ("x", "y")]
+
+
+def look(pictures: Path, output: Path) -> None:
+    """In one of several processes."""
+    names = (str(pictures / "train"),)
+    config = DataConfig(train=names, crop=16, window="pixels", scale=(1.0, 1.0))
+    found = scan_folders(names, "data.train")
+    kept = pictures_for_crops(found, config, output, make_accelerator("cpu", "fp32"))
+    assert [len(folder.paths) for folder in kept] == [7]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_processes_that_share_the_looking_find_the_same(pictures: Path, tmp_path: Path) -> None:
+    for name in ("x", "y", "z"):
+        Image.new("RGB", (40, 15)).save(pictures / "train" / f"{name}.png")
+    on_two_processes(look, pictures, tmp_path)
+    listed = (tmp_path / LIST).read_text(encoding="utf-8").splitlines()
+    assert [Path(line.split("\t")[0]).stem for line in listed] == ["x", "y", "z"]
 
 
 def test_enlarged_pictures_are_told_of(
