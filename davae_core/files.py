@@ -53,7 +53,7 @@ class CheckpointError(SentenceError):
     __module__ = "davae"
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: Exception | str) -> str:
     """An error's words without the full stop at their end, to stand inside another sentence."""
     return str(error).rstrip(".")
 

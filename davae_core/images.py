@@ -6,9 +6,10 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from .files import write_atomically
 from .reading.plain_text import SentenceError
 
+Found = TypeVar("Found")
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 """What is read. Pillow knows many more, and for some of them it starts other programs."""
 MOST_MEGAPIXELS = 80
@@ -37,6 +39,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What puts a picture upright, by the camera's orientation in its EXIF."""
+_LYING = (5, 6, 7, 8)
+"""Orientations that exchange height and width."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NOTES = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 """The parts of a PNG that are no part of the picture, and that Pillow refuses when they are large."""
@@ -97,6 +101,11 @@ def decode_bytes(source: Path | BinaryIO, name: str) -> Tensor:
     return shades.expand(3, -1, -1).contiguous()
 
 
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of the tensor that `read_image` would give, from the file's first bytes. Raises ImageError."""
+    return _asked(_present(path), str(path), _size)
+
+
 def image_from_pil(picture: Image.Image) -> Tensor:
     """A Pillow picture of any mode as ``[1, 3, H, W]`` float32 in [-1, 1]; alpha is dropped.
 
@@ -117,11 +126,16 @@ def _present(path: str | Path) -> Path:
 
 def _decode(source: Path | BinaryIO, name: str) -> NDArray[np.uint8] | NDArray[np.float32]:
     """``[H, W, 3]`` uint8, or grey ``[H, W, 1]`` float32 in [0, 1] where the file has finer steps."""
+    return _asked(source, name, _pixels)
+
+
+def _asked(source: Path | BinaryIO, name: str, ask: Callable[[Image.Image, str], Found]) -> Found:
+    """What `ask` finds in the opened picture called ``name``. Raises ImageError."""
     try:
         with warnings.catch_warnings():
             # Pillow warns from 89 megapixels on and of damaged EXIF; there are sentences for what matters.
             warnings.simplefilter("ignore")
-            return _opened(source, name)
+            return _opened(source, name, ask)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -137,9 +151,9 @@ def _decode(source: Path | BinaryIO, name: str) -> NDArray[np.uint8] | NDArray[n
         raise ImageError(f"{name} is damaged or cut short: download or copy it again.") from error
 
 
-def _opened(source: Path | BinaryIO, name: str) -> NDArray[np.uint8] | NDArray[np.float32]:
+def _opened(source: Path | BinaryIO, name: str, ask: Callable[[Image.Image, str], Found]) -> Found:
     try:
-        return _loaded(source, name)
+        return _of_picture(source, name, ask)
     except ImageError:
         raise
     except ValueError:
@@ -147,19 +161,30 @@ def _opened(source: Path | BinaryIO, name: str) -> NDArray[np.uint8] | NDArray[n
         bare = _without_notes(source)
         if bare is None:
             raise
-        return _loaded(bare, name)
+        return _of_picture(bare, name, ask)
 
 
-def _loaded(source: Path | BinaryIO, name: str) -> NDArray[np.uint8] | NDArray[np.float32]:
+def _of_picture(
+    source: Path | BinaryIO, name: str, ask: Callable[[Image.Image, str], Found]
+) -> Found:
     with Image.open(source, formats=FORMATS) as picture:
         _check_pixels(picture, name)
-        picture.load()
-        turn = _TURNS.get(_orientation(picture))
-        upright = picture if turn is None else picture.transpose(turn)
-        try:
-            return _rgb_values(upright)
-        except _UnknownRangeError as error:
-            raise ImageError(f"{name} {error}.") from error
+        return ask(picture, name)
+
+
+def _pixels(picture: Image.Image, name: str) -> NDArray[np.uint8] | NDArray[np.float32]:
+    picture.load()
+    turn = _TURNS.get(_orientation(picture))
+    upright = picture if turn is None else picture.transpose(turn)
+    try:
+        return _rgb_values(upright)
+    except _UnknownRangeError as error:
+        raise ImageError(f"{name} {error}.") from error
+
+
+def _size(picture: Image.Image, name: str) -> tuple[int, int]:
+    lying = _orientation(picture) in _LYING
+    return (picture.width, picture.height) if lying else (picture.height, picture.width)
 
 
 def _check_pixels(picture: Image.Image, name: str) -> None:

@@ -145,7 +145,7 @@ FLOORS = {
         {"__init__", "__main__"},
     ],
     "training": [
-        {"__init__", "errors"},
+        {"__init__", "errors", "folder_walk"},
         {"hub"},
         {"settings", "pictures", "base_source"},
         {"engine"},

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from davae_core.reading.console import take_any_character
 from davae_core.reading.plain_text import printable
 from davae_core.reading.unforeseen import UNFORESEEN
 
@@ -17,6 +18,7 @@ from .settings.yaml_config import read_config
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0 done, 1 failed or stopped early with one sentence on stderr (argparse exits with 2)."""
+    take_any_character((sys.stdout, sys.stderr))
     options = _parser().parse_args(arguments)
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableLines())
@@ -70,9 +72,7 @@ def _make_cache(options: argparse.Namespace) -> int:
 
     config = read_config(CacheConfig, options.config, tuple(options.set))
     report = make_cache(config)
-    sys.stdout.write(
-        f"{report.pictures} pictures in {config.output.folder}, {len(report.left_out)} left out\n"
-    )
+    sys.stdout.write(printable(report.words(config.output.folder)) + "\n")
     return 0
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +16,17 @@ from torch import Tensor
 from davae_core.images import read_bytes
 
 from .errors import TrainingError
+from .folder_walk import files_below
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+_LOG = logging.getLogger(__name__)
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff"})
+UNREAD_SUFFIXES = frozenset(
+    {
+        ".avif", ".gif", ".heic", ".heif", ".jxl", ".jp2", ".tga", ".psd", ".svg", ".exr", ".hdr",
+        ".ppm", ".dds", ".cr2", ".nef", ".arw", ".dng",
+    }
+)  # fmt: skip
+"""Pictures that are not trained on: of formats that are not read, or, as GIF, of too few colours."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +38,10 @@ class PictureFolder:
 
 
 def scan_folders(folders: Sequence[str], key: str) -> tuple[PictureFolder, ...]:
-    """The pictures below each folder.
+    """The pictures below each folder, and a warning for those of formats that are not trained on.
 
-    Raises TrainingError, naming the configuration key, for a missing or empty one.
+    Hidden and system files are passed over, links to folders followed (folder_walk.py). Raises TrainingError, naming
+    the configuration key, for a missing or empty one.
     """
     return tuple(_scan(Path(folder).expanduser(), key) for folder in folders)
 
@@ -37,9 +49,9 @@ def scan_folders(folders: Sequence[str], key: str) -> tuple[PictureFolder, ...]:
 def _scan(folder: Path, key: str) -> PictureFolder:
     if not folder.is_dir():
         raise TrainingError(f"{key} names {folder}, which is not a folder: check the path.")
-    paths = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
+    files = files_below(folder)
+    warn_of_unread(files, f"{key} names {folder}")
+    paths = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not paths:
         raise TrainingError(
             f"{key} names {folder}, which holds no picture ({', '.join(sorted(SUFFIXES))}): check the path."
@@ -47,9 +59,30 @@ def _scan(folder: Path, key: str) -> PictureFolder:
     return PictureFolder(folder, tuple(paths))
 
 
+def warn_of_unread(files: Iterable[PurePath], where: str) -> None:
+    """Say once how many of the files are pictures of formats that are not trained on."""
+    unread = [path for path in files if path.suffix.lower() in UNREAD_SUFFIXES]
+    if unread:
+        counts = Counter(path.suffix.lower() for path in unread)
+        _LOG.warning(
+            "%s, where pictures of formats that are not trained on are passed over (%s), the first is %s: convert them "
+            "to PNG or JPEG",
+            where,
+            ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items())),
+            spelled(unread[0]),
+        )
+
+
+def spelled(path: PurePath | str) -> str:
+    """A path as text that can be written; bytes in a file's name that are no UTF-8 become such as \\xe9."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def folders_digest(folders: Sequence[PictureFolder]) -> str:
     """A short hash of the picture names, to notice on resuming that the pictures changed."""
-    names = "\n".join(str(path.relative_to(part.folder)) for part in folders for path in part.paths)
+    names = "\n".join(
+        spelled(path.relative_to(part.folder)) for part in folders for path in part.paths
+    )
     return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 

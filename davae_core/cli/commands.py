@@ -28,6 +28,7 @@ from ..latents import crop_to_multiple, token_count
 from ..presets import PATCH, SD3
 from ..published.adapter import convert_adapter, holds_stage_two
 from ..published.codec import convert_codec, statistics_file
+from ..reading.console import take_any_character
 from ..reading.plain_text import SentenceError, plain, printable
 from ..reading.unforeseen import (
     UNFORESEEN,
@@ -52,6 +53,7 @@ DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; wrong usage leaves through argparse with code 2."""
+    take_any_character((sys.stdout, sys.stderr))
     options = parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():

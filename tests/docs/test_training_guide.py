@@ -83,6 +83,24 @@ def test_every_command_parses_and_its_settings_are_valid(command):
     parse(shlex.split(command))
 
 
+def codec_trainings() -> Iterator[VaeTrainingConfig]:
+    """Every stage-1 training of the guide, as it is read."""
+    for command in COMMANDS:
+        words = shlex.split(command)
+        if "vae" in words and "training" in words:
+            options = parse_training(words[words.index("training") + 1 :])
+            yield read_config(VaeTrainingConfig, ROOT / options.config, tuple(options.set))
+
+
+def test_the_guides_crops_are_cut_from_the_pictures_own_pixels_and_never_enlarged():
+    found = list(codec_trainings())
+    assert len(found) == 2
+    for config in found:
+        whole = config.data.crop >= config.validation.size
+        assert whole or (config.data.window == "pixels" and config.data.scale[0] >= 1)
+        assert not config.data.enlarge
+
+
 def test_the_guide_leads_through_every_stage():
     stages = {word for command in COMMANDS for word in shlex.split(command)}
     assert {"vae", "cache", "dit", "--dry-run", "launch", "merge", "inspect"} <= stages

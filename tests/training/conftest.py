@@ -110,6 +110,7 @@ def write_config(tmp_path: Path, pictures: Path, base_file: Path) -> ConfigWrite
                 "crop": 16,
                 "window": "pixels",
                 "scale": [0.8, 1.2],
+                "enlarge": True,
             },
             "loss": {"mse": 1.0, "gan": {"channels": 8, "layers": 2}},
             "optimizer": {"kind": "muon", "learning_rate": 1e-3},

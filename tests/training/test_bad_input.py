@@ -28,6 +28,7 @@ from training.cache.make import make_cache
 from training.dit.train import train_dit
 from training.errors import TrainingError
 from training.settings.yaml_config import read_config
+from training.vae.train import train_vae
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300
@@ -95,6 +96,30 @@ def test_a_caption_that_is_no_utf8_is_left_out_by_name(cache_config, tmp_path):
     assert report.left_out == {
         "0/1.png": "The caption of 0/1.png is no text in UTF-8: mend that file."
     }
+
+
+def test_names_that_are_no_utf8_are_cached_and_trained_on(cache_config, tmp_path):
+    path = cache_config()
+    folder = os.fsencode(tmp_path / "captioned")
+    for suffix in (b".png", b".txt"):
+        os.rename(folder + b"/1" + suffix, folder + b"/caf\xe9" + suffix)
+    (tmp_path / "captioned" / os.fsdecode(b"bad\xe9.png")).write_bytes(b"no picture")
+    (tmp_path / "captioned" / os.fsdecode(b"bad\xe9.txt")).write_text("bad")
+    report = make_cache(read_config(CacheConfig, path))
+    assert (report.pictures, set(report.left_out)) == (5, {"0/bad\\xe9.png"})
+    cache = LatentCache(tmp_path / "out", in_memory=False)
+    assert "0/caf\\xe9.png" in {picture.name for picture in cache.pictures}
+    assert make_cache(read_config(CacheConfig, path)) == report
+
+
+def test_an_unreadable_picture_whose_name_is_no_utf8_ends_no_codec_training(make_config, pictures):
+    (pictures / "train" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no picture")
+    config = make_config(train__steps=5)
+    assert train_vae(config, stop_at=4) is None
+    listed = Path(config.output.folder, "unreadable_pictures.tsv").read_text(encoding="utf-8")
+    assert listed.startswith(f"{pictures / 'train'}/caf\\xe9.png\t")
+    # The checkpoint tells of it, and is read.
+    assert train_vae(config) is not None
 
 
 @pytest.mark.parametrize("name", ["0.png", "in a tar"])

@@ -1,6 +1,7 @@
 """What a user sees who gives the trainer something wrong: one sentence, exit code 1."""
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -181,3 +182,15 @@ def test_whatever_nobody_foresaw_is_one_sentence(error: Exception, words: str) -
 def test_a_log_line_is_one_line_that_a_terminal_shows() -> None:
     record = logging.makeLogRecord({"msg": "leaving out %s: no", "args": ("a\n\x1b[31mb",)})
     assert PrintableLines().format(record) == "leaving out a ?[31mb: no"
+
+
+def test_output_on_a_narrow_code_page_is_no_failure(cache_config: Any, tmp_path: Path) -> None:
+    out = tmp_path / "выход"
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "cache", str(cache_config(output__folder=str(out)))],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"5 pictures in" in done.stdout and b"\\u0432" in done.stdout

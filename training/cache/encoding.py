@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,11 +14,15 @@ from davae_core.codec.files import encoding_part, load_codec, read_codec_file
 from davae_core.codec.latent_files import encoding_hash
 from davae_core.files import value_hash
 from davae_core.latents import LatentLayout
+from davae_core.mini.clip_tokenizer import POSITIONS, ClipTokenizer
 from davae_core.mini.text_encoder_files import load_text_encoder
+from davae_core.reading.plain_text import shown
 
 from ..base_source import load_base_source
 from .config import CacheVaeConfig, TextConfig
 from .text_states import TextStates
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,32 @@ def load_caption_encoder(
         encoder = load_text_encoder(config.source, device)
 
         def encode(captions: Sequence[str]) -> TextStates:
-            context, pooled = encoder.encode(captions)
+            context, pooled = encoder.encode([_cut(text, encoder.tokenizer) for text in captions])
             return TextStates(context[..., : encoder.model.config.hidden_size], None, pooled)
 
         return encode
     from .sd3_text import Sd3TextEncoders
 
     return Sd3TextEncoders(config.source, config.t5_tokens, device).encode
+
+
+def _cut(caption: str, tokenizer: ClipTokenizer) -> str:
+    """As many words of a caption as the miniature's CLIP reads, and a line in the log where that is not all.
+
+    Stable Diffusion's encoders cut by themselves.
+    """
+    most = POSITIONS - 2
+    if len(tokenizer.words(caption)) <= most:
+        return caption
+    _LOG.warning(
+        "cutting a caption of more than %d tokens, which begins with %s", most, shown(caption)
+    )
+    # Whole words, of which more never have fewer tokens; of a first word that is too long alone, as many letters.
+    parts, between = caption.split(), " "
+    if len(tokenizer.words(parts[0])) > most:
+        parts, between = list(parts[0]), ""
+
+    def tokens(count: int) -> int:
+        return len(tokenizer.words(between.join(parts[:count])))
+
+    return between.join(parts[: bisect_right(range(len(parts)), most, lo=1, key=tokens) - 1])

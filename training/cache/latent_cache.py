@@ -34,10 +34,12 @@ from davae_core.reading.plain_text import shown
 from davae_core.reading.typed import Limits, build, check_limits, picked
 
 from ..errors import TrainingError
+from .marks import RULES
 from .shard_check import ShardCheck
 from .text_states import TextStates
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: a shard's index has marks and rules (marks.py)."""
 HEAD, TEXTS = "cache.json", "texts.safetensors"
 EMPTY = "empty"
 Held = Mapping[str, tuple[tuple[int, ...], str]]
@@ -95,11 +97,17 @@ class CachedPicture:
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """A shard's pictures, pictures left out with the reason, and the hash of its tensor file."""
+    """A shard's pictures, pictures left out with the reason, and the hash of its tensor file.
+
+    `marks`: what each picture, left out or not, was made of (marks.py), by name; `rules`: of which version the rules
+    were by which it was read. Caches of format 1 have neither.
+    """
 
     sha256: str
     pictures: tuple[CachedPicture, ...]
     left_out: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)
+    rules: Annotated[int, Limits(0)] = 0
 
 
 def write_head(folder: Path, head: CacheHead) -> None:
@@ -200,6 +208,7 @@ def write_shard(
     latents: Sequence[Tensor],
     texts: Sequence[TextStates],
     left_out: dict[str, str],
+    marks: Mapping[str, str] | None = None,
 ) -> None:
     """Write a shard, then its index, which makes it count. Raises CheckpointError."""
     tensors: dict[str, Tensor] = {}
@@ -207,7 +216,10 @@ def write_shard(
         tensors[f"latent.{number}"] = latent
         tensors |= text.tensors(str(number))
     write_safetensors(path, tensors, {})
-    write_index(path, ShardIndex(file_hash(path), tuple(pictures), left_out))
+    made_of = dict(marks or {})
+    write_index(
+        path, ShardIndex(file_hash(path), tuple(pictures), left_out, made_of, RULES if marks else 0)
+    )
 
 
 def write_index(path: Path, index: ShardIndex) -> None:
@@ -229,9 +241,16 @@ def read_index(path: Path) -> ShardIndex | None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a shard is there with its index and has the bytes that were written."""
+    """Whether a shard is there with its index, has the bytes that were written, and can be opened."""
     index = read_index(path)
-    return index is not None and path.is_file() and file_hash(path) == index.sha256
+    if index is None or not path.is_file() or file_hash(path) != index.sha256:
+        return False
+    try:
+        # An older version wrote shards without any picture that nobody could open.
+        read_shapes(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def write_texts(folder: Path, empty: TextStates, prompts: Sequence[TextStates]) -> None:
@@ -254,19 +273,23 @@ class LatentCache:
         head = read_head(folder)
         if head is None:
             raise TrainingError(
-                f"{folder} holds no cache: make one with `python -m training cache`, or correct data.caches."
+                f"{folder} holds no cache: make one with `python -m training cache`, or correct data.caches or "
+                "validation.cache."
             )
         self.head = head
         self.pictures: list[CachedPicture] = []
         self._places: list[tuple[Path, int]] = []
         hashes: dict[Path, str] = {}
-        shards = [shard_path(folder, number) for number in range(head.shards)]
-        for path in shards:
+        filled: list[Path] = []
+        for path in (shard_path(folder, number) for number in range(head.shards)):
             index = read_index(path)
             if index is None or not path.is_file():
                 raise TrainingError(
                     f"The cache {folder} lacks {path.name}: run `python -m training cache` again to finish it."
                 )
+            if not index.pictures:
+                # Nothing will be read from it, and an older version's cannot be.
+                continue
             try:
                 # A shard that was cut short is found now, and not hours later in a process that reads ahead.
                 held, _ = read_shapes(path)
@@ -277,6 +300,7 @@ class LatentCache:
                 ) from error
             _check_shard(path, held, index, head.layout)
             hashes[path] = index.sha256
+            filled.append(path)
             self.pictures += index.pictures
             self._places += [(path, number) for number in range(len(index.pictures))]
         if not self.pictures:
@@ -288,7 +312,7 @@ class LatentCache:
         for name in (EMPTY, *map(str, range(len(head.prompts)))):
             _check_text(folder / TEXTS, told, name)
         self._check = ShardCheck(folder, hashes)
-        self._held = {path: self._read_whole(path) for path in shards if in_memory}
+        self._held = {path: self._read_whole(path) for path in filled if in_memory}
 
     def read(self, number: int) -> tuple[Tensor, TextStates]:
         """Latents [variants, C, h, w] in VAE space and the text (batch of one) of picture `number`, float32.

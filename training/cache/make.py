@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from accelerate import PartialState
 from torch import Tensor
 from tqdm import tqdm
 
+from davae_core.files import reason_of
 from davae_core.images import from_bytes
 from davae_core.latents import LatentLayout
 from davae_core.presets import PATCH
@@ -23,13 +25,14 @@ from ..errors import TrainingError
 from ..hub import same_source
 from ..settings.yaml_config import flatten
 from .buckets import Size, fill_and_crop, nearest_bucket
-from .caption_sources import CaptionedPicture, CaptionedSet, scan_captioned
+from .caption_sources import CaptionedSet, scan_captioned
+from .captions import CaptionedPicture
 from .config import CacheConfig, ImagesConfig
 from .encoding import PictureEncoder, load_caption_encoder, load_picture_encoder
 from .latent_cache import (
     CachedPicture,
     CacheHead,
-    is_whole,
+    ShardIndex,
     read_head,
     read_index,
     shard_path,
@@ -37,6 +40,8 @@ from .latent_cache import (
     write_shard,
     write_texts,
 )
+from .marks import mark_of
+from .shard_plan import Planned, is_current, plan_shards
 from .text_states import TextStates
 
 _LOG = logging.getLogger(__name__)
@@ -51,11 +56,29 @@ class CacheReport:
     pictures: int
     left_out: dict[str, str]
 
+    def words(self, folder: str) -> str:
+        """It in a line: how many, the share left out and one reason. Raises TrainingError when nothing was cached."""
+        count = len(self.left_out)
+        if not count:
+            return f"{self.pictures} pictures in {folder}, 0 left out"
+        name, why = min(self.left_out.items())
+        if not self.pictures:
+            raise TrainingError(
+                f"Nothing was cached in {folder}: each of the {count} pictures was left out, the first is {name} "
+                f"({reason_of(why)}): mend that and run the same command again."
+            )
+        return (
+            f"{self.pictures} pictures in {folder}, {count} left out ({count / (count + self.pictures):.1%}), the "
+            f"first is {name} ({reason_of(why)}); shard_*.json there have every reason, and what is mended is taken in "
+            "by the same command"
+        )
+
 
 def make_cache(config: CacheConfig) -> CacheReport:
-    """Write the cache, or finish one that was begun with the same settings.
+    """Write the cache, or finish or renew one that was begun with the same settings.
 
-    Every process of an `accelerate launch` writes its own shards; shards that are whole (by hash) are kept. Raises
+    Every process of an `accelerate launch` writes its own shards. A shard that is whole (by hash) is kept as long as
+    its pictures and captions are what it was made of; pictures that the source gained get further shards. Raises
     TrainingError or CheckpointError.
     """
     state = PartialState(cpu=config.work.device == "cpu", timeout=LONGEST_WAIT)
@@ -65,16 +88,25 @@ def make_cache(config: CacheConfig) -> CacheReport:
     pictures = load_picture_encoder(config.vae, state.device)
     captions = load_caption_encoder(config.text, state.device)
     _check_buckets(config, pictures.layout)
-    job = _Job(config, folder, found, pictures, captions, state.device)
+    shards = plan_shards(found.pictures, _indices(folder), config.output.shard_pictures)
+    job = _Job(config, folder, found, shards, pictures, captions, state.device)
+    # Every process plans by what is there before one of them changes it.
+    state.wait_for_everyone()
     if state.is_main_process:
         job.begin()
     state.wait_for_everyone()
-    own = range(state.process_index, job.shards, state.num_processes)
+    own = range(state.process_index, len(shards), state.num_processes)
     for number in tqdm(own, desc="shards", disable=not state.is_main_process):
-        if not is_whole(shard_path(folder, number)):
+        if not is_current(shard_path(folder, number), shards[number], config.source.caption_key):
             job.write(number)
     state.wait_for_everyone()
     return job.report()
+
+
+def _indices(folder: Path) -> list[ShardIndex | None]:
+    """Of the shards that the cache in `folder` has or lacks; none where there is no cache."""
+    head = read_head(folder)
+    return [read_index(shard_path(folder, number)) for number in range(head.shards if head else 0)]
 
 
 def _settings(config: CacheConfig) -> dict[str, object]:
@@ -97,11 +129,6 @@ def _check_same(folder: Path, before: CacheHead, now: CacheHead) -> None:
         raise TrainingError(
             f"The cache {folder} was made with another VAE than {now.vae}, whatever its name: choose another "
             "output.folder."
-        )
-    if (before.pictures, before.shards) != (now.pictures, now.shards):
-        raise TrainingError(
-            f"The pictures of the source, or output.shard_pictures, changed since the cache {folder} was begun: choose "
-            "another output.folder."
         )
 
 
@@ -139,17 +166,13 @@ class _Job:
     config: CacheConfig
     folder: Path
     found: CaptionedSet
+    shards: tuple[Planned, ...]
     encoder: PictureEncoder
     encode_captions: Callable[[Sequence[str]], TextStates]
     device: torch.device
 
     def __post_init__(self) -> None:
         self.buckets = self.config.images.buckets()
-
-    @property
-    def shards(self) -> int:
-        """How many shards the whole cache has."""
-        return -(-len(self.found.pictures) // self.config.output.shard_pictures)
 
     def begin(self) -> None:
         """Write the head and the free texts, or check that the cache there was begun alike."""
@@ -160,7 +183,7 @@ class _Job:
             vae_hash=encoder.vae_hash,
             settings=_settings(self.config),
             prompts=prompts,
-            shards=self.shards,
+            shards=len(self.shards),
             pictures=self.found.digest,
         )
         if before is None:
@@ -173,6 +196,9 @@ class _Job:
 
     def write(self, number: int) -> None:
         """Encode and write one shard."""
+        # Before they are read: what changes while they are is noticed by the next run.
+        key = self.config.source.caption_key
+        marks = {picture.name: mark_of(picture, key) for picture in self.shards[number]}
         left_out: dict[str, str] = {}
         entries: list[CachedPicture] = []
         latents: list[Tensor] = []
@@ -193,22 +219,22 @@ class _Job:
                 texts.append(states.row(row))
         for name, reason in left_out.items():
             _LOG.warning("leaving out %s: %s", name, reason)
-        write_shard(shard_path(self.folder, number), entries, latents, texts, left_out)
+        write_shard(shard_path(self.folder, number), entries, latents, texts, left_out, marks)
 
     def report(self) -> CacheReport:
         """What all shards hold together."""
-        indices = [read_index(shard_path(self.folder, number)) for number in range(self.shards)]
+        indices = [
+            read_index(shard_path(self.folder, number)) for number in range(len(self.shards))
+        ]
         left_out = {name: why for index in indices if index for name, why in index.left_out.items()}
         return CacheReport(sum(len(index.pictures) for index in indices if index), left_out)
 
     def _batches(self, number: int, left_out: dict[str, str]) -> Iterator[list[_Prepared]]:
         """The shard's pictures in batches of one size each."""
         waiting: dict[tuple[int, ...], list[_Prepared]] = {}
-        count = self.config.output.shard_pictures
-        for place in range(number * count, min((number + 1) * count, len(self.found.pictures))):
-            picture = self.found.pictures[place]
+        for picture in self.shards[number]:
             try:
-                prepared = self._prepare(picture, place)
+                prepared = self._prepare(picture)
             except (ValueError, OSError) as error:
                 left_out[picture.name] = str(error)
                 continue
@@ -218,7 +244,7 @@ class _Job:
                 yield waiting.pop(tuple(prepared.variants.shape))
         yield from waiting.values()
 
-    def _prepare(self, picture: CaptionedPicture, place: int) -> _Prepared:
+    def _prepare(self, picture: CaptionedPicture) -> _Prepared:
         caption = picture.read_caption(self.config.source.caption_key)
         pixels = picture.read_picture()
         height, width = pixels.shape[-2:]
@@ -227,7 +253,9 @@ class _Job:
             raise ValueError(
                 f"it has {width}x{height} pixels, fewer than its bucket {size.width}x{size.height}"
             )
-        return _Prepared(picture, caption, _variants(pixels, size, self.config.images, place))
+        # By name: pictures that are added later move no windows of these.
+        number = int.from_bytes(hashlib.sha256(picture.name.encode()).digest()[:8], "big")
+        return _Prepared(picture, caption, _variants(pixels, size, self.config.images, number))
 
     @torch.no_grad()
     def _encode(self, variants: Tensor) -> Tensor:
@@ -241,17 +269,27 @@ class _Job:
         return halves
 
 
-def _variants(pixels: Tensor, size: Size, images: ImagesConfig, place: int) -> Tensor:
-    """uint8 [V, 3, H, W]: the middle of the picture, then windows elsewhere, each also mirrored where wanted."""
+def _variants(pixels: Tensor, size: Size, images: ImagesConfig, number: int) -> Tensor:
+    """uint8 [V, 3, H, W]: the middle of the picture, then windows elsewhere, each also mirrored where wanted.
+
+    `number` decides where the windows lie.
+    """
     crops = [fill_and_crop(pixels, size)]
-    random = numpy_generator(0, Stream.CROP, place)
+    random = numpy_generator(0, Stream.CROP, number)
+    least = _SMALLEST_ZOOM if images.enlarge else max(_SMALLEST_ZOOM, _unenlarged(pixels, size))
     for _ in range(images.crops - 1):
-        zoom = random.uniform(_SMALLEST_ZOOM, 1.0)
+        zoom = random.uniform(least, 1.0)
         across, down = random.random(), random.random()
         crops.append(fill_and_crop(_window(pixels, zoom, across, down), size, across, down))
     if images.flips:
         crops = [variant for crop in crops for variant in (crop, crop.flip(-1))]
     return torch.stack(crops)
+
+
+def _unenlarged(pixels: Tensor, size: Size) -> float:
+    """The share of a picture's sides that still fills its bucket without being enlarged."""
+    height, width = pixels.shape[-2:]
+    return max(size.height / height, size.width / width)
 
 
 def _window(pixels: Tensor, zoom: float, across: float, down: float) -> Tensor:

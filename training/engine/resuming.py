@@ -26,7 +26,12 @@ _FREE_KEYS = frozenset(
     }
 )
 
-_BEFORE = {"train.mode": "joint", "loss.base_levels": "shared", "loss.base_noise": 0.0}
+_BEFORE = {
+    "train.mode": "joint",
+    "loss.base_levels": "shared",
+    "loss.base_noise": 0.0,
+    "data.enlarge": True,
+}
 """Settings that came later, and what every run did before there were any."""
 
 

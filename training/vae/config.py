@@ -67,6 +67,7 @@ class DataConfig:
     crop: Whole = 256
     window: Literal["pixels", "fraction"] = "fraction"
     scale: tuple[float, ...] = (0.8, 1.0)
+    enlarge: bool = False
     flip: bool = True
     cache_mb: Count = 0
     workers: Count = 0
@@ -91,6 +92,11 @@ class DataConfig:
             raise TrainingError(
                 f"data.scale reaches {self.scale[1]}, but a window cannot be larger than the picture: "
                 "keep it at most 1 or set data.window to pixels."
+            )
+        if self.window == "pixels" and self.scale[0] < 1 and not self.enlarge:
+            raise TrainingError(
+                f"data.scale begins at {self.scale[0]}, so that windows smaller than data.crop would be enlarged: "
+                "begin at 1, or set data.enlarge to true."
             )
         if self.cache_mb and self.workers:
             raise TrainingError(

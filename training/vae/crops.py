@@ -50,7 +50,9 @@ class CropDataset(Dataset[Sample]):
     """Sample n for any n >= 0: picture, window and flip are pure functions of the seed, n and the files.
 
     Without shares every epoch is a new permutation of all pictures; with shares each sample draws its folder by share
-    and a picture in it uniformly. An unreadable file is passed over for the next picture of the same order.
+    and a picture in it uniformly. An unreadable file is passed over for the next picture of the same order. Windows
+    smaller than the crop are enlarged only with `data.enlarge`; without it the pictures must be as large as the crop
+    (small_pictures.py).
     """
 
     def __init__(self, folders: Sequence[PictureFolder], config: DataConfig, seed: int) -> None:
@@ -86,7 +88,9 @@ class CropDataset(Dataset[Sample]):
         height, width = picture.shape[-2:]
         unit = self.config.crop if self.config.window == "pixels" else min(height, width)
         scale = random.uniform(self.config.scale[0], self.config.scale[1])
-        side = max(1, min(round(unit * scale), height, width))
+        # With whole pictures a scale below 1 may ask for less than the crop has pixels.
+        least = 1 if self.config.enlarge else self.config.crop
+        side = min(max(least, round(unit * scale)), height, width)
         top, left = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
         window = picture[:, top : top + side, left : left + side]
         if side != self.config.crop:

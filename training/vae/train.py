@@ -21,7 +21,7 @@ from ..engine.run import Run
 from ..engine.sharding import sharding_wanted
 from ..engine.updates import Parts
 from ..errors import TrainingError
-from ..pictures import Unreadable, folders_digest, scan_folders
+from ..pictures import Unreadable, folders_digest, scan_folders, spelled
 from .backward import DISCRIMINATOR, CodecBackward
 from .config import VaeTrainingConfig
 from .crops import Batch, CropDataset, check_whole, crop_loader, leading_crops
@@ -31,6 +31,7 @@ from .fitting import fit_codec
 from .folders import check_apart
 from .gradient_checkpointing import checkpoint_blocks
 from .perceptual import build_perceptual
+from .small_pictures import pictures_for_crops
 from .trainees import DetailTrainee, build_trainee
 from .validation import means, measure, read_validation_set, write_side_by_side
 
@@ -61,7 +62,8 @@ class VaeTraining(Run[Batch]):
         # Before pictures are read and a codec is fitted: its weights are what a newcomer lacks.
         perceptual = build_perceptual(config.loss.perceptual, self.accelerator.device)
         torch.manual_seed(config.train.seed)
-        self.folders = scan_folders(config.data.train, "data.train")
+        found = scan_folders(config.data.train, "data.train")
+        self.folders = pictures_for_crops(found, config.data, self.folder, self.accelerator)
         self.trainee = build_trainee(
             config.model, config.loss.target == "base_reconstruction", held=config.loss.hold > 0
         )
@@ -148,7 +150,7 @@ class VaeTraining(Run[Batch]):
             write_text(self.folder / "unreadable_pictures.tsv", "".join(lines))
 
     def _note_unreadable(self, unreadable: Unreadable) -> None:
-        path = str(unreadable.path)
+        path = spelled(unreadable.path)
         if path not in self.state.unreadable:
             self.state.unreadable[path] = unreadable.reason
             _LOG.warning("passing over %s", unreadable.reason)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 
 import pytest
@@ -123,3 +124,99 @@ def test_a_size_beyond_the_tar_file_is_refused(tmp_path, size):
     packed.write_bytes(whole)
     with pytest.raises(TrainingError, match=r"set\.tar is no readable, uncompressed tar file"):
         scan_captioned([], [str(packed)])
+
+
+def named(folder):
+    return [part.name for part in scan_captioned([str(folder)], []).pictures]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "data"),
+    [
+        (".txt", b"\xef\xbb\xbfa red circle\r\n"),
+        (".json", b'\xef\xbb\xbf{"prompt": "a red circle"}'),
+        (".json", '{"prompt": "\ufeffa red circle"}'.encode()),
+        (".caption", b"a red circle"),
+        (".TXT", b"a red circle"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_caption_is_its_words_without_a_byte_order_mark(tmp_path, suffix, data, packed):
+    if packed:
+        tar_with(tmp_path / "set.tar", {"a.png": png("red"), f"a{suffix}": data})
+        found = scan_captioned([], [str(tmp_path / "set.tar")])
+    else:
+        (tmp_path / "a.png").write_bytes(png("red")), (tmp_path / f"a{suffix}").write_bytes(data)
+        found = scan_captioned([str(tmp_path)], [])
+    assert [picture.read_caption("prompt") for picture in found.pictures] == ["a red circle"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "data", "message"),
+    [
+        (".txt", "a cat".encode("utf-16-le"), "is no text in UTF-8: mend"),
+        (".json", b'{"prompt": "a\\u0000cat"}', "is no text in UTF-8 or no JSON"),
+        (".txt", b"", r"The caption of 0/a\.png is empty: write one"),
+        (".txt", b"\xef\xbb\xbf \r\n", "is empty"),
+        (".json", b'{"prompt": " "}', "is empty"),
+    ],
+)
+def test_a_caption_without_words_or_with_nul_is_none(tmp_path, suffix, data, message):
+    (tmp_path / "a.png").write_bytes(png("red")), (tmp_path / f"a{suffix}").write_bytes(data)
+    (picture,) = scan_captioned([str(tmp_path)], []).pictures
+    with pytest.raises(TrainingError, match=message):
+        picture.read_caption("prompt")
+
+
+def test_a_caption_is_found_however_its_accents_and_suffix_are_written(tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    for picture, caption in ((apart, composed + ".txt"), ("b", "b.TXT"), ("c.1", "c.1.Json")):
+        (tmp_path / f"{picture}.png").write_bytes(png("red"))
+        (tmp_path / caption).write_text('{"prompt": "x"}', encoding="utf-8")
+    assert named(tmp_path) == ["0/b.png", "0/c.1.png", f"0/{apart}.png"]
+    # Where there are two, the one written alike.
+    (tmp_path / f"{apart}.txt").write_text("its own", encoding="utf-8")
+    (tmp_path / "b.txt").write_text("its own", encoding="utf-8")
+    found = scan_captioned([str(tmp_path)], []).pictures
+    assert [part.read_caption("prompt") for part in found] == ["its own", "x", "its own"]
+
+
+def test_a_name_that_is_no_utf8_is_cached_under_a_spelling(tmp_path):
+    for name, data in ((b"caf\xe9.png", png("red")), (b"caf\xe9.txt", b"a cafe")):
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
+            file.write(data)
+    found = scan_captioned([str(tmp_path)], [])
+    assert found.pictures[0].name == "0/caf\\xe9.png" and found.digest
+    assert found.pictures[0].read_caption("prompt") == "a cafe"
+    assert found.pictures[0].read_picture().shape == (3, 6, 8)
+
+
+def test_names_with_dots_in_a_tar_are_whole_names(tmp_path):
+    tar_with(
+        tmp_path / "set.tar",
+        {"img_v1.5_a.png": png("red"), "img_v1.5_a.txt": b"a", "img_v1.5_b.png": png("red"),
+         "0.jpg": png("red"), "0.txt": b"zero", "0.mask.png": png("red")},
+    )  # fmt: skip
+    found = scan_captioned([], [str(tmp_path / "set.tar")])
+    assert [part.name for part in found.pictures] == ["set.tar/0.jpg", "set.tar/img_v1.5_a.png"]
+    assert found.uncaptioned == ("set.tar/img_v1.5_b.png",)
+    assert [part.read_caption("prompt") for part in found.pictures] == ["zero", "a"]
+
+
+def test_system_files_in_a_tar_are_passed_over_and_other_formats_counted(tmp_path, caplog):
+    tar_with(
+        tmp_path / "set.tar",
+        {"./a.png": png("red"), "./a.txt": b"a", "./._a.png": b"x", "__MACOSX/a.png": png("red"),
+         ".ipynb_checkpoints/a.png": png("red"), "b.avif": b"x", "b.txt": b"b"},
+    )  # fmt: skip
+    found = scan_captioned([], [str(tmp_path / "set.tar")])
+    assert [part.name for part in found.pictures] == ["set.tar/a.png"]
+    assert found.uncaptioned == ()
+    (line,) = caplog.messages
+    assert "set.tar, where" in line and "(1 .avif), the first is b.avif" in line
+
+
+def test_tar_files_without_pictures_are_said_to_have_none(tmp_path):
+    tar_with(tmp_path / "set.tar", {"a.txt": b"a"})
+    with pytest.raises(TrainingError, match=r"source\.shards hold no picture"):
+        scan_captioned([], [str(tmp_path / "set.tar")])

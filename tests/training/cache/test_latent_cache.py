@@ -47,6 +47,7 @@ def test_a_head_is_read_and_written_as_before(tmp_path, layout, space):
     assert (head.layout, head.vae, head.vae_hash) == (layout, "x.safetensors", "5a")
     assert (head.prompts, head.shards, head.pictures) == (("a circle",), 2, "digest")
     write_head(tmp_path, head)
+    # The version too: only who makes the cache again changes it.
     assert (tmp_path / HEAD).read_text() == text
 
 

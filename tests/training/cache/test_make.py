@@ -24,9 +24,10 @@ from davae_core.transformer.sizes import transformer_sizes
 from tests.training.dit_fixtures import BACKBONE
 from tests.training.two_processes import on_two_processes
 from training.__main__ import main
-from training.cache.config import CacheConfig
+from training.cache.buckets import Size
+from training.cache.config import CacheConfig, ImagesConfig
 from training.cache.latent_cache import LatentCache, is_whole, shard_path
-from training.cache.make import make_cache
+from training.cache.make import _unenlarged, _variants, _window, make_cache
 from training.engine.tracking import read_log
 from training.errors import TrainingError
 from training.settings.yaml_config import read_config
@@ -169,6 +170,25 @@ def test_crops_and_flips_become_variants(cache_config, tmp_path):
     assert not any(torch.equal(part[0], part[1]) for part in variants)
 
 
+def test_further_windows_are_not_enlarged_either():
+    """Lines of one pixel keep their contrast in a picture of its bucket's size, which an enlarged window loses."""
+    lines = torch.zeros(3, 16, 16, dtype=torch.uint8)
+    lines[:, ::2] = 255
+    for place in range(20):
+        windows = _variants(lines, Size(16, 16), ImagesConfig(side=16, multiple=8, crops=4), place)
+        assert all(torch.equal(window, lines) for window in windows)
+    wished = ImagesConfig(side=16, multiple=8, crops=4, enlarge=True)
+    changed = [_variants(lines, Size(16, 16), wished, place)[1] for place in range(20)]
+    assert not all(torch.equal(window, lines) for window in changed)
+
+
+@pytest.mark.parametrize("side", [17, 21, 24, 40])
+def test_the_smallest_window_has_its_buckets_pixels(side):
+    pixels = torch.zeros(3, side, side + 1, dtype=torch.uint8)
+    least = _unenlarged(pixels, Size(16, 16))
+    assert min(_window(pixels, least, 0.5, 0.5).shape[1:]) == 16
+
+
 def test_unreadable_and_small_pictures_are_left_out_with_a_reason(cache_config, tmp_path):
     (tmp_path / "captioned" / "4.png").write_bytes(b"no picture")
     report = make_cache(read(cache_config(images__enlarge=False, images__side=24)))
@@ -235,3 +255,20 @@ def test_a_caption_whose_states_are_not_finite_is_left_out(cache_config, tmp_pat
     report = make_cache(read(cache_config(text__source=str(clip))))
     assert report.pictures == 4
     assert report.left_out == {"0/3.png": "its caption's text states are not finite"}
+
+
+def test_a_caption_that_is_too_long_is_cut(cache_config, tmp_path, caplog):
+    folder = tmp_path / "captioned"
+    path = cache_config()
+    long = " ".join(["circle"] * 75 + ["square"] * 40)
+    (folder / "1.txt").write_text(long, encoding="utf-8")
+    (folder / "0.txt").write_text(" ".join(["circle"] * 75), encoding="utf-8")
+    (folder / "2.txt").write_text("x" * 5000, encoding="utf-8")
+    report = make_cache(read(path))
+    assert (report.pictures, report.left_out) == (5, {})
+    cache = LatentCache(tmp_path / "out", in_memory=False)
+    texts = {part.name: cache.read(i)[1] for i, part in enumerate(cache.pictures)}
+    torch.testing.assert_close(texts["0/1.png"].clip, texts["0/0.png"].clip, atol=5e-3, rtol=2e-3)
+    # One word that is longer than all: as much of it as fits.
+    assert (texts["0/2.png"].clip - cache.empty_text().clip).abs().max() > 0.1
+    assert sum("cutting a caption of more than 75 tokens" in line for line in caplog.messages) == 2

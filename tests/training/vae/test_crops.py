@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -63,9 +64,26 @@ def test_windows_of_a_fraction_grow_with_the_picture(tmp_path: Path) -> None:
     assert crop[-1, 0] - crop[0, 0] > 200
 
 
-def test_a_picture_smaller_than_the_window_is_enlarged(tmp_path: Path) -> None:
-    found = dataset([plain_folder(tmp_path / "a", [7], size=(9, 12))])
+def test_a_picture_smaller_than_the_crop_is_enlarged_where_that_is_wished(tmp_path: Path) -> None:
+    found = dataset([plain_folder(tmp_path / "a", [7], size=(9, 12))], enlarge=True)
     assert torch.equal(found[0].crop, torch.full((3, 16, 16), 7, dtype=torch.uint8))
+
+
+def test_no_window_of_a_large_enough_picture_is_enlarged(tmp_path: Path) -> None:
+    """Lines of one pixel stay as sharp as they are."""
+    (tmp_path / "a").mkdir()
+    lines = np.zeros((18, 20, 3), dtype=np.uint8)
+    lines[::2] = 255
+    Image.fromarray(lines).save(tmp_path / "a" / "lines.png")
+    sharp, enlarged = (
+        dataset([tmp_path / "a"], window="fraction", scale=(0.5, 0.5), enlarge=wished)
+        for wished in (False, True)
+    )
+    for number in range(5):
+        crop = sharp[number].crop.float()
+        assert crop.shape == (3, 16, 16)
+        assert (crop.diff(dim=1).abs() == 255).all()
+        assert (enlarged[number].crop.float().diff(dim=1).abs() < 255).any()
 
 
 def test_flips_come_about_half_the_time_and_can_be_switched_off(tmp_path: Path) -> None:

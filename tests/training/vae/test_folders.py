@@ -24,6 +24,16 @@ def test_held_out_pictures_are_not_trained_on(
         check_apart([str(tmp_path / training)], [str(tmp_path / validation)], str(tmp_path / "run"))
 
 
+@pytest.mark.parametrize(
+    ("link", "target"), [("a/more", "val"), ("val/more", "a/deep"), ("a/up", ".")]
+)
+def test_a_link_mixes_no_pictures_up_either(link: str, target: str, tmp_path: Path) -> None:
+    (tmp_path / "a" / "deep").mkdir(parents=True), (tmp_path / "val").mkdir()
+    (tmp_path / link).symlink_to(tmp_path / target)
+    with pytest.raises(TrainingError, match=r"which lie in one another"):
+        check_apart([str(tmp_path / "a")], [str(tmp_path / "val")], str(tmp_path / "run"))
+
+
 @pytest.mark.parametrize("output", ["a", "a/run"])
 @pytest.mark.parametrize("key", ["data.train", "validation.folders"])
 def test_a_run_does_not_write_where_it_reads(key: str, output: str, tmp_path: Path) -> None:
