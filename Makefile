@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COMFYUI := .comfyui
+# Where TAESD3's two files lie, for `make miniature`: docs/data.md.
+TAESD3 ?= taesd3
 # Every file by its hash where tests/locks has a lock for this platform; LOCK=no takes the newest versions that fit.
 export LOCK
 INSTALL := $(BIN)/python scripts/locked.py install
@@ -16,7 +18,7 @@ help:
 	@echo "make quick  the tests that start no server and no process, train nothing and measure nothing: a minute and a half"
 	@echo "make lint   only ruff and mypy"
 	@echo "make lock   write the lock of this platform and this Python again, with today's versions"
-	@echo "make miniature  trains the bundled miniature again from nothing and repeats the ablation: hours, see docs/ablation.md"
+	@echo "make miniature  trains the bundled miniature again on TAESD3=its folder and repeats the ablation: hours, see docs/ablation.md"
 	@echo "make clean  remove what the other commands installed and wrote"
 
 demo: $(VENV)/.demo-installed
@@ -34,7 +36,7 @@ lint: $(VENV)/.test-installed
 	$(BIN)/mypy
 
 miniature: $(VENV)/.test-installed
-	$(BIN)/python -m training mini runs/miniature
+	$(BIN)/python -m training mini runs/miniature --set base_vae:model.base_vae=$(TAESD3)/taesd3_encoder.safetensors
 	$(BIN)/python -m benchmarks.ablation runs/ablation --stack runs/miniature/miniature --codec-pictures runs/miniature/pictures \
 		--seeds 0 1 2 --arms full no_alignment no_zero_init no_schedule no_edge_training \
 		base_upsampled base_four_times_tokens

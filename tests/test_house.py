@@ -136,7 +136,7 @@ FLOORS = {
     "davae_core": [
         {"disk", "reading"},
         {"files", "latents", "metrics"},
-        {"flow", "format", "images"},
+        {"fit", "flow", "format", "images"},
         {"codec", "mini"},
         {"presets"},
         {"transformer"},
