@@ -17,7 +17,6 @@ from davae_core.transformer.adapter import write_adapter
 from davae_core.transformer.description import Advice
 from davae_core.transformer.fingerprint import base_fingerprint
 
-from ..cache.encoding import latents_of
 from ..cache.latent_cache import LatentCache
 from ..engine.checkpointing import MODEL, Contents, RunState, Trained
 from ..engine.loop import run_to
@@ -32,15 +31,14 @@ from .batches import (
     LatentBatch,
     LatentBatches,
     base_levels,
-    check_alike,
     noise_and_levels,
-    open_caches,
     read_in_order,
 )
 from .config import DitTrainingConfig
 from .denoiser import Denoiser, flow_loss
 from .drawing import FULL, PictureDecoder, SamplingPlan, draw_detail, draw_latents, write_grid
 from .export import DTYPES, adapter_of, whole_transformer
+from .inputs import check_ramp, check_vae, open_caches, open_held_out
 from .transformer import build_transformer, checkpoint_transformer, lower_frozen, read_base
 from .validation import ValidationPlan, measure_velocity
 
@@ -72,8 +70,9 @@ class DitTraining(Run[LatentBatch]):
         caches = open_caches(config.data.caches, config.data.in_memory)
         head = caches[0].head
         self.layout, self.vae_hash = head.layout, head.vae_hash
-        self._check_vae(head.vae)
-        self.held_out = self._held_out(caches[0])
+        check_vae(config.model.vae, caches[0])
+        check_ramp(config, self.layout)
+        self.held_out = self._held_out(caches)
         self.prompts, self.empty = caches[0].prompts(), caches[0].empty_text()
         self.data = LatentBatches(
             caches, self.share.whole, config.train.seed, config.data.caption_dropout
@@ -280,26 +279,19 @@ class DitTraining(Run[LatentBatch]):
     def _check_text(self, pooled_width: int) -> None:
         found = self.empty.pooled.shape[-1]
         if found != pooled_width:
+            remedy = (
+                "set model.sizes.pooled_width to that"
+                if self.base is None
+                else "make data.caches with the text encoders that belong to model.base"
+            )
             raise TrainingError(
-                f"The caches' text has {found} pooled channels, but the transformer takes {pooled_width}: make the "
-                "cache with the text encoders that belong to model.base, or set model.sizes.pooled_width."
+                f"The caches' text has {found} pooled channels, but the transformer takes {pooled_width}: {remedy}."
             )
 
-    def _check_vae(self, cached: str) -> None:
-        vae, detail = self.config.model.vae, self.layout.detail_channels > 0
-        if latents_of(vae, detail, "model.vae")[1] != self.vae_hash:
-            raise TrainingError(
-                f"data.caches were made with another VAE ({cached}) than model.vae {vae}: "
-                "name that one, or make the caches again."
-            )
-
-    def _held_out(self, training: LatentCache) -> ValidationPlan | None:
+    def _held_out(self, caches: list[LatentCache]) -> ValidationPlan | None:
         validation = self.config.validation
-        if validation.cache is None:
-            return None
-        cache = LatentCache(Path(validation.cache).expanduser(), self.config.data.in_memory)
-        check_alike(training, cache)
-        return ValidationPlan(
+        cache = open_held_out(validation, caches, self.config.data.in_memory)
+        return cache and ValidationPlan(
             cache,
             validation.pictures,
             self.config.train.batch_size,

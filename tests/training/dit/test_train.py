@@ -22,6 +22,7 @@ from davae_core.transformer.names import stability_to_diffusers
 from davae_core.transformer.pretrained import load_transformer
 from davae_core.transformer.sizes import transformer_sizes
 from tests.training.dit_fixtures import (
+    copy_of,
     rewrite_shard,
     write_base_transformer,
     write_cache,
@@ -199,7 +200,7 @@ def test_a_transformer_is_trained_from_nothing_on_a_plain_vae(dit_config, tmp_pa
     cache = write_cache(tmp_path / "base_cache", base_vae, False, [(4, 4)] * 4)
     config = dit_config(
         model__base=None, model__vae=str(base_vae), model__train="full", data__caches=[str(cache)],
-        validation__cache=str(cache),
+        validation__cache=copy_of(cache),
     )  # fmt: skip
     written = train_dit(config)
     sizes = transformer_sizes(load_transformer(written))
@@ -267,7 +268,8 @@ def test_a_codec_and_a_cache_that_were_made_anew_are_refused_on_resuming(dit_con
     with torch.no_grad():
         codec.encoder.conv_in.bias.add_(1.0)
     save_codec(davae, codec)
-    shutil.rmtree(config.data.caches[0])
+    for cache in (config.data.caches[0], config.validation.cache):
+        shutil.rmtree(cache)
     write_davae_cache(davae.parent, davae)
     with pytest.raises(TrainingError, match=r"data\.caches and model\.vae are of another VAE than"):
         train_dit(config)
@@ -342,7 +344,11 @@ def test_an_adapter_needs_detail_channels(dit_config, tmp_path, base_vae):
 def test_a_compiled_run_resumes_and_ends_where_a_plain_one_does(dit_config, davae, tmp_path):
     # Of one size: every size is traced for itself.
     cache = str(write_cache(tmp_path / "even", davae, True, [(4, 4)] * 4))
-    changes = {"data__caches": [cache], "validation__cache": cache, "validation__pictures": 2}
+    changes = {
+        "data__caches": [cache],
+        "validation__cache": copy_of(Path(cache)),
+        "validation__pictures": 2,
+    }
     changes |= {"optimizer__learning_rate": 1e-4, "train__steps": 2, "validation__samples_every": 0}
     changes |= {"output__checkpoint_every": 1, "validation__every": 1}
     plain = train_dit(dit_config("plain", **changes))
