@@ -50,7 +50,8 @@ CACHES: dict[str, dict[str, int]] = {"T5": {"t5_tokens": 3}, "crops and flips": 
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every weight that a run left: its last checkpoint's and its results'."""
-    found = sorted(folder.rglob("*.safetensors"))
+    older = sorted((folder / "checkpoints").glob("*"))[:-1]
+    found = [p for p in sorted(folder.rglob("*.safetensors")) if p.parent not in older]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 

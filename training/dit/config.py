@@ -53,6 +53,7 @@ class DitModelConfig:
     train: Literal["adapter", "full"] = "adapter"
     zero_init: bool = True
     train_edges: bool = True
+    start_from: str | None = None
     lora: LoraConfig = field(default_factory=LoraConfig)
 
     def __post_init__(self) -> None:
@@ -61,6 +62,11 @@ class DitModelConfig:
         if self.train == "adapter" and not self.base:
             raise TrainingError(
                 "model.base is missing: an adapter is trained on a pretrained transformer, so name its file or folder."
+            )
+        if self.start_from and self.train != "adapter":
+            raise TrainingError(
+                f"model.start_from names an adapter, but model.train is {self.train}: set it to adapter, or leave "
+                "model.start_from empty."
             )
 
 
@@ -135,6 +141,11 @@ class DitTrainingConfig:
     validation: DitValidationConfig = field(default_factory=DitValidationConfig)
 
     def __post_init__(self) -> None:
+        if self.model.start_from and self.loss.ramp_steps:
+            raise TrainingError(
+                f"loss.ramp_steps is {self.loss.ramp_steps}, but model.start_from names an adapter, whose detail has "
+                "its whole weight already: set it to 0."
+            )
         if self.train.mode == "detail":
             _check_detail(self.model, self.loss)
         else:

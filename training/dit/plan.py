@@ -12,6 +12,7 @@ from ..engine.share import Share
 from .batches import LatentBatches
 from .config import DitTrainingConfig
 from .inputs import open_caches
+from .start_from import check_lora, read_start
 from .transformer import build_transformer, new_sizes, read_base
 
 GIB = 2**30
@@ -61,7 +62,7 @@ class RunPlan:
 def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
     """The plan of a run over `processes` processes. Raises TrainingError or CheckpointError, as the run would.
 
-    Of the files it opens model.base and data.caches alone; `check_inputs` opens the others.
+    Of the files it opens model.base, model.start_from and data.caches; `check_inputs` opens the others.
     """
     caches = open_caches(config.data.caches, in_memory=False)
     layout = caches[0].head.layout
@@ -70,6 +71,11 @@ def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
     sizes = new_sizes(config.model, channels) if base is None else transformer_sizes(base)
     with torch.device("meta"):
         model = build_transformer(config.model, None, channels, detail, sizes, config.train.mode)
+    if base is not None:
+        head = caches[0].head
+        start = read_start(config.model, base, layout, head.vae_hash, config.train.mode)
+        if start is not None:
+            check_lora(model, start, config.model)
     buffers = sum(buffer.nbytes for buffer in model.buffers())
     counts = {True: 0, False: 0}
     for parameter in model.parameters():

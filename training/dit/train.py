@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from davae_core.codec.autoencoder import NoPictureError
 from davae_core.files import reason_of, require_finite, write_safetensors
@@ -39,6 +39,7 @@ from .denoiser import Denoiser, flow_loss
 from .drawing import FULL, PictureDecoder, SamplingPlan, draw_detail, draw_latents, write_grid
 from .export import DTYPES, adapter_of, whole_transformer
 from .inputs import check_ramp, check_vae, open_caches, open_held_out
+from .start_from import read_start, start_from
 from .transformer import build_transformer, checkpoint_transformer, lower_frozen, read_base
 from .validation import ValidationPlan, measure_velocity
 
@@ -241,6 +242,7 @@ class DitTraining(Run[LatentBatch]):
             layout.detail_channels,
             mode=config.train.mode,
         )
+        self._start_from(transformer)
         if config.train.gradient_checkpointing:
             checkpoint_transformer(transformer)
         if config.train.precision == "bf16":
@@ -258,6 +260,15 @@ class DitTraining(Run[LatentBatch]):
         if config.train.compile:
             denoiser.compile()
         return denoiser
+
+    def _start_from(self, transformer: nn.Module) -> None:
+        """Begin where the adapter ends that `model.start_from` names."""
+        config = self.config
+        if self.base is None:
+            return
+        found = read_start(config.model, self.base, self.layout, self.vae_hash, config.train.mode)
+        if found is not None:
+            start_from(transformer, found, self.base, config.model)
 
     def _draw_bases(self) -> Tensor | None:
         """What a detail run draws on, in the processes that draw; None for a joint one and without pictures."""

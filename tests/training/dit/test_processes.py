@@ -59,6 +59,16 @@ def test_two_processes_make_the_adapter_of_one_with_twice_the_batch_and_resume(
     assert validation(tmp_path / "two") == pytest.approx(validation(tmp_path / "one"), abs=1e-5)
 
 
+def test_a_run_goes_on_with_twice_the_processes_and_half_the_batch(write_dit_config, tmp_path):
+    quiet = {**SLOW, "validation__samples_every": 0}
+    train_dit(read_config(DitTrainingConfig, write_dit_config("one", train__batch_size=4, **quiet)))
+    alone = write_dit_config("two", train__batch_size=4, **quiet)
+    assert train_dit(read_config(DitTrainingConfig, alone), stop_at=2) is None
+    on_two_processes(train, write_dit_config("two", train__batch_size=2, **quiet))
+    assert_same_adapter(tmp_path / "two", tmp_path / "one", 1e-5)
+    assert validation(tmp_path / "two") == pytest.approx(validation(tmp_path / "one"), abs=1e-5)
+
+
 def test_a_sharded_run_launched_by_accelerate_resumes_and_makes_the_adapter_of_one_process(
     write_dit_config, tmp_path
 ):

@@ -171,6 +171,43 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(dit_config, changes):
     ).read_bytes()
 
 
+QUIET = {"validation__cache": None, "validation__samples_every": 0}
+
+
+def test_a_finished_run_of_a_constant_rate_is_prolonged_bit_for_bit(dit_config):
+    constant = {**QUIET, "optimizer__final_ratio": 1.0, "loss__ramp_steps": 2}
+    whole = train_dit(dit_config("whole", train__steps=4, **constant))
+    train_dit(dit_config("grown", train__steps=3, **constant))
+    grown = train_dit(dit_config("grown", train__steps=4, **constant))
+    assert grown.read_bytes() == whole.read_bytes()
+    last = "checkpoints/step_00000004"
+    assert contents(grown.parent / last) == contents(whole.parent / last)
+    with pytest.raises(TrainingError, match=r"train\.steps is 3, but the checkpoint is of step 4"):
+        DitTraining(dit_config("grown", train__steps=3, **constant))
+
+
+def test_a_run_goes_on_with_other_factors_of_as_many_samples_per_step(
+    dit_config, davae, tmp_path, caplog
+):
+    cache = str(write_cache(tmp_path / "even", davae, True, [(4, 4)] * 4))
+    changes = {**QUIET, "data__caches": [cache], "optimizer__learning_rate": 1e-4}
+    train_dit(dit_config("run", train__batch_size=4, **changes), stop_at=2)
+    caplog.set_level(logging.INFO)
+    written = train_dit(dit_config("run", train__batch_size=2, train__accumulate=2, **changes))
+    assert "train.accumulate is 2 from here on, 1 before" in caplog.text
+    samples = [record["samples"] for record in read_log(written.parent, "train")]
+    assert samples == [4, 8, 12, 16]
+
+
+def test_the_adapters_of_all_checkpoints_are_kept_and_optimizer_states_of_the_last(dit_config):
+    config = dit_config(**QUIET, output__checkpoint_every=1, output__keep=1)
+    folder = train_dit(config).parent / "checkpoints"
+    assert len(sorted(folder.iterdir())) == 4
+    assert all(read_adapter(step / "result_live.safetensors").lora for step in folder.iterdir())
+    states = sorted(path.parent.name for path in folder.glob("*/model_optimizer.safetensors"))
+    assert states == ["step_00000004"]
+
+
 def test_a_validation_that_a_run_was_killed_before_is_made_up_for(dit_config, monkeypatch):
     config = dit_config("killed", validation__samples_every=0, validation__every=4)
 
