@@ -154,6 +154,7 @@ def write_settings(
         "train": {"steps": steps, "batch_size": 2, "device": "cpu", "precision": "fp32", "seed": 5},
         "validation": {
             "cache": str(held_out_of(cache)),
+            "at_start": False,
             "every": 2,
             "pictures": 3,
             "samples_every": 4,

@@ -113,6 +113,7 @@ class DitValidationConfig:
     """The held-out cache and the pictures drawn on the way; no cache, no validation loss."""
 
     cache: str | None = None
+    at_start: bool = True
     every: Whole = 1000
     pictures: Whole = 64
     samples_every: Count = 1000

@@ -86,6 +86,16 @@ class DitTraining(Run[LatentBatch]):
         self.start(parts, self._fresh_state(caches), "model.base", "data.caches")
         self.bases = self._draw_bases()
 
+    @property
+    def pictures(self) -> int:
+        """Those in the caches."""
+        return len(self.data)
+
+    @property
+    def looks_at_start(self) -> bool:
+        """As the configuration says."""
+        return self.config.validation.at_start
+
     def batches(self, first_step: int, stop_at: int) -> Iterator[LatentBatch]:
         """Cached latents and texts."""
         parts = self.share.parts(first_step, stop_at)

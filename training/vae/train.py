@@ -80,6 +80,16 @@ class VaeTraining(Run[Batch]):
             self.accelerator, config, parts, self.updates.models, perceptual
         )
 
+    @property
+    def pictures(self) -> int:
+        """Those in the folders."""
+        return sum(len(folder.paths) for folder in self.folders)
+
+    @property
+    def looks_at_start(self) -> bool:
+        """As the configuration says."""
+        return self.config.validation.at_start
+
     def batches(self, first_step: int, stop_at: int) -> Iterator[Batch]:
         """Crops, with a warning for every picture that cannot be read."""
         numbers = self.share.samples(first_step, stop_at)
