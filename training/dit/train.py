@@ -22,6 +22,7 @@ from ..engine.checkpointing import MODEL, Contents, RunState, Trained
 from ..engine.loop import run_to
 from ..engine.optimizers import build_optimizer
 from ..engine.own_folder import own_folder
+from ..engine.progress import progress_bar
 from ..engine.run import Run
 from ..engine.sharding import gather, shard, sharding_wanted
 from ..engine.updates import Parts, synchronised
@@ -171,10 +172,22 @@ class DitTraining(Run[LatentBatch]):
             *self.data.commonest_size,
         )
         model, layout, device = self.denoiser, self.layout, self.accelerator.device
-        with self.accelerator.autocast():
+        main = self.accelerator.is_main_process
+        with (
+            progress_bar(plan.steps, "drawing", "step", main) as bar,
+            self.accelerator.autocast(),
+        ):
+
+            def progress(done: int, steps: int) -> None:
+                bar.update()
+
             if self.bases is None:
-                return draw_latents(model, texts, self.empty, layout.channels, plan, device)
-            return draw_detail(model, texts, self.empty, self.bases, layout, plan)
+                return draw_latents(
+                    model, texts, self.empty, layout.channels, plan, device, progress=progress
+                )
+            return draw_detail(
+                model, texts, self.empty, self.bases, layout, plan, progress=progress
+            )
 
     def contents(self) -> Contents:
         """Besides what is trained, what the result also holds: an adapter the edges, a whole model everything."""

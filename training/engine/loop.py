@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 
 from .checkpointing import RunState
 from .interruption import Interruption
 from .opening import opening_line
 from .pace import Pace
 from .processes import any_process
+from .progress import progress_bar
 from .run import Run
 from .tracking import Tracker
 from .updates import Parts
@@ -86,7 +85,8 @@ def _take_steps(
     run.begin(stop_at, tracker)
     window, state, output = Window(), run.state, run.settings.output
     pace = Pace(state.step, run.accelerator.device)
-    with _progress_bar(run, stop_at) as bar:
+    name, main = run.settings.output.name, run.accelerator.is_main_process
+    with progress_bar(stop_at, name, "step", main, done=state.step, stays=True) as bar:
         for step in range(state.step, stop_at):
             with pace.step():
                 parts = run.advance(step)
@@ -108,20 +108,6 @@ def _take_steps(
         _LOG.info("stopped after step %d; the same command goes on from there", state.step)
         return False
     return True
-
-
-def _progress_bar(run: Run[Any], stop_at: int) -> tqdm[NoReturn]:
-    """A bar over the steps with the time left, in the main process."""
-    return tqdm(
-        total=stop_at,
-        initial=run.state.step,
-        desc=run.settings.output.name,
-        unit="step",
-        dynamic_ncols=True,
-        # Into a file, a line now and then is enough.
-        mininterval=0.5 if sys.stderr.isatty() else 30.0,
-        disable=not run.accelerator.is_main_process,
-    )
 
 
 def _count(run: Run[Any], parts: Parts | None, window: Window) -> None:

@@ -224,6 +224,12 @@ def test_the_log_opens_with_what_will_happen_and_says_how_fast_it_goes(dit_confi
     assert not any("peak_gpu_gib" in line for line in lines)
 
 
+def test_what_takes_long_between_the_steps_has_a_bar(dit_config, capsys):
+    train_dit(dit_config(train__steps=2, validation__samples_every=2))
+    said = capsys.readouterr().err
+    assert "measuring: " in said and "drawing: " in said
+
+
 def test_pictures_and_settings_go_to_tensorboard(dit_config):
     config = dit_config(validation__cache=None, output__tensorboard=True, validation__at_start=True)
     written = train_dit(config)
