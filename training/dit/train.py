@@ -325,7 +325,9 @@ class DitTraining(Run[LatentBatch]):
     def _held_out(self, caches: list[LatentCache]) -> ValidationPlan | None:
         validation = self.config.validation
         cache = open_held_out(validation, caches, self.config.data.in_memory)
-        return cache and ValidationPlan(
+        if cache is None:
+            return None
+        return ValidationPlan(
             cache,
             validation.pictures,
             self.config.train.batch_size,
