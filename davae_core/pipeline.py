@@ -17,8 +17,7 @@ from .codec.latent_files import encoding_hash
 from .files import CheckpointError, read_safetensors, read_shapes, reason_of
 from .flow import Velocity, add_noise, sample_detail, sample_euler, shifted_sigmas
 from .format import KIND_MERGED, read_metadata
-from .latents import to_model_space, to_vae_space
-from .presets import SD3
+from .latents import LatentLayout, to_model_space, to_vae_space
 from .reading.json_text import read_json
 from .transformer.adapter import read_adapter
 from .transformer.description import DESCRIPTION, Advice, ModelDescription, read_file_description
@@ -235,8 +234,10 @@ def load_pipeline(
     when they are not what they should be or do not belong together, and ImportError without diffusers.
     """
     base, vae = Path(base), Path(vae)
-    tensors, description, pretrained = _widened(base, None if adapter is None else Path(adapter))
     codec = load_codec(vae, device, torch.float32)
+    tensors, description, pretrained = _widened(
+        base, None if adapter is None else Path(adapter), codec.layout
+    )
     model = base if adapter is None else adapter
     trained_for = description.parents.get("vae")
     if codec.layout != description.layout or trained_for not in (None, encoding_hash(vae)):
@@ -255,11 +256,11 @@ def load_pipeline(
 
 
 def _widened(
-    base: Path, adapter: Path | None
+    base: Path, adapter: Path | None, layout: LatentLayout
 ) -> tuple[dict[str, Tensor], ModelDescription, dict[str, Tensor]]:
     """The widened transformer under Stability's names, what it says of itself, and the pretrained one it needs beside.
 
-    The last is empty where base and detail are drawn together.
+    The last is empty where base and detail are drawn together. `layout`: what an untrained one is widened for.
     """
     if base.is_file() and read_metadata(base, read_shapes(base)[1]).get("kind") == KIND_MERGED:
         if adapter is not None:
@@ -282,7 +283,7 @@ def _widened(
         require_same_base(found.parents, adapter, pretrained, base)
     try:
         if found is None:
-            return widen_model(pretrained, SD3.layout), ModelDescription(SD3.layout, UNTRAINED), {}
+            return widen_model(pretrained, layout), ModelDescription(layout, UNTRAINED), {}
         description = ModelDescription(found.layout, found.advice, found.parents, mode=found.mode)
         return merge(pretrained, found), description, pretrained if found.mode == "detail" else {}
     except ValueError as error:

@@ -53,6 +53,7 @@ def _train_vae(options: argparse.Namespace) -> int:
 
 def _train_dit(options: argparse.Namespace) -> int:
     from .dit.config import DitTrainingConfig
+    from .dit.inputs import check_inputs
     from .dit.plan import plan_run
     from .dit.train import train_dit
 
@@ -60,6 +61,7 @@ def _train_dit(options: argparse.Namespace) -> int:
     if options.dry_run:
         # From the launcher itself: a plan needs no process group, and no GPU for each process.
         if os.environ.get("RANK", "0") == "0":
+            check_inputs(config)
             plan = plan_run(config, int(os.environ.get("WORLD_SIZE", "1")))
             sys.stdout.write("\n".join(plan.lines()) + "\n")
         return 0

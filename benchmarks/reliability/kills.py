@@ -389,6 +389,7 @@ _MINI = (
     "scenes:training=4", "scenes:held_out=2", "scenes:size=64",
     *(f"cache_base{which}:images.side=32" for which in ("", "_val")),
     *(f"cache_davae{which}:images.side=64" for which in ("", "_val")),
+    "adapter:loss.ramp_steps=2",
     *(f"{stage}:{change}" for stage in ("transformer", "adapter", "detail") for change in _TINY),
 )  # fmt: skip
 

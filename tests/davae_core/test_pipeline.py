@@ -28,6 +28,7 @@ from davae_core.transformer.description import Advice
 from davae_core.transformer.fingerprint import base_fingerprint
 from davae_core.transformer.merging import plan_merge, write_merged
 from davae_core.transformer.pretrained import load_transformer
+from tests.training.dit_fixtures import write_davae
 
 STEPS = Advice(shift=3.0, guidance=2.0, steps=3)
 
@@ -274,3 +275,11 @@ def test_files_that_do_not_belong_together_are_named(folder, adapter, tmp_path):
     save_file(other, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="was trained on another base than"):
         load_pipeline(tmp_path / "other.safetensors", davae_path(), adapter=adapter)
+    with pytest.raises(CheckpointError, match="was trained for another DA-VAE than"):
+        load_pipeline(folder, write_davae(tmp_path), adapter=adapter)
+
+
+def test_an_untrained_model_is_widened_for_the_codec_that_it_is_given(folder, tmp_path):
+    found = load_pipeline(folder, write_davae(tmp_path), dtype=torch.float32)
+    assert found.description.layout == found.codec.layout != SD3.layout
+    assert found.draw(["a"], 64, 64, steps=2).isfinite().all()

@@ -123,6 +123,7 @@ def write_config(tmp_path: Path, pictures: Path, base_file: Path) -> ConfigWrite
             },
             "validation": {
                 "folders": [str(pictures / "held_out")],
+                "at_start": False,
                 "every": 3,
                 "pictures": 2,
                 "size": 32,

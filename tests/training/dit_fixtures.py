@@ -1,5 +1,6 @@
 """Tiny caches, a tiny pretrained transformer and configurations that train on them in a second."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -66,7 +67,7 @@ def write_cache(
     random = torch.Generator().manual_seed(seed)
     for number, part in enumerate((sizes[:half], sizes[half:])):
         pictures = [
-            CachedPicture(f"{number}/{i}", "caption", h, w, variants)
+            CachedPicture(f"{number}/{i}", f"caption {seed}", h, w, variants)
             for i, (h, w) in enumerate(part)
         ]
         latents = [
@@ -119,14 +120,27 @@ def write_base_transformer(folder: Path) -> Path:
 
 
 def write_davae_cache(folder: Path, davae: Path) -> Path:
-    """Latents of two sizes."""
-    return write_cache(folder / "cache", davae, True, [(4, 4)] * 5 + [(4, 6)])
+    """Latents of two sizes, and a cache of others to hold out beside it, which `held_out_of` names."""
+    cache = folder / "cache"
+    write_cache(held_out_of(cache), davae, True, [(4, 4)] * 3, seed=9)
+    return write_cache(cache, davae, True, [(4, 4)] * 5 + [(4, 6)])
+
+
+def copy_of(cache: Path) -> str:
+    """A second folder with a cache, for a run that shall be measured on what it is trained on."""
+    return str(shutil.copytree(cache, cache.with_name(f"{cache.name}_copy")))
+
+
+def held_out_of(cache: Path) -> Path:
+    """The cache that is held out where `cache` is trained on."""
+    return cache.with_name(f"{cache.name}_val")
 
 
 def write_settings(
     folder: Path, davae: Path, cache: Path, base: Path, name: str = "run", **changes: Any
 ) -> Path:
     """A configuration of an adapter in `folder`; keywords `section__key=value` change it."""
+    steps = changes.get("train__steps", 4)
     settings: dict[str, Any] = {
         "model": {
             "base": str(base),
@@ -135,11 +149,12 @@ def write_settings(
             "lora": {"rank": 4, "alpha": 8},
         },
         "data": {"caches": [str(cache)], "in_memory": True},
-        "loss": {"ramp_steps": 4},
+        "loss": {"ramp_steps": min(4, steps)},
         "optimizer": {"learning_rate": 1e-2, "ema": 0.9},
-        "train": {"steps": 4, "batch_size": 2, "device": "cpu", "precision": "fp32", "seed": 5},
+        "train": {"steps": steps, "batch_size": 2, "device": "cpu", "precision": "fp32", "seed": 5},
         "validation": {
-            "cache": str(cache),
+            "cache": str(held_out_of(cache)),
+            "at_start": False,
             "every": 2,
             "pictures": 3,
             "samples_every": 4,

@@ -166,7 +166,7 @@ def test_wrong_usage_ends_with_two(capsys: Any) -> None:
         (KeyError("a"), "Something unforeseen went wrong while working with"),
         (ValueError("cannot reshape\narray"), "(ValueError: cannot reshape"),
         (torch.cuda.OutOfMemoryError("CUDA out of memory"), "lower train.batch_size"),
-        (RuntimeError("CUDA error: out of memory"), "lower train.batch_size"),
+        (RuntimeError("CUDA error: out of memory"), "raise train.accumulate as much"),
         (MemoryError(), "This computer has too little free memory"),
         (RecursionError("deep"), "RecursionError"),
         (OSError("no number"), "OSError: no number"),

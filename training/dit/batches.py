@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +14,6 @@ from torch.utils.data import DataLoader, Dataset
 from davae_core.files import CheckpointError
 from davae_core.flow import sample_sigmas
 from davae_core.latents import to_model_space
-from davae_core.reading.plain_text import plain, shown
 from davae_core.transformer.description import Mode
 
 from ..cache.latent_cache import LatentCache
@@ -23,7 +21,6 @@ from ..cache.text_states import TextStates, stack
 from ..engine.loaders import Once
 from ..engine.randomness import Stream, number_generator, numpy_generator, sample_noise
 from ..errors import TrainingError
-from ..hub import same_source
 from .config import FlowLossConfig
 
 
@@ -34,30 +31,6 @@ class LatentBatch:
     numbers: tuple[int, ...]
     latents: Tensor
     text: TextStates
-
-
-def open_caches(folders: Sequence[str], in_memory: bool) -> list[LatentCache]:
-    """The caches of a run, checked to be of one kind. Raises TrainingError."""
-    caches = [LatentCache(Path(folder).expanduser(), in_memory) for folder in folders]
-    for cache in caches[1:]:
-        check_alike(caches[0], cache)
-    return caches
-
-
-def check_alike(first: LatentCache, second: LatentCache) -> None:
-    """Raise TrainingError when two caches cannot be used together."""
-    if first.head.vae_hash != second.head.vae_hash:
-        raise TrainingError(
-            f"The caches {first.folder} and {second.folder} were made with different VAEs "
-            f"({plain(first.head.vae)}, {plain(second.head.vae)}): make them with the same one."
-        )
-    for name in ("text.kind", "text.source", "text.t5_tokens"):
-        ours, other = first.head.settings.get(name), second.head.settings.get(name)
-        if not same_source(ours, other):
-            raise TrainingError(
-                f"The caches {first.folder} and {second.folder} were made with {name} = {shown(ours)} and "
-                f"{shown(other)}: make them with the same text encoders and length."
-            )
 
 
 class LatentBatches(Dataset[LatentBatch | TrainingError]):

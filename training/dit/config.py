@@ -53,6 +53,7 @@ class DitModelConfig:
     train: Literal["adapter", "full"] = "adapter"
     zero_init: bool = True
     train_edges: bool = True
+    start_from: str | None = None
     lora: LoraConfig = field(default_factory=LoraConfig)
 
     def __post_init__(self) -> None:
@@ -61,6 +62,11 @@ class DitModelConfig:
         if self.train == "adapter" and not self.base:
             raise TrainingError(
                 "model.base is missing: an adapter is trained on a pretrained transformer, so name its file or folder."
+            )
+        if self.start_from and self.train != "adapter":
+            raise TrainingError(
+                f"model.start_from names an adapter, but model.train is {self.train}: set it to adapter, or leave "
+                "model.start_from empty."
             )
 
 
@@ -107,6 +113,7 @@ class DitValidationConfig:
     """The held-out cache and the pictures drawn on the way; no cache, no validation loss."""
 
     cache: str | None = None
+    at_start: bool = True
     every: Whole = 1000
     pictures: Whole = 64
     samples_every: Count = 1000
@@ -135,6 +142,11 @@ class DitTrainingConfig:
     validation: DitValidationConfig = field(default_factory=DitValidationConfig)
 
     def __post_init__(self) -> None:
+        if self.model.start_from and self.loss.ramp_steps:
+            raise TrainingError(
+                f"loss.ramp_steps is {self.loss.ramp_steps}, but model.start_from names an adapter, whose detail has "
+                "its whole weight already: set it to 0."
+            )
         if self.train.mode == "detail":
             _check_detail(self.model, self.loss)
         else:

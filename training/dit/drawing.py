@@ -48,12 +48,16 @@ def draw_latents(
     device: torch.device,
     seed: int = 0,
     first: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Latents [B, channels, h, w] in model space, one per text; row i's noise depends on `seed` and `first` + i."""
+    """Latents [B, channels, h, w] in model space, one per text; row i's noise depends on `seed` and `first` + i.
+
+    `progress` is told (steps done, steps in all).
+    """
     noise = _noise(seed, first, len(texts), channels, plan).to(device)
     sigmas = shifted_sigmas(plan.steps, plan.shift)
     told, untold = (_under(denoiser, part, device) for part in (texts, [empty] * len(texts)))
-    return sample_euler(told, noise, sigmas, plan.guidance, untold)
+    return sample_euler(told, noise, sigmas, plan.guidance, untold, progress)
 
 
 @torch.no_grad()
@@ -66,6 +70,7 @@ def draw_detail(
     plan: SamplingPlan,
     seed: int = 0,
     first: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """`draw_latents` by a detail pass: [B, C + D, h, w] over `bases` [B, C, h, w], which come back bit for bit.
 
@@ -76,7 +81,7 @@ def draw_detail(
     sigmas = shifted_sigmas(plan.steps, plan.shift)
     told, untold = (_under(denoiser, part, bases.device) for part in (texts, [empty] * len(texts)))
     detail = split(noise, layout)[1]
-    return sample_detail(told, bases, detail, sigmas, layout, plan.guidance, untold)
+    return sample_detail(told, bases, detail, sigmas, layout, plan.guidance, untold, progress)
 
 
 def _noise(seed: int, first: int, count: int, channels: int, plan: SamplingPlan) -> Tensor:

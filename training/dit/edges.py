@@ -5,11 +5,13 @@ Files hold them fused, base channels first (docs/method.md, "Stage 2"); `fused_e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from davae_core.transformer.names import EMBEDDER, HEAD
+from davae_core.transformer.names import EDGES, EMBEDDER, HEAD
 from davae_core.transformer.warm_start import join_head_rows
 
 
@@ -98,3 +100,30 @@ def fused_edges(weights: dict[str, Tensor]) -> dict[str, Tensor]:
             for kind in ("weight", "bias")
         },
     }
+
+
+@torch.no_grad()
+def fill_edges(transformer: nn.Module, fused: Mapping[str, Tensor]) -> None:
+    """Put what `fused_edges` gave, under the keys of names.EDGES, into a transformer's split edge layers, in place.
+
+    The embedder's bias goes into the detail's part, as only the sum of the two means anything.
+    """
+    weight, bias, rows, row_bias = (fused[name] for name in EDGES)
+    embedder, head = transformer.get_submodule(EMBEDDER), transformer.get_submodule(HEAD)
+    assert isinstance(embedder, SplitPatchEmbedder) and isinstance(head, SplitHead)
+    channels = embedder.base.in_channels
+    embedder.base.weight.copy_(weight[:, :channels])
+    embedder.detail.weight.copy_(weight[:, channels:])
+    assert embedder.base.bias is not None and embedder.detail.bias is not None
+    embedder.detail.bias.copy_(bias - embedder.base.bias)
+    for kind, joined in (("weight", rows), ("bias", row_bias)):
+        base, detail = _split_rows(joined, channels, head.positions)
+        head.base.get_parameter(kind).copy_(base)
+        head.detail.get_parameter(kind).copy_(detail)
+
+
+def _split_rows(joined: Tensor, channels: int, positions: int) -> tuple[Tensor, Tensor]:
+    """The head's rows of the base's `channels` and of the detail's: `join_head_rows` the other way round."""
+    by_position = rearrange(joined, "(k c) ... -> k c ...", k=positions)
+    base, detail = by_position[:, :channels], by_position[:, channels:]
+    return base.flatten(0, 1), detail.flatten(0, 1)

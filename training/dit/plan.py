@@ -9,8 +9,10 @@ import torch
 from davae_core.transformer.sizes import TransformerSizes, transformer_sizes
 
 from ..engine.share import Share
-from .batches import LatentBatches, open_caches
+from .batches import LatentBatches
 from .config import DitTrainingConfig
+from .inputs import open_caches
+from .start_from import check_lora, read_start
 from .transformer import build_transformer, new_sizes, read_base
 
 GIB = 2**30
@@ -25,7 +27,8 @@ _STATES = {"adamw": 2.0, "adamw8bit": 0.5, "muon": 1.0}
 class RunPlan:
     """Parameters that train and that stay frozen, tokens of the largest picture and of a caption, steps, bytes.
 
-    The bytes are those of one process that has the whole model.
+    With the weights go the model's tables, which stay in float32: SD3.5's of positions has 864 MiB. The bytes are those
+    of one process that has the whole model.
     """
 
     trainable: int
@@ -57,7 +60,10 @@ class RunPlan:
 
 
 def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
-    """The plan of a run over `processes` processes. Raises TrainingError or CheckpointError, as the run would."""
+    """The plan of a run over `processes` processes. Raises TrainingError or CheckpointError, as the run would.
+
+    Of the files it opens model.base, model.start_from and data.caches; `check_inputs` opens the others.
+    """
     caches = open_caches(config.data.caches, in_memory=False)
     layout = caches[0].head.layout
     channels, detail = layout.base_channels, layout.detail_channels
@@ -65,6 +71,12 @@ def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
     sizes = new_sizes(config.model, channels) if base is None else transformer_sizes(base)
     with torch.device("meta"):
         model = build_transformer(config.model, None, channels, detail, sizes, config.train.mode)
+    if base is not None:
+        head = caches[0].head
+        start = read_start(config.model, base, layout, head.vae_hash, config.train.mode)
+        if start is not None:
+            check_lora(model, start, config.model)
+    buffers = sum(buffer.nbytes for buffer in model.buffers())
     counts = {True: 0, False: 0}
     for parameter in model.parameters():
         counts[parameter.requires_grad] += parameter.numel()
@@ -81,7 +93,7 @@ def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
         pictures=len(batches),
         processes=processes,
         steps_per_epoch=batches.per_epoch / config.train.accumulate,
-        weights_bytes=_weights_bytes(config, counts),
+        weights_bytes=_weights_bytes(config, counts) + buffers,
         activations_bytes=_activations_bytes(config, sizes, tokens + text),
     )
 

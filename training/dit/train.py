@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from davae_core.codec.autoencoder import NoPictureError
 from davae_core.files import reason_of, require_finite, write_safetensors
@@ -17,12 +17,12 @@ from davae_core.transformer.adapter import write_adapter
 from davae_core.transformer.description import Advice
 from davae_core.transformer.fingerprint import base_fingerprint
 
-from ..cache.encoding import latents_of
 from ..cache.latent_cache import LatentCache
 from ..engine.checkpointing import MODEL, Contents, RunState, Trained
 from ..engine.loop import run_to
 from ..engine.optimizers import build_optimizer
 from ..engine.own_folder import own_folder
+from ..engine.progress import progress_bar
 from ..engine.run import Run
 from ..engine.sharding import gather, shard, sharding_wanted
 from ..engine.updates import Parts, synchronised
@@ -32,15 +32,15 @@ from .batches import (
     LatentBatch,
     LatentBatches,
     base_levels,
-    check_alike,
     noise_and_levels,
-    open_caches,
     read_in_order,
 )
 from .config import DitTrainingConfig
 from .denoiser import Denoiser, flow_loss
 from .drawing import FULL, PictureDecoder, SamplingPlan, draw_detail, draw_latents, write_grid
 from .export import DTYPES, adapter_of, whole_transformer
+from .inputs import check_ramp, check_vae, open_caches, open_held_out
+from .start_from import read_start, start_from
 from .transformer import build_transformer, checkpoint_transformer, lower_frozen, read_base
 from .validation import ValidationPlan, measure_velocity
 
@@ -72,8 +72,9 @@ class DitTraining(Run[LatentBatch]):
         caches = open_caches(config.data.caches, config.data.in_memory)
         head = caches[0].head
         self.layout, self.vae_hash = head.layout, head.vae_hash
-        self._check_vae(head.vae)
-        self.held_out = self._held_out(caches[0])
+        check_vae(config.model.vae, caches[0])
+        check_ramp(config, self.layout)
+        self.held_out = self._held_out(caches)
         self.prompts, self.empty = caches[0].prompts(), caches[0].empty_text()
         self.data = LatentBatches(
             caches, self.share.whole, config.train.seed, config.data.caption_dropout
@@ -85,6 +86,16 @@ class DitTraining(Run[LatentBatch]):
         parts = {MODEL: Trained(self.denoiser, build_optimizer(self.denoiser, config.optimizer))}
         self.start(parts, self._fresh_state(caches), "model.base", "data.caches")
         self.bases = self._draw_bases()
+
+    @property
+    def pictures(self) -> int:
+        """Those in the caches."""
+        return len(self.data)
+
+    @property
+    def looks_at_start(self) -> bool:
+        """As the configuration says."""
+        return self.config.validation.at_start
 
     def batches(self, first_step: int, stop_at: int) -> Iterator[LatentBatch]:
         """Cached latents and texts."""
@@ -161,10 +172,22 @@ class DitTraining(Run[LatentBatch]):
             *self.data.commonest_size,
         )
         model, layout, device = self.denoiser, self.layout, self.accelerator.device
-        with self.accelerator.autocast():
+        main = self.accelerator.is_main_process
+        with (
+            progress_bar(plan.steps, "drawing", "step", main) as bar,
+            self.accelerator.autocast(),
+        ):
+
+            def progress(done: int, steps: int) -> None:
+                bar.update()
+
             if self.bases is None:
-                return draw_latents(model, texts, self.empty, layout.channels, plan, device)
-            return draw_detail(model, texts, self.empty, self.bases, layout, plan)
+                return draw_latents(
+                    model, texts, self.empty, layout.channels, plan, device, progress=progress
+                )
+            return draw_detail(
+                model, texts, self.empty, self.bases, layout, plan, progress=progress
+            )
 
     def contents(self) -> Contents:
         """Besides what is trained, what the result also holds: an adapter the edges, a whole model everything."""
@@ -242,6 +265,7 @@ class DitTraining(Run[LatentBatch]):
             layout.detail_channels,
             mode=config.train.mode,
         )
+        self._start_from(transformer)
         if config.train.gradient_checkpointing:
             checkpoint_transformer(transformer)
         if config.train.precision == "bf16":
@@ -259,6 +283,15 @@ class DitTraining(Run[LatentBatch]):
         if config.train.compile:
             denoiser.compile()
         return denoiser
+
+    def _start_from(self, transformer: nn.Module) -> None:
+        """Begin where the adapter ends that `model.start_from` names."""
+        config = self.config
+        if self.base is None:
+            return
+        found = read_start(config.model, self.base, self.layout, self.vae_hash, config.train.mode)
+        if found is not None:
+            start_from(transformer, found, self.base, config.model)
 
     def _draw_bases(self) -> Tensor | None:
         """What a detail run draws on, in the processes that draw; None for a joint one and without pictures."""
@@ -280,25 +313,20 @@ class DitTraining(Run[LatentBatch]):
     def _check_text(self, pooled_width: int) -> None:
         found = self.empty.pooled.shape[-1]
         if found != pooled_width:
+            remedy = (
+                "set model.sizes.pooled_width to that"
+                if self.base is None
+                else "make data.caches with the text encoders that belong to model.base"
+            )
             raise TrainingError(
-                f"The caches' text has {found} pooled channels, but the transformer takes {pooled_width}: make the "
-                "cache with the text encoders that belong to model.base, or set model.sizes.pooled_width."
+                f"The caches' text has {found} pooled channels, but the transformer takes {pooled_width}: {remedy}."
             )
 
-    def _check_vae(self, cached: str) -> None:
-        vae, detail = self.config.model.vae, self.layout.detail_channels > 0
-        if latents_of(vae, detail, "model.vae")[1] != self.vae_hash:
-            raise TrainingError(
-                f"data.caches were made with another VAE ({cached}) than model.vae {vae}: "
-                "name that one, or make the caches again."
-            )
-
-    def _held_out(self, training: LatentCache) -> ValidationPlan | None:
+    def _held_out(self, caches: list[LatentCache]) -> ValidationPlan | None:
         validation = self.config.validation
-        if validation.cache is None:
+        cache = open_held_out(validation, caches, self.config.data.in_memory)
+        if cache is None:
             return None
-        cache = LatentCache(Path(validation.cache).expanduser(), self.config.data.in_memory)
-        check_alike(training, cache)
         return ValidationPlan(
             cache,
             validation.pictures,

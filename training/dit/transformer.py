@@ -29,7 +29,7 @@ LORA_PARTS = (".lora_A.default.weight", ".lora_B.default.weight")
 
 def read_base(config: DitModelConfig, channels: int) -> dict[str, Tensor] | None:
     """The pretrained transformer under Stability's names, None to start from nothing. Raises TrainingError."""
-    if config.base is None:
+    if not config.base:
         return None
     path = Path(config.base).expanduser()
     try:

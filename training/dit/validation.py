@@ -15,6 +15,7 @@ from davae_core.transformer.description import Mode
 
 from ..cache.latent_cache import LatentCache
 from ..cache.text_states import TextStates, stack
+from ..engine.progress import progress_bar
 from ..engine.randomness import sample_noise
 from ..errors import TrainingError
 from .denoiser import Denoiser
@@ -49,24 +50,27 @@ def measure_velocity(
     """
     sums: dict[str, float] = {}
     groups, count = _groups(plan), 0
-    for group in groups:
-        read = _read_finite(plan.cache, group)
-        count += len(read)
-        if not read:
-            continue
-        held = torch.stack([latent for latent, _ in read.values()])
-        latents = to_model_space(held, layout).to(accelerator.device)
-        noise = sample_noise(_SEED, tuple(read), tuple(latents.shape[1:])).to(latents)
-        text = denoiser.under(stack([text for _, text in read.values()]).to(latents.device))
-        for level in LEVELS:
-            sigma = latents.new_full((len(read),), shift_sigma(level, plan.shift))
-            base_sigma = sigma if plan.mode == "joint" else torch.zeros_like(sigma)
-            noised = add_noise_apart(latents, noise, base_sigma, sigma, layout)
-            with accelerator.autocast():
-                velocity = denoiser(noised, sigma, *text)
-            error = (velocity.float() - velocity_target(latents, noise)).square()
-            for name, part in _parts_of(error, layout, plan.mode).items():
-                sums[name] = sums.get(name, 0.0) + float(part.mean(dim=(1, 2, 3)).sum())
+    bar = progress_bar(len(groups), "measuring", "batch", accelerator.is_main_process)
+    with bar:
+        for group in groups:
+            read = _read_finite(plan.cache, group)
+            count += len(read)
+            bar.update()
+            if not read:
+                continue
+            held = torch.stack([latent for latent, _ in read.values()])
+            latents = to_model_space(held, layout).to(accelerator.device)
+            noise = sample_noise(_SEED, tuple(read), tuple(latents.shape[1:])).to(latents)
+            text = denoiser.under(stack([text for _, text in read.values()]).to(latents.device))
+            for level in LEVELS:
+                sigma = latents.new_full((len(read),), shift_sigma(level, plan.shift))
+                base_sigma = sigma if plan.mode == "joint" else torch.zeros_like(sigma)
+                noised = add_noise_apart(latents, noise, base_sigma, sigma, layout)
+                with accelerator.autocast():
+                    velocity = denoiser(noised, sigma, *text)
+                error = (velocity.float() - velocity_target(latents, noise)).square()
+                for name, part in _parts_of(error, layout, plan.mode).items():
+                    sums[name] = sums.get(name, 0.0) + float(part.mean(dim=(1, 2, 3)).sum())
     _check_all_count(plan.cache, count, sum(map(len, groups)), accelerator.is_main_process)
     return {name: total / (count * len(LEVELS)) for name, total in sums.items()}
 

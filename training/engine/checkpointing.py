@@ -136,7 +136,10 @@ def _as_kept(tensor: Tensor, parameter: Tensor, fused: bool) -> Tensor | int:
 
 
 class CheckpointFolder:
-    """The checkpoints of one run, `step_<n>` folders below `folder`, the newest `keep` of them."""
+    """The checkpoints of one run, `step_<n>` folders below `folder`, the newest `keep` of them.
+
+    What was put beside an older one stays in its folder: results are small, and an earlier one may be the better.
+    """
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
@@ -169,7 +172,7 @@ class CheckpointFolder:
         return None
 
     def save(self, state: RunState, contents: Contents) -> Path:
-        """Write a checkpoint, hashes of its files in it, wait for the disk, then drop the oldest beyond the limit.
+        """Write a checkpoint, hashes of its files in it, wait for the disk, then thin out the oldest beyond the limit.
 
         Raises TrainingError when it cannot be written; earlier checkpoints stay.
         """
@@ -188,7 +191,7 @@ class CheckpointFolder:
                 "free some room and run the same command again."
             ) from error
         for old in self._complete()[: -self.keep]:
-            shutil.rmtree(old)
+            _thin_out(old)
         return target
 
     def _complete(self) -> list[Path]:
@@ -269,6 +272,20 @@ def _put(part: Path, target: Path) -> None:
     sync_folder(target.parent)
     if before.exists():
         shutil.rmtree(before)
+
+
+def _thin_out(checkpoint: Path) -> None:
+    """Remove what only going on from a checkpoint needs, and the folder if that leaves it empty."""
+    try:
+        own = read_state(checkpoint).files
+    except TrainingError:
+        shutil.rmtree(checkpoint)
+        return
+    # The state last: whoever is killed in here finds it, and finishes with the next checkpoint.
+    for name in (*own, HASHES, _STATE):
+        (checkpoint / name).unlink(missing_ok=True)
+    if not any(checkpoint.iterdir()):
+        checkpoint.rmdir()
 
 
 def _was_finished(folder: Path) -> bool:

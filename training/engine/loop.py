@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 
 from .checkpointing import RunState
 from .interruption import Interruption
+from .opening import opening_line
+from .pace import Pace
 from .processes import any_process
+from .progress import progress_bar
 from .run import Run
 from .tracking import Tracker
 from .updates import Parts
@@ -64,7 +65,11 @@ def run_to(run: Run[Any], stop_at: int | None = None) -> Path | None:
     tracker = None
     if run.accelerator.is_main_process:
         output = run.settings.output
-        tracker = Tracker(run.folder, output.tensorboard, run.state.step, output.wandb)
+        tracker = Tracker(
+            run.folder, output.tensorboard, run.state.step, output.wandb, run.state.config
+        )
+        if run.state.step < last:
+            _LOG.info(opening_line(run))
     with Interruption() as interruption:
         try:
             finished = _take_steps(run, last, tracker, interruption)
@@ -79,12 +84,16 @@ def _take_steps(
 ) -> bool:
     run.begin(stop_at, tracker)
     window, state, output = Window(), run.state, run.settings.output
-    with _progress_bar(run, stop_at) as bar:
+    pace = Pace(state.step, run.accelerator.device)
+    name, main = run.settings.output.name, run.accelerator.is_main_process
+    with progress_bar(stop_at, name, "step", main, done=state.step, stays=True) as bar:
         for step in range(state.step, stop_at):
-            _count(run, run.advance(step), window)
+            with pace.step():
+                parts = run.advance(step)
+            _count(run, parts, window)
             last = state.step == stop_at
             if state.step % output.log_every == 0 or last:
-                bar.set_postfix(_log(run, window, tracker), refresh=False)
+                bar.set_postfix(_log(run, window, pace, tracker), refresh=False)
             bar.update()
             stopping = any_process(run.accelerator, interruption.requested)
             if stopping or last or state.step % output.checkpoint_every == 0:
@@ -101,20 +110,6 @@ def _take_steps(
     return True
 
 
-def _progress_bar(run: Run[Any], stop_at: int) -> tqdm[NoReturn]:
-    """A bar over the steps with the time left, in the main process."""
-    return tqdm(
-        total=stop_at,
-        initial=run.state.step,
-        desc=run.settings.output.name,
-        unit="step",
-        dynamic_ncols=True,
-        # Into a file, a line now and then is enough.
-        mininterval=0.5 if sys.stderr.isatty() else 30.0,
-        disable=not run.accelerator.is_main_process,
-    )
-
-
 def _count(run: Run[Any], parts: Parts | None, window: Window) -> None:
     run.state.step += 1
     if parts is None:
@@ -125,10 +120,11 @@ def _count(run: Run[Any], parts: Parts | None, window: Window) -> None:
     window.add(parts)
 
 
-def _log(run: Run[Any], window: Window, tracker: Tracker | None) -> dict[str, str]:
+def _log(run: Run[Any], window: Window, pace: Pace, tracker: Tracker | None) -> dict[str, str]:
     state = run.state
     window.charge_time(state)
     values = window.take_means(run.accelerator)
+    speed = pace.take(state.step, run.steps, state.samples_per_step)
     if tracker is not None:
         spent = {
             "learning_rate": run.updates.learning_rate,
@@ -137,5 +133,6 @@ def _log(run: Run[Any], window: Window, tracker: Tracker | None) -> dict[str, st
             "wall_seconds": round(state.wall_seconds, 3),
             "skipped_steps": state.skipped_steps,
         }
-        tracker.write("train", state.step, {**values, **spent, **run.notes()})
-    return {name: f"{values[name]:.4f}" for name in ("loss", run.shown_term) if name in values}
+        tracker.write("train", state.step, {**values, **spent, **speed, **run.notes()})
+    shown = {name: f"{values[name]:.4f}" for name in ("loss", run.shown_term) if name in values}
+    return {**shown, "samples/s": f"{speed['samples_per_second']:.3g}"}

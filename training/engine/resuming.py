@@ -13,6 +13,7 @@ from ..errors import TrainingError
 from ..hub import same_source
 from .checkpointing import RunState, Trained, load_checkpoint, read_state
 from .ema import WeightAverage
+from .learning_rate import cosine_factor
 
 _LOG = logging.getLogger(__name__)
 _FREE_SECTIONS = ("output.", "validation.")
@@ -26,11 +27,14 @@ _FREE_KEYS = frozenset(
     }
 )
 
+_FACTORS = frozenset({"train.batch_size", "train.accumulate"})
+"""With the number of processes they make the samples of a step, and only these count."""
 _BEFORE = {
     "train.mode": "joint",
     "loss.base_levels": "shared",
     "loss.base_noise": 0.0,
     "data.enlarge": True,
+    "model.start_from": None,
 }
 """Settings that came later, and what every run did before there were any."""
 
@@ -44,13 +48,16 @@ def check_resumable(
 ) -> None:
     """Raise TrainingError, naming the first setting that shapes the training and is not the checkpoint's.
 
+    `train.steps` may be another where the learning rate does not jump: where it is constant, or still in its warm-up.
     `frozen` is the hash of the weights that are not trained, `frozen_key` the setting that names their file.
     """
     for name, value in config.items():
-        if name.startswith(_FREE_SECTIONS) or name in _FREE_KEYS:
+        if name.startswith(_FREE_SECTIONS) or name in _FREE_KEYS | _FACTORS:
             continue
         before = state.config.get(name, _BEFORE.get(name, value))
-        if not same_source(before, value):
+        if name == "train.steps" and "optimizer.final_ratio" in config:
+            _check_length(state, config, before)
+        elif not same_source(before, value):
             raise TrainingError(
                 f"{name} is {shown(value)}, but the checkpoint of step {state.step} was trained with "
                 f"{shown(before)}: put it back to go on, or choose another output.folder."
@@ -63,7 +70,29 @@ def check_resumable(
     if state.samples_per_step != samples_per_step:
         raise TrainingError(
             f"This run takes {samples_per_step} samples per step, but the checkpoint of step {state.step} was trained "
-            f"with {state.samples_per_step}: start as many processes as before, or choose another output.folder."
+            f"with {state.samples_per_step}: let train.batch_size times train.accumulate times the number of "
+            "processes be that again, or choose another output.folder."
+        )
+
+
+def _check_length(state: RunState, config: Mapping[str, Any], before: int) -> None:
+    """Raise TrainingError when another length changes the learning rate where the run goes on, or ends before that."""
+    steps = config["train.steps"]
+    if steps == before:
+        return
+    if steps < state.step:
+        raise TrainingError(
+            f"train.steps is {steps}, but the checkpoint is of step {state.step} already: raise it, or choose another "
+            "output.folder."
+        )
+    warmup, ratio = config["optimizer.warmup_steps"], config["optimizer.final_ratio"]
+    ours, theirs = (cosine_factor(state.step, n, warmup, ratio) for n in (steps, before))
+    if ours != theirs:
+        raise TrainingError(
+            f"train.steps is {steps}, but the checkpoint of step {state.step} was trained with {shown(before)}, and "
+            f"under optimizer.final_ratio {ratio:g} the learning rate would jump from {theirs:.3g} to {ours:.3g} of "
+            "its peak: put it back to go on (only a run with final_ratio 1 can be prolonged), or begin another "
+            "output.folder from what this one made."
         )
 
 
@@ -112,6 +141,10 @@ def resume_or_start(
             latest,
         )
     _LOG.info("resuming from %s", latest)
+    for name in sorted(_FACTORS | {"train.steps"}):
+        before, now = saved.config.get(name), fresh.config.get(name)
+        if before != now:
+            _LOG.info("%s is %s from here on, %s before", name, now, before)
     state.config, state.pictures, state.frozen = fresh.config, fresh.pictures, fresh.frozen
     state.latents = fresh.latents
     return state

@@ -79,6 +79,16 @@ class Run(ABC, Generic[Batch]):
     def write_result(self, target: Path, contents: Contents) -> dict[str, object]:
         """Write the result, in the main process alone; what was measured for it. Raises CheckpointError."""
 
+    @property
+    def pictures(self) -> int | None:
+        """How many pictures are trained on, where that is known."""
+        return None
+
+    @property
+    def looks_at_start(self) -> bool:
+        """Whether what the first step begins with is validated and drawn, if there is anything to."""
+        return False
+
     def notes(self) -> dict[str, float]:
         """What else a line of the log says."""
         return {}
@@ -101,6 +111,15 @@ class Run(ABC, Generic[Batch]):
     def has_drawn(self, step: int) -> bool:
         """Whether `draw` came to its end after `step` steps."""
         return True
+
+    def drawn(self, step: int) -> dict[str, Path]:
+        """The files that `draw` wrote after `step` steps, by what is shown in them."""
+        prefix = f"step_{step:08d}"
+        files = (
+            *self.pictures_folder.glob(f"{prefix}_*.png"),
+            *(self.pictures_folder / prefix).glob("*.png"),
+        )
+        return {path.stem.removeprefix(f"{prefix}_"): path for path in sorted(files)}
 
     def contents(self) -> Contents:
         """What a checkpoint and the result are made of; all processes call this together."""
@@ -129,11 +148,13 @@ class Run(ABC, Generic[Batch]):
         return self.folder / f"{self.settings.output.name}.safetensors"
 
     def begin(self, stop_at: int, tracker: Tracker | None) -> None:
-        """Make up for what the run was stopped before, and start reading for the steps up to `stop_at`."""
+        """Look at the start or make up for what the run was stopped before; read for the steps up to `stop_at`."""
         step = self.state.step
         if step:
             self._complete_checkpoint()
-        if step and any_process(self.accelerator, tracker is not None and self._missed(tracker)):
+        if (step or self.looks_at_start) and any_process(
+            self.accelerator, tracker is not None and self._missed(tracker)
+        ):
             self.look(tracker)
         self._batches = self.batches(step, stop_at)
 
@@ -171,6 +192,8 @@ class Run(ABC, Generic[Batch]):
                     tracker.replace("validation", step, found)
             if draws:
                 self.draw()
+                if tracker is not None:
+                    tracker.show(step, self.drawn(step))
             release(self.module)
         self.module.train()
         self.accelerator.wait_for_everyone()

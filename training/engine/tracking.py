@@ -5,30 +5,49 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from davae_core.files import write_text
 from davae_core.reading.json_text import parse_json
 
 from ..errors import TrainingError
 
+_LONGEST = 2048
+"""Pixels of the longer side that a picture has at most in tensorboard and wandb; its file is whole."""
+
 
 class Tracker:
     """Appends one JSON object per record to `log.jsonl`; numbers also go to tensorboard and to a wandb project.
+
+    Pictures and the configuration, by dotted name, go to these two alone.
 
     A number that is not finite is null in the file.
     A resumed run first forgets what was logged after the step it resumes from, so the file reads as one run.
     """
 
     def __init__(
-        self, folder: Path, tensorboard: bool, first_step: int, wandb: str | None = None
+        self,
+        folder: Path,
+        tensorboard: bool,
+        first_step: int,
+        wandb: str | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         self._path = folder / "log.jsonl"
         _forget_after(self._path, first_step)
         self._writer = _summary_writer(folder, first_step) if tensorboard else None
         self._wandb = _wandb_run(folder, wandb) if wandb else None
+        if config and self._writer is not None:
+            lines = (f"    {name}: {value}" for name, value in config.items())
+            self._writer.add_text("configuration", "\n".join(lines), first_step)
+        if config and self._wandb is not None:
+            # A run that goes on may have other settings, such as a greater length.
+            self._wandb.config.update(dict(config), allow_val_change=True)
 
     def write(self, event: str, step: int, values: dict[str, Any]) -> None:
         """Log `values` of an `event` (train, validation, ...) after `step` steps."""
@@ -50,6 +69,20 @@ class Tracker:
                 self._writer.add_scalar(name, value, step)
         if self._wandb is not None:
             self._wandb.log(numbers, step=step)
+
+    def show(self, step: int, pictures: Mapping[str, Path]) -> None:
+        """Show picture files, by what is in them, where there is something to show them in."""
+        if self._writer is None and self._wandb is None:
+            return
+        for name, path in pictures.items():
+            with Image.open(path) as file:
+                picture = file.convert("RGB")
+            picture.thumbnail((_LONGEST, _LONGEST))
+            if self._writer is not None:
+                tag = f"pictures/{name}"
+                self._writer.add_image(tag, np.asarray(picture), step, dataformats="HWC")
+            if self._wandb is not None:
+                self._wandb.log({f"pictures/{name}": _wandb_picture(picture)}, step=step)
 
     def replace(self, event: str, step: int, values: dict[str, Any]) -> None:
         """Log what a finished run writes again each time it is started, in place of the record before."""
@@ -117,6 +150,12 @@ def _summary_writer(folder: Path, first_step: int) -> Any:
             "it to false."
         ) from error
     return SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
+
+
+def _wandb_picture(picture: Image.Image) -> Any:
+    import wandb
+
+    return wandb.Image(picture)
 
 
 def _wandb_run(folder: Path, project: str) -> Any:

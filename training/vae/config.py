@@ -171,6 +171,7 @@ class ValidationConfig:
     """Held-out pictures and when they are looked at; no folder, no validation."""
 
     folders: tuple[str, ...] = ()
+    at_start: bool = True
     every: Whole = 1000
     pictures: Whole = 16
     size: Whole = 512

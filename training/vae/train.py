@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch import Tensor
 
 from davae_core.files import tensor_hash, write_text
 
@@ -17,6 +18,7 @@ from ..engine.checkpointing import MODEL, Contents, RunState, Trained
 from ..engine.loop import run_to
 from ..engine.optimizers import build_discriminator_optimizer, build_optimizer
 from ..engine.own_folder import own_folder
+from ..engine.progress import progress_bar
 from ..engine.run import Run
 from ..engine.sharding import sharding_wanted
 from ..engine.updates import Parts
@@ -81,6 +83,16 @@ class VaeTraining(Run[Batch]):
         self._backward = CodecBackward(
             self.accelerator, config, parts, self.updates.models, perceptual
         )
+
+    @property
+    def pictures(self) -> int:
+        """Those in the folders."""
+        return sum(len(folder.paths) for folder in self.folders)
+
+    @property
+    def looks_at_start(self) -> bool:
+        """As the configuration says."""
+        return self.config.validation.at_start
 
     def batches(self, first_step: int, stop_at: int) -> Iterator[Batch]:
         """Crops, with a warning for every picture that cannot be read."""
@@ -177,9 +189,17 @@ class VaeTraining(Run[Batch]):
             return
         if self.checkpoints.latest() is None:
             device = self.accelerator.device
+            main = self.accelerator.is_main_process
+
+            def crops() -> Iterator[Tensor]:
+                with progress_bar(_FITTED_CROPS, "fitting", "crop", main) as bar:
+                    for images in leading_crops(self.dataset, self.config, _FITTED_CROPS, device):
+                        yield images
+                        bar.update(len(images))
+
             fit_codec(
                 trainee.codec,
-                lambda: leading_crops(self.dataset, self.config, _FITTED_CROPS, device),
+                crops,
                 trainee.detail_learned,
                 packed=init == "packed",
             )

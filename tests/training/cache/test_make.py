@@ -21,7 +21,7 @@ from davae_core.mini.text_encoder_files import (
 )
 from davae_core.transformer.pretrained import load_transformer
 from davae_core.transformer.sizes import transformer_sizes
-from tests.training.dit_fixtures import BACKBONE
+from tests.training.dit_fixtures import BACKBONE, copy_of
 from tests.training.two_processes import on_two_processes
 from training.__main__ import main
 from training.cache.buckets import Size
@@ -76,7 +76,7 @@ def test_a_packed_codec_of_any_number_of_channels_can_be_cached_and_trained_on(
     training = write_dit_config(
         model__base=None, model__train="full", model__vae=str(path), train__steps=1,
         model__sizes={"blocks": 1, "pooled_width": pooled}, data__caches=[str(tmp_path / "out")],
-        validation__cache=str(tmp_path / "out"), output__checkpoint_every=1,
+        validation__cache=copy_of(tmp_path / "out"), output__checkpoint_every=1,
     )  # fmt: skip
     assert main(["dit", str(training)]) == 0
     written = transformer_sizes(load_transformer(tmp_path / "run" / "result.safetensors"))
@@ -103,7 +103,7 @@ def test_a_plain_vae_of_any_number_of_channels_can_be_cached_and_trained_on(
     training = write_dit_config(
         model__base=None, model__train="full", model__vae=str(path), train__steps=1,
         model__sizes={"blocks": 1, "pooled_width": pooled}, data__caches=[str(tmp_path / "out")],
-        validation__cache=str(tmp_path / "out"), output__checkpoint_every=1,
+        validation__cache=copy_of(tmp_path / "out"), output__checkpoint_every=1,
     )  # fmt: skip
     assert main(["dit", str(training)]) == 0
     written = transformer_sizes(load_transformer(tmp_path / "run" / "result.safetensors"))

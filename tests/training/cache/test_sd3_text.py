@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
-from tests.training.dit_fixtures import SIZES
+from tests.training.dit_fixtures import SIZES, copy_of
 from training.cache.config import CacheConfig, TextConfig
 from training.cache.encoding import load_caption_encoder
 from training.cache.latent_cache import LatentCache
@@ -215,7 +215,7 @@ def test_a_cache_with_all_three_encoders_is_made_and_trained_on(
     written = train_dit(
         dit_config(
             model__base=None, model__train="full", model__sizes=sizes, train__steps=2,
-            data__caches=[str(cache.folder)], validation__cache=str(cache.folder),
+            data__caches=[str(cache.folder)], validation__cache=copy_of(cache.folder),
             validation__samples_every=2,
         )
     )  # fmt: skip

@@ -4,8 +4,9 @@ import torch
 
 from davae_core.latents import to_model_space
 from tests.training.dit_fixtures import CONTEXT, WORDS, write_cache
-from training.dit.batches import LatentBatches, base_levels, noise_and_levels, open_caches
+from training.dit.batches import LatentBatches, base_levels, noise_and_levels
 from training.dit.config import FlowLossConfig
+from training.dit.inputs import open_caches
 from training.engine.share import Share
 
 OWN, NOISY = FlowLossConfig(base_levels="own"), FlowLossConfig(base_noise=0.05)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from tests.training.dit_fixtures import SIZES
 from training.__main__ import main
 from training.dit.plan import plan_run
 from training.dit.train import DitTraining, train_dit
@@ -35,7 +36,17 @@ def test_the_memory_of_weights_is_that_of_the_tensors_a_run_holds(dit_config, ki
     states = bytes_of(held["model_optimizer.safetensors"]) + bytes_of(held["average.safetensors"])
     plan = plan_run(config)
     # Each gradient is as large as its weight; the optimizer's counters are not worth counting.
-    assert plan.weights_bytes == pytest.approx(plan.frozen * 4 + 2 * weights + states, rel=0.01)
+    table = DitTraining(config).denoiser.transformer.pos_embed.pos_embed
+    held = plan.frozen * 4 + 2 * weights + states + table.nbytes
+    assert plan.weights_bytes == pytest.approx(held, rel=0.01)
+
+
+def test_the_table_of_positions_counts(dit_config):
+    # SD3.5's has 864 MiB.
+    plans = [plan_run(dit_config(model__base=None, model__train="full", model__sizes={**SIZES, "positions": side}))
+             for side in (8, 16)]  # fmt: skip
+    width = 64 * SIZES["blocks"]
+    assert plans[1].weights_bytes - plans[0].weights_bytes == (16**2 - 8**2) * width * 4
 
 
 def test_bf16_halves_what_is_frozen(dit_config):

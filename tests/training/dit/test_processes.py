@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from davae_core.files import read_safetensors
 from davae_core.transformer.adapter import read_adapter
 from tests.training.two_processes import on_two_processes, train
 from training.dit.config import DitTrainingConfig
 from training.dit.train import DitTraining, train_dit
+from training.engine.checkpointing import MODEL
 from training.engine.sharding import shard, sharding_wanted
 from training.engine.tracking import read_log
 from training.errors import TrainingError
@@ -53,6 +55,16 @@ def test_two_processes_make_the_adapter_of_one_with_twice_the_batch_and_resume(
     two = write_dit_config("two", train__batch_size=2, **SLOW)
     on_two_processes(train, two, 2)
     on_two_processes(train, two)
+    assert_same_adapter(tmp_path / "two", tmp_path / "one", 1e-5)
+    assert validation(tmp_path / "two") == pytest.approx(validation(tmp_path / "one"), abs=1e-5)
+
+
+def test_a_run_goes_on_with_twice_the_processes_and_half_the_batch(write_dit_config, tmp_path):
+    quiet = {**SLOW, "validation__samples_every": 0}
+    train_dit(read_config(DitTrainingConfig, write_dit_config("one", train__batch_size=4, **quiet)))
+    alone = write_dit_config("two", train__batch_size=4, **quiet)
+    assert train_dit(read_config(DitTrainingConfig, alone), stop_at=2) is None
+    on_two_processes(train, write_dit_config("two", train__batch_size=2, **quiet))
     assert_same_adapter(tmp_path / "two", tmp_path / "one", 1e-5)
     assert validation(tmp_path / "two") == pytest.approx(validation(tmp_path / "one"), abs=1e-5)
 
@@ -171,3 +183,30 @@ def expect_a_refused_codec(config) -> None:
 
 def test_stage_1_is_not_sharded(make_config):
     on_two_processes(expect_a_refused_codec, make_config(), **SHARDED)
+
+
+def count_broadcasts(config: Path, counted: Path) -> None:
+    sent: list[int] = []
+    plain = dist._broadcast_coalesced
+
+    def noted(group: object, tensors: list[Tensor], *rest: object) -> None:
+        sent.append(sum(tensor.numel() for tensor in tensors))
+        plain(group, tensors, *rest)
+
+    training = DitTraining(read_config(DitTrainingConfig, config))
+    dist._broadcast_coalesced = noted
+    try:
+        training.begin(2, None)
+        for step in range(2):
+            assert training.advance(step) is not None
+        wrapped = training.updates.models[MODEL]
+    finally:
+        dist._broadcast_coalesced = plain
+    assert isinstance(wrapped, nn.parallel.DistributedDataParallel)
+    assert wrapped.gradient_as_bucket_view
+    counted.with_name(f"sent_{os.environ['RANK']}").write_text(str(sum(sent)))
+
+
+def test_processes_send_gradients_alone_and_no_table_of_positions(write_dit_config, tmp_path):
+    on_two_processes(count_broadcasts, write_dit_config("two", **SLOW), tmp_path / "sent")
+    assert [(tmp_path / f"sent_{rank}").read_text() for rank in "01"] == ["0", "0"]

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from davae_core.cli.commands import main
 from davae_core.codec.files import load_codec, save_codec
 from davae_core.codec.latent_files import encoding_hash
 from davae_core.files import read_safetensors
+from davae_core.flow import sample_euler, shifted_sigmas
 from davae_core.transformer.adapter import read_adapter
 from davae_core.transformer.description import DESCRIPTION
 from davae_core.transformer.diffusers_model import diffusers_transformer
@@ -22,6 +25,7 @@ from davae_core.transformer.names import stability_to_diffusers
 from davae_core.transformer.pretrained import load_transformer
 from davae_core.transformer.sizes import transformer_sizes
 from tests.training.dit_fixtures import (
+    copy_of,
     rewrite_shard,
     write_base_transformer,
     write_cache,
@@ -31,11 +35,15 @@ from tests.training.dit_fixtures import (
 )
 from training.cache.latent_cache import read_head, shard_path, write_head
 from training.dit.config import DitTrainingConfig
+from training.dit.denoiser import Denoiser
+from training.dit.drawing import SamplingPlan, _under
 from training.dit.train import DitTraining, train_dit
+from training.dit.transformer import build_transformer
 from training.dit.validation import measure_velocity
 from training.engine.checkpointing import MODEL
 from training.engine.loop import run_to
 from training.engine.processes import make_accelerator
+from training.engine.randomness import Stream, sample_noise
 from training.engine.tracking import read_log
 from training.errors import TrainingError
 from training.settings.yaml_config import read_config
@@ -170,6 +178,106 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(dit_config, changes):
     ).read_bytes()
 
 
+QUIET = {"validation__cache": None, "validation__samples_every": 0}
+
+
+def test_a_run_is_looked_at_before_its_first_step_once_and_that_changes_no_bit(dit_config):
+    looked = dit_config("looked", validation__at_start=True)
+    assert train_dit(looked, stop_at=1) is None
+    first = {
+        path.name: path.stat().st_mtime_ns for path in (dit_path(looked) / "pictures").iterdir()
+    }
+    assert set(first) == {"step_00000000_full.png", "step_00000000_draft.png"}
+    written = train_dit(looked)
+    assert [found["step"] for found in read_log(written.parent, "validation")] == [0, 2, 4]
+    for name, when in first.items():
+        assert (written.parent / "pictures" / name).stat().st_mtime_ns == when
+    assert written.read_bytes() == train_dit(dit_config("unseen")).read_bytes()
+
+
+def test_before_the_first_step_the_draft_is_what_the_pretrained_model_draws(dit_config):
+    training = DitTraining(dit_config("joint", validation__at_start=True))
+    joint = training._drawn_latents()[:, :16]
+    texts = [text for _, text in training.prompts]
+    plan = SamplingPlan(4.0, 2, 2.5, *training.data.commonest_size)
+    plain = build_transformer(replace(training.config.model, train="full"), training.base, 16, 0)
+    noise = sample_noise(0, range(2), (32, plan.height, plan.width), Stream.SAMPLE)[:, :16]
+    velocities = [_under(Denoiser(plain.eval()), part, noise.device)
+                  for part in (texts, [training.empty] * 2)]  # fmt: skip
+    with torch.no_grad():
+        expected = sample_euler(velocities[0], noise, shifted_sigmas(2, 4.0), 2.5, velocities[1])
+    torch.testing.assert_close(joint, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_log_opens_with_what_will_happen_and_says_how_fast_it_goes(dit_config, caplog):
+    caplog.set_level(logging.INFO)
+    config = dit_config(**QUIET, train__batch_size=2, train__accumulate=2)
+    training = DitTraining(config)
+    trained = sum(weight.numel() for weight in training.parts[MODEL].weights().values())
+    whole = sum(value.numel() for value in training.denoiser.parameters())
+    written = run_to(training)
+    said = f"training {trained:,} of {whole:,} parameters on 6 pictures, 4 samples per step, steps 1 to 4 (cpu)"
+    assert caplog.messages.count(said) == 1
+    lines = read_log(written.parent, "train")
+    assert all(line["samples_per_second"] > 0 for line in lines)
+    assert [line["seconds_left"] > 0 for line in lines] == [True, True, True, False]
+    assert not any("peak_gpu_gib" in line for line in lines)
+
+
+def test_what_takes_long_between_the_steps_has_a_bar(dit_config, capsys):
+    train_dit(dit_config(train__steps=2, validation__samples_every=2))
+    said = capsys.readouterr().err
+    assert "measuring: " in said and "drawing: " in said
+
+
+def test_pictures_and_settings_go_to_tensorboard(dit_config):
+    config = dit_config(validation__cache=None, output__tensorboard=True, validation__at_start=True)
+    written = train_dit(config)
+    events = EventAccumulator(str(written.parent / "tensorboard"))
+    events.Reload()
+    assert events.Tags()["images"] == ["pictures/draft", "pictures/full"]
+    assert [image.step for image in events.Images("pictures/full")] == [0, 4]
+    drawn = Image.open(written.parent / "pictures" / "step_00000004_full.png")
+    shown = events.Images("pictures/full")[-1]
+    assert (shown.width, shown.height) == drawn.size
+    (text,) = events.Tensors("configuration/text_summary")
+    assert b"optimizer.learning_rate: 0.01" in text.tensor_proto.string_val[0]
+
+
+def test_a_finished_run_of_a_constant_rate_is_prolonged_bit_for_bit(dit_config):
+    constant = {**QUIET, "optimizer__final_ratio": 1.0, "loss__ramp_steps": 2}
+    whole = train_dit(dit_config("whole", train__steps=4, **constant))
+    train_dit(dit_config("grown", train__steps=3, **constant))
+    grown = train_dit(dit_config("grown", train__steps=4, **constant))
+    assert grown.read_bytes() == whole.read_bytes()
+    last = "checkpoints/step_00000004"
+    assert contents(grown.parent / last) == contents(whole.parent / last)
+    with pytest.raises(TrainingError, match=r"train\.steps is 3, but the checkpoint is of step 4"):
+        DitTraining(dit_config("grown", train__steps=3, **constant))
+
+
+def test_a_run_goes_on_with_other_factors_of_as_many_samples_per_step(
+    dit_config, davae, tmp_path, caplog
+):
+    cache = str(write_cache(tmp_path / "even", davae, True, [(4, 4)] * 4))
+    changes = {**QUIET, "data__caches": [cache], "optimizer__learning_rate": 1e-4}
+    train_dit(dit_config("run", train__batch_size=4, **changes), stop_at=2)
+    caplog.set_level(logging.INFO)
+    written = train_dit(dit_config("run", train__batch_size=2, train__accumulate=2, **changes))
+    assert "train.accumulate is 2 from here on, 1 before" in caplog.text
+    samples = [record["samples"] for record in read_log(written.parent, "train")]
+    assert samples == [4, 8, 12, 16]
+
+
+def test_the_adapters_of_all_checkpoints_are_kept_and_optimizer_states_of_the_last(dit_config):
+    config = dit_config(**QUIET, output__checkpoint_every=1, output__keep=1)
+    folder = train_dit(config).parent / "checkpoints"
+    assert len(sorted(folder.iterdir())) == 4
+    assert all(read_adapter(step / "result_live.safetensors").lora for step in folder.iterdir())
+    states = sorted(path.parent.name for path in folder.glob("*/model_optimizer.safetensors"))
+    assert states == ["step_00000004"]
+
+
 def test_a_validation_that_a_run_was_killed_before_is_made_up_for(dit_config, monkeypatch):
     config = dit_config("killed", validation__samples_every=0, validation__every=4)
 
@@ -199,7 +307,7 @@ def test_a_transformer_is_trained_from_nothing_on_a_plain_vae(dit_config, tmp_pa
     cache = write_cache(tmp_path / "base_cache", base_vae, False, [(4, 4)] * 4)
     config = dit_config(
         model__base=None, model__vae=str(base_vae), model__train="full", data__caches=[str(cache)],
-        validation__cache=str(cache),
+        validation__cache=copy_of(cache),
     )  # fmt: skip
     written = train_dit(config)
     sizes = transformer_sizes(load_transformer(written))
@@ -267,7 +375,8 @@ def test_a_codec_and_a_cache_that_were_made_anew_are_refused_on_resuming(dit_con
     with torch.no_grad():
         codec.encoder.conv_in.bias.add_(1.0)
     save_codec(davae, codec)
-    shutil.rmtree(config.data.caches[0])
+    for cache in (config.data.caches[0], config.validation.cache):
+        shutil.rmtree(cache)
     write_davae_cache(davae.parent, davae)
     with pytest.raises(TrainingError, match=r"data\.caches and model\.vae are of another VAE than"):
         train_dit(config)
@@ -342,7 +451,11 @@ def test_an_adapter_needs_detail_channels(dit_config, tmp_path, base_vae):
 def test_a_compiled_run_resumes_and_ends_where_a_plain_one_does(dit_config, davae, tmp_path):
     # Of one size: every size is traced for itself.
     cache = str(write_cache(tmp_path / "even", davae, True, [(4, 4)] * 4))
-    changes = {"data__caches": [cache], "validation__cache": cache, "validation__pictures": 2}
+    changes = {
+        "data__caches": [cache],
+        "validation__cache": copy_of(Path(cache)),
+        "validation__pictures": 2,
+    }
     changes |= {"optimizer__learning_rate": 1e-4, "train__steps": 2, "validation__samples_every": 0}
     changes |= {"output__checkpoint_every": 1, "validation__every": 1}
     plain = train_dit(dit_config("plain", **changes))

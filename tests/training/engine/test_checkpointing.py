@@ -69,6 +69,34 @@ def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     assert folder.latest() == folder.folder / "step_00020000"
 
 
+def test_what_lies_beside_an_older_checkpoint_stays(tmp_path: Path) -> None:
+    part, average = trained(0)
+    folder = CheckpointFolder(tmp_path / "checkpoints", keep=1)
+    for step in (5, 10, 15):
+        saved = folder.save(RunState(step=step), collect(average, {"model": part}))
+        if step < 15:
+            (saved / "result.safetensors").write_bytes(b"an adapter")
+    for older in ("step_00000005", "step_00000010"):
+        assert [path.name for path in (folder.folder / older).iterdir()] == ["result.safetensors"]
+    assert folder.latest() == folder.newest_whole() == saved
+
+
+def test_a_checkpoint_that_was_thinned_out_half_is_thinned_out_with_the_next(
+    tmp_path: Path,
+) -> None:
+    part, average = trained(0)
+    folder = CheckpointFolder(tmp_path / "checkpoints", keep=1)
+    contents = collect(average, {"model": part})
+    first = folder.save(RunState(step=5), contents)
+    state = (first / "state.json").read_bytes()
+    folder.save(RunState(step=10), contents)
+    first.mkdir()
+    (first / "state.json").write_bytes(state)
+    (first / "result.safetensors").write_bytes(b"an adapter")
+    folder.save(RunState(step=15), contents)
+    assert [path.name for path in first.iterdir()] == ["result.safetensors"]
+
+
 def test_a_folder_that_was_not_finished_is_no_checkpoint(tmp_path: Path) -> None:
     part, average = trained(0)
     folder = CheckpointFolder(tmp_path, keep=2)

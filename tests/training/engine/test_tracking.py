@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from training.engine.tracking import Tracker, read_log
@@ -62,6 +63,17 @@ def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
     events.Reload()
     assert events.Tags()["scalars"] == ["validation/psnr"]
     assert [(event.step, event.value) for event in events.Scalars("validation/psnr")] == [(7, 20.0)]
+
+
+def test_a_large_picture_is_shown_smaller(tmp_path: Path) -> None:
+    Image.new("RGB", (3000, 600)).save(tmp_path / "large.png")
+    tracker = Tracker(tmp_path, tensorboard=True, first_step=0)
+    tracker.show(5, {"full": tmp_path / "large.png"})
+    tracker.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    (shown,) = events.Images("pictures/full")
+    assert (shown.step, shown.width, shown.height) == (5, 2048, 410)
 
 
 def test_wandb_that_is_not_installed_is_asked_for(

@@ -47,6 +47,7 @@ GENERATOR = (
     *(f"cache_davae{which}:images.sizes=[64x64]" for which in ("", "_val")),
     *(f"{stage}:{change}" for stage in ("transformer", "adapter", "detail") for change in DIT),
     "transformer:train.steps=2", f"adapter:train.steps={STEPS}", "adapter:output.log_every=1",
+    "adapter:loss.ramp_steps=2",
     "detail:train.steps=2",
 )  # fmt: skip
 CODEC = (

@@ -26,7 +26,7 @@ EVERYTHING: dict[str, Any] = {
     "train__accumulate": 2,
     "optimizer__warmup_steps": 2,
 }
-TIMES = ("cpu_seconds", "wall_seconds")
+TIMES = ("cpu_seconds", "wall_seconds", "samples_per_second", "seconds_left")
 
 
 def run(config: VaeTrainingConfig, stop_at: int | None = None) -> Path | None:
@@ -322,3 +322,10 @@ def test_a_compiled_run_resumes_and_ends_where_a_plain_one_does(make_config):
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, theirs[name], atol=1e-5, rtol=0)
+
+
+def test_a_codec_is_looked_at_before_its_first_step(make_config: Any) -> None:
+    path = run(make_config(train__steps=3, validation__at_start=True))
+    assert path is not None
+    assert [found["step"] for found in read_log(path.parent, "validation")] == [0, 3]
+    assert list((path.parent / "pictures" / "step_00000000").glob("*.png"))
