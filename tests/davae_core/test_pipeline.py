@@ -23,6 +23,7 @@ from davae_core.flow import sample_euler, shifted_sigmas
 from davae_core.latents import to_vae_space
 from davae_core.mini import davae_path
 from davae_core.pipeline import load_pipeline
+from davae_core.presets import SD3
 from davae_core.transformer.adapter import Adapter, read_adapter, widened_edges, write_adapter
 from davae_core.transformer.description import Advice
 from davae_core.transformer.fingerprint import base_fingerprint
