@@ -9,7 +9,7 @@ from .kinds import KINDS
 from .parts import decode, empty_latent, encode, load_model, load_vae, prompt, sampler
 from .write import PACK, PACK_VERSION, browser_format
 
-STEPS, SIDE, DENOISE = 20, 256, 0.6
+STEPS, SIDE, DENOISE = 20, 256, 0.3
 INPUT, OUTPUT = -10, -20
 """ComfyUI's ids of the two ends of a subgraph."""
 ROW = 20
