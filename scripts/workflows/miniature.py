@@ -28,22 +28,20 @@ SIDE, STEPS = 256, 20
 KNOWS = (
     "## What to write\nThe miniature knows one kind of scene: one or two **things** (circle, square, triangle, star, "
     "letter A, K, R or S), each with a **colour** (red, yellow, green, blue, purple) and a **place** (on the left, on "
-    "the "
-    "right; at the top, at the bottom; or one in the centre), on a **background** (grey, white, black, wooden, "
-    "striped, "
-    "hatched). A form may be *hatched* or *outlined*.\n\nIts pictures say nothing about Stable Diffusion 3.5's."
+    "the right; at the top, at the bottom; or one in the centre), on a **background** (grey, white, black, wooden, "
+    "striped, hatched). A form may be *hatched* or *outlined*.\n\nIts pictures say nothing about Stable Diffusion "
+    "3.5's."
 )
-WORDS = "a hatched red star on the left and a blue letter K on the right, on a grey background"
+WORDS = "a red circle on the left and a hatched blue square on the right, on a striped background"
 
 
 def draw() -> Workflow:
     """Text to image: the first one to open."""
     note = (
         "# Press Run\n## Everything comes with the pack, and a processor is enough.\nThe model draws **base** and "
-        "**detail** "
-        "together: 256 × 256 pixels on 8 × 8 tokens, where a plain VAE needs 16 × 16. The *draft* is the base alone. "
-        "With "
-        f"other files in the loaders the same nodes draw with Stable Diffusion 3.5.\n{KNOWS}"
+        "**detail** together: 256 × 256 pixels on 8 × 8 tokens, where a plain VAE needs 16 × 16. The *draft* is the "
+        "base alone. "
+        f"With other files in the loaders the same nodes draw with Stable Diffusion 3.5.\n{KNOWS}"
     )
     return Workflow(
         names.DRAW,
@@ -81,7 +79,9 @@ def batch() -> Workflow:
         "the same seed.\n\nFor many seeds, one after the other, set how often to run beside the button Run: the seed "
         f"changes by itself.\n\n{KNOWS}"
     )
-    words = "a yellow letter S in the centre, on a wooden background"
+    words = (
+        "a hatched red circle on the left and a blue letter A on the right, on a striped background"
+    )
     return Workflow(
         names.BATCH,
         "davae_mini_batch",
@@ -103,11 +103,11 @@ def photograph() -> Workflow:
     """A photograph through the codec, the draft beside it."""
     text = (
         "# A photograph through a DA-VAE and back\n## A quarter of the tokens\nA latent cell holds 16 × 16 pixels, "
-        "where "
-        "a plain VAE's holds 8 × 8.\n\nLeft, **the draft**: the base channels alone, decoded at half the size and "
+        "where a plain VAE's holds 8 × 8.\n\nLeft, **the draft**: the base channels alone, decoded at half the size "
+        "and "
         "enlarged. Right, **base and detail**, on the same tokens.\n## Your own picture\nPut Load Image in the place "
-        "of "
-        "DA-VAE Example Picture. *fit* in DA-VAE Encode says what happens to sides that are no multiples of 16.\n\nThe "
+        "of DA-VAE Example Picture. *fit* in DA-VAE Encode says what happens to sides that are no multiples of "
+        "16.\n\nThe "
         "miniature is a small codec; Stable Diffusion 3.5's is 27 times larger."
     )
     name, note = names.PHOTOGRAPH, Note("What this shows", text, 420)
@@ -141,7 +141,8 @@ def image_to_image() -> Workflow:
     """A picture drawn anew by another prompt."""
     text = (
         "# A picture drawn anew\n## denoise says how much\nThe schedule is shifted towards noise, so DA-VAE Sampler "
-        "shows at how much noise it starts: 0.3 is 56 %. Lower keeps more of the picture.\n\nHere places and forms stay, "
+        "shows at how much noise it starts: 0.3 is 56 %. Lower keeps more of the picture.\n\nHere places and forms "
+        "stay, "
         f"and the colours follow the prompt.\n{KNOWS}"
     )
     words = "a red star on the left and a hatched green circle on the right, on a wooden background"
@@ -219,10 +220,9 @@ def detail_pass() -> Workflow:
     """The base by the ordinary model, then its detail."""
     note = (
         "# A draft first, then its detail\n\nThe **untouched** model draws the base, a picture of half the size, with "
-        "a "
-        "plain KSampler. Then the model with the **detail adapter** draws only what is missing, in ten steps without "
-        "guidance. The base comes back bit for bit: what you liked in the draft stays.\n\nLook at the hatching and the "
-        f"letter: a picture of half the size cannot hold them.\n\n{KNOWS}"
+        "a plain KSampler. Then the model with the **detail adapter** draws only what is missing, in ten steps without "
+        "guidance. The base comes back bit for bit: what you liked in the draft stays.\n\nLook at the stripes and the "
+        f"hatching: a picture of half the size cannot hold them.\n\n{KNOWS}"
     )
     return Workflow(
         names.DETAIL_PASS,

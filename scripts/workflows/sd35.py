@@ -27,8 +27,7 @@ MISSING = (
 FILES = (
     "| in models/ | file |\n|---|---|\n| checkpoints | sd3.5_medium |\n| text_encoders | clip_l, clip_g, t5xxl_fp16 |\n"
     f"| vae | {VAE.removesuffix('.safetensors')} |\n| loras | {{adapter}} |\n\nThe first two rows are public, the "
-    "others "
-    "are trained with this pack (docs/training.md)."
+    "others are trained with this pack (docs/training.md)."
 )
 
 
@@ -63,8 +62,8 @@ def draw(side: int, words: str) -> Workflow:
     name = adapter(side)
     text = (
         f"{side} × {side} pixels from {tokens} × {tokens} tokens, a quarter of what the plain VAE needs. DA-VAE "
-        "Sampler "
-        "begins with the paper's settings: 30 steps, cfg 2.5, the adapter's own shift. The draft is the base alone."
+        "Sampler begins with the paper's settings: 30 steps, cfg 2.5, the adapter's own shift. The draft is the base "
+        "alone."
     )
     return Workflow(
         f"SD3.5 - draw at {side}",
@@ -95,8 +94,7 @@ def image_to_image() -> Workflow:
     """A picture drawn anew."""
     text = (
         "The picture is encoded, noised and drawn again. **denoise** says how much, and the node at how much noise "
-        "that "
-        "starts: with a shift of 4, 0.3 is 63 %. Lower keeps more."
+        "that starts: with a shift of 4, 0.3 is 63 %. Lower keeps more."
     )
     words = "the same scene painted in watercolour, soft washes, visible paper grain"
     return Workflow(
@@ -129,8 +127,8 @@ def inpaint() -> Workflow:
     """A part of a picture drawn anew."""
     text = (
         "Take a picture of about 1024 × 1024 pixels. Right-click Load Image, *Open in Mask Editor*, paint over the "
-        "part, "
-        "and describe it. A latent cell is 16 × 16 pixels, so the mask is grown by one cell. Outside, the latent stays "
+        "part, and describe it. A latent cell is 16 × 16 pixels, so the mask is grown by one cell. Outside, the latent "
+        "stays "
         "as it was encoded."
     )
     words = "a ginger cat sitting there, looking at the camera"
@@ -169,8 +167,7 @@ def detail_pass() -> Workflow:
     text = (
         "The **ordinary** checkpoint draws the base at 512 × 512 with any sampler, LoRA or ControlNet. Then the model "
         "with a **detail adapter** draws only what is missing at 1024 × 1024, in ten steps without guidance, on as "
-        "many "
-        "tokens. The base comes back bit for bit."
+        "many tokens. The base comes back bit for bit."
     )
     words = (
         "a lighthouse on a rocky coast at dusk, waves breaking on the rocks, warm light in its windows, "

@@ -35,9 +35,10 @@ def test_enlarging_shows_the_ordinary_way_beside_its_own(server):
 def test_the_picture_shows_what_the_prompt_says(server):
     graph, outputs = run(server, DETAIL_PASS)
     picture = server.picture(outputs, only(graph, "SaveImage"))
-    red = PlacedShape("star", "red", "on the left", 0.27, 0.5, 0.2, 0.0, "hatched")
-    blue = PlacedShape("letter K", "blue", "on the right", 0.73, 0.5, 0.2, 0.0)
-    assert check(np.asarray(picture.convert("RGB")), PromptScene(0, "grey", (red, blue))).accurate
+    red = PlacedShape("circle", "red", "on the left", 0.27, 0.5, 0.2, 0.0)
+    blue = PlacedShape("square", "blue", "on the right", 0.73, 0.5, 0.2, 0.0, "hatched")
+    scene = PromptScene(0, "striped", (red, blue))
+    assert check(np.asarray(picture.convert("RGB")), scene).accurate
 
 
 @pytest.mark.parametrize("name", NAMES)
