@@ -20,7 +20,7 @@ from davae_core.codec.files import BaseVae, load_base_vae
 from davae_core.codec.packing_fit import pack
 from davae_core.images import image_from_pil
 from davae_core.latents import crop_to_multiple
-from davae_core.presets import MINI
+from davae_core.presets import SMALL
 from training.mini import photographs
 from training.vae.fitting import fit_codec
 from training.vae.initialisation import initialise_detail
@@ -40,14 +40,14 @@ def crops() -> Iterator[Tensor]:
     """The middles of the training photographs."""
     for photo in photographs.TRAINING:
         picture = image_from_pil(photographs.load(photo))
-        yield middle(crop_to_multiple(picture, MINI.layout.factor), MINI.layout.factor)
+        yield middle(crop_to_multiple(picture, SMALL.layout.factor), SMALL.layout.factor)
 
 
 def untrained(base: BaseVae, packed: bool) -> DetailAlignedVAE:
     """A learned codec of the miniature's sizes as stage 1 starts it."""
     torch.manual_seed(0)
-    layout = replace(base.layout, detail_channels=MINI.layout.detail_channels, ratio=2)
-    codec = DetailAlignedVAE.from_base(base.vae, replace(MINI, layout=layout)).eval()
+    layout = replace(base.layout, detail_channels=SMALL.layout.detail_channels, ratio=2)
+    codec = DetailAlignedVAE.from_base(base.vae, replace(SMALL, layout=layout)).eval()
     initialise_detail(codec)
     fit_codec(codec, crops, detail_learned=True, packed=packed)
     return codec
