@@ -39,6 +39,7 @@ class Result:
     speckle: float | None = None
     edges: float | None = None
     grain: float | None = None
+    lines: float | None = None
     score: float | None = None
     codec_score: float | None = None
     base_error: float | None = None

@@ -117,7 +117,9 @@ def make_folder(base: Path) -> None:
 def _write_adapters(folder: Path) -> None:
     """The bundled miniature's joint adapter, and a detail adapter that nobody trained, both for any size."""
     joint = read_adapter(mini.adapter_path())
-    write_adapter(folder / JOINT, replace(joint, advice=replace(joint.advice, sizes=())))
+    write_adapter(
+        folder / JOINT, replace(joint, advice=replace(joint.advice, sizes=(), oblongs=()))
+    )
     base, _ = read_safetensors(mini.transformer_path())
     torch.manual_seed(0)
     edges = {

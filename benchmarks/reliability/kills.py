@@ -38,6 +38,8 @@ from .kinds import (
 Progress = Callable[[int, int], None]
 OLD = b"an older file, which stays whole until the new one is"
 _GROWING = ("log.jsonl", "stages.json")
+_OF_THE_CLOCK = ("seconds", "seconds_left", "samples_per_second", "peak_gpu_gib")
+"""Ends of the keys whose values no two runs share."""
 """Files that a whole run and half a run have in different lengths."""
 _WRITING = os.O_WRONLY | os.O_RDWR
 _EVENTS = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
@@ -240,7 +242,9 @@ def _without_times(name: str, data: bytes) -> Any:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _timeless(part) for key, part in value.items() if not key.endswith("seconds")}
+        return {
+            key: _timeless(part) for key, part in value.items() if not key.endswith(_OF_THE_CLOCK)
+        }
     return [_timeless(part) for part in value] if isinstance(value, list) else value
 
 

@@ -52,11 +52,11 @@ def test_a_detail_adapter_that_is_not_there_is_named(tmp_path, capsys):
     assert "none" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
-def test_the_table_sets_speckle_beside_the_codecs_and_sharpness_beside_the_bases():
-    def row(speckle, sharpness, plain=None):
-        return Row(Measures(90.0, 0.95, sharpness, speckle, 0.5, 0.25, 1.5, 1.0), plain)
+def test_the_table_sets_speckle_beside_the_codecs_and_lines_beside_the_bases():
+    def row(speckle, lines, plain=None):
+        return Row(Measures(90.0, 0.95, 0.1, speckle, 0.5, 0.25, lines, 1.5, 1.0), plain)
 
-    plain = Measures(99.0, 0.9, 0.02, 4.0, 0.6, 0.3, 2.5, 2.0)
+    plain = Measures(99.0, 0.9, 0.1, 4.0, 0.6, 0.3, 0.02, 2.5, 2.0)
     rows = {DETAIL: row(3.0, 0.02, plain), BASE: row(1.0, 0.01), CODEC: row(2.0, 0.03)}
     table = as_markdown(Drawn(7, 2.5, rows))
     assert "7 captions" in table

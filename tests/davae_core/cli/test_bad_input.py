@@ -139,7 +139,7 @@ BAD_FILES = {
     without_tensors: "is a file without tensors, not a DA-VAE",
     an_sd1_vae: "is a plain VAE of 4 latent channels, not a DA-VAE",
     a_base_vae: "is a plain base VAE, not a DA-VAE",
-    a_davae_without_its_metadata: "not a DA-VAE",
+    a_davae_without_its_metadata: "is a DA-VAE that lost its description",
 }
 
 
