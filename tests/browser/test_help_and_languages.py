@@ -38,7 +38,7 @@ def test_the_help_of_a_node_opens(page):
 
 
 def test_nodes_widgets_and_help_are_chinese_on_a_chinese_page(page, server):
-    """The page of ComfyUI 0.3 drops the words of packs in other languages than English (1.32.9 seen); not their help."""
+    """The page of ComfyUI 0.3 drops packs' words in other languages than English (1.32.9 seen), not their help."""
     version = server.get_json("/system_stats")["system"]["comfyui_version"]
     open_in(page, "zh")
     try:
