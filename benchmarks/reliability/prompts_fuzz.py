@@ -145,7 +145,7 @@ def sound_graphs() -> tuple[Graph, ...]:
         "model": load_model(FILE_BUNDLED, JOINT),
         "vae": load(FILE_BUNDLED),
         "latent": empty_latent(64, 64),
-        "drawn": sampler(steps=1),
+        "drawn": sampler(steps=4, cfg=1.0),
         "image": decode(samples=["drawn", 0]),
         "saved": save("image"),
     }
