@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .latents import LatentLayout, join, split
@@ -38,6 +39,17 @@ def shifted_sigmas(steps: int, shift: float) -> Tensor:
         raise ValueError(f"Sampling needs at least one step, not {steps}.")
     even = torch.linspace(1.0, SMALLEST, steps, dtype=torch.float64)
     return torch.cat([shift_sigma(even, shift), even.new_zeros(1)]).float()
+
+
+def even_sigmas(steps: int, shift: float) -> Tensor:
+    """The levels to sample a class-conditional model at, [steps + 1] float32: even ones from 1 to 0, shifted.
+
+    LightningDiT's `timestep_shift` t' = a t / (1 - (1 - a) t), whose t is 1 - sigma, is the shift 1 / a: its 0.3 is 10
+    / 3 here, and its 250 points in time are 249 steps. Raises ValueError unless `steps` is at least 1.
+    """
+    if steps < 1:
+        raise ValueError(f"Sampling needs at least one step, not {steps}.")
+    return shift_sigma(torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float64), shift).float()
 
 
 def published_training_sigmas(shift: float) -> Tensor:
@@ -127,6 +139,14 @@ def velocity_loss(
     return VelocityLoss(loss, base, detail)
 
 
+def cosine_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """1 - cosine of the angle between the channels of prediction and target, both [B, C + D, h, w], meaned (scalar).
+
+    Over all channels alike, whatever w(n) is: the term that the published ImageNet code adds to its loss.
+    """
+    return 1.0 - F.cosine_similarity(prediction.float(), target.float(), dim=1).mean()
+
+
 def detail_loss(
     prediction: Tensor, target: Tensor, layout: LatentLayout, sample_weights: Tensor | None = None
 ) -> Tensor:
@@ -163,11 +183,13 @@ def sample_euler(
     guidance: float = 1.0,
     unconditional: Velocity | None = None,
     progress: Callable[[int, int], None] | None = None,
+    guided_below: float = 1.0,
 ) -> Tensor:
     """Latents [B, C + D, h, w] in model space, drawn from `noise` by Euler steps along `sigmas` [steps + 1].
 
-    Each step follows u + guidance * (v - u), v from `velocity`, u from `unconditional`; guidance 1 needs no u.
-    `progress` is told (steps done, steps in all). Raises ValueError when guidance lacks `unconditional`.
+    Each step follows u + guidance * (v - u), v from `velocity`, u from `unconditional`; guidance 1 needs no u. Above
+    the level `guided_below` a step follows v alone (a guidance interval, Kynkäänniemi et al. 2024). `progress` is told
+    (steps done, steps in all). Raises ValueError when guidance lacks `unconditional`.
     """
     if guidance != 1.0 and unconditional is None:
         raise ValueError(
@@ -177,7 +199,8 @@ def sample_euler(
     for step in range(steps):
         level = sigmas[step].to(noise).expand(noise.shape[0])
         direction = velocity(latents, level)
-        if guidance != 1.0 and unconditional is not None:
+        guided = guidance != 1.0 and float(sigmas[step]) <= guided_below
+        if guided and unconditional is not None:
             without = unconditional(latents, level)
             direction = without + guidance * (direction - without)
         latents = latents + (sigmas[step + 1] - sigmas[step]).to(noise) * direction

@@ -33,6 +33,7 @@ KIND_TEXT_ENCODER = "text_encoder"
 PREFIXES = ("first_stage_model.", "vae.", "")
 """Where a stock checkpoint keeps its VAE; the empty prefix is a VAE file of its own."""
 KIND_ADAPTER, KIND_MERGED = "adapter", "merged"
+KIND_CLASS_MODEL = "class_model"
 LARGEST_DESCRIPTION = 2**16
 """Bytes of the JSON that a file says of itself; an adapter's has two thousand."""
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,128}")
@@ -170,6 +171,7 @@ def what_is(shapes: Mapping[str, tuple[int, ...]], described: Mapping[str, Any])
         KIND_TEXT_ENCODER: "a miniature CLIP text encoder",
         KIND_ADAPTER: "a DA-VAE adapter",
         KIND_MERGED: "a merged DA-VAE model",
+        KIND_CLASS_MODEL: "a class-conditional model",
     }
     if described.get("kind") in kinds:
         return kinds[described["kind"]]
@@ -191,6 +193,8 @@ def what_is(shapes: Mapping[str, tuple[int, ...]], described: Mapping[str, Any])
         return "a LoRA"
     if any(name.endswith("davae.description") for name in names):
         return kinds["merged"]
+    if {"y_embedder.embedding_table.weight", "final_layer.linear.weight"} <= names:
+        return "a LightningDiT"
     if any("joint_blocks." in name or "transformer_blocks." in name for name in names):
         return "a diffusion transformer"
     if "text_model.embeddings.token_embedding.weight" in names:

@@ -16,6 +16,7 @@ from .files import TYPE_NAMES, CheckpointError, open_safetensors, read_shapes
 from .format import (
     KIND_ADAPTER,
     KIND_BASE_VAE,
+    KIND_CLASS_MODEL,
     KIND_CODEC,
     KIND_LATENT,
     KIND_MERGED,
@@ -27,6 +28,7 @@ from .format import (
     what_is,
 )
 from .latents import LatentLayout, token_count
+from .lightning.files import ClassModelDescription, describe_class_model
 from .mini.text_encoder import CLIP_G_WIDTH, TextConfig
 from .mini.text_encoder_files import text_config
 from .presets import PATCH, SD3
@@ -137,6 +139,8 @@ def _lines_of(
         return _latent_lines(path, shapes, described)
     if kind == KIND_ADAPTER:
         return _adapter_lines(shapes, describe_file(path, shapes, metadata))
+    if kind == KIND_CLASS_MODEL:
+        return _class_model_lines(describe_class_model(path, shapes, metadata))
     if kind == KIND_MERGED:
         try:
             return _merged_lines(ModelDescription.from_json(described))
@@ -234,6 +238,19 @@ def _merged_lines(description: ModelDescription) -> list[str]:
         f"Needs: {_vae(description)}.",
         _advice(description),
         "In ComfyUI: models/diffusion_models; Load DA-VAE SD3.5 Model and the stock Load Diffusion Model read it.",
+    ]
+
+
+def _class_model_lines(description: ClassModelDescription) -> list[str]:
+    sizes, advice, layout = description.sizes, description.advice, description.layout
+    side, tokens = sizes.side * sizes.patch * layout.factor, f"{sizes.side}x{sizes.side} tokens"
+    vae = "the plain VAE" if not layout.detail_channels else "the DA-VAE"
+    return [
+        f"{_channels(layout)}; LightningDiT of width {sizes.width} with {sizes.blocks} blocks.",
+        f"Draws {sizes.classes} classes at {side}x{side} with {tokens}.",
+        f"Needs: {vae} it was trained with ({description.parents.get('vae', 'not told')[:12]}).",
+        f"Sample with shift {advice.shift:g}, {advice.steps} steps, guidance {advice.guidance:g} below the level "
+        f"{advice.guided_below:g}: `python -m training sample`.",
     ]
 
 

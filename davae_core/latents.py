@@ -4,7 +4,8 @@ Two spaces exist (docs/method.md, section "Two spaces"):
 
 * VAE space, what files and ComfyUI's LATENT hold: base channels are the pretrained VAE's posterior mean, unscaled;
   detail channels are the detail posterior's mean, normalised with the statistics in the codec's file.
-* Model space, what the transformer sees: base = (x - shift) * scale of the pretrained VAE; detail unchanged.
+* Model space, what the transformer sees: base = (x - shift) * scale of the pretrained VAE; detail unchanged. A
+  class-conditional model has statistics of every channel instead (`ModelSpace`).
 """
 
 from dataclasses import dataclass
@@ -58,6 +59,53 @@ class LatentLayout:
         if not self.detail_channels:
             raise ValueError("detail_channels must be at least 1, not 0.")
         return self
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """Mean and standard deviation [C + D] of each channel of a latent in VAE space, float32.
+
+    Raises ValueError unless both are of one length, finite, and every deviation is above 0.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __post_init__(self) -> None:
+        if self.mean.ndim != 1 or self.mean.shape != self.std.shape:
+            raise ValueError("mean and std must be two rows of one length")
+        if not (torch.isfinite(self.mean).all() and torch.isfinite(self.std).all()):
+            raise ValueError("mean and std must be finite")
+        if not (self.std > 0).all():
+            raise ValueError("std must be above 0 in every channel")
+
+
+@dataclass(frozen=True)
+class ModelSpace:
+    """What a transformer sees of a latent of `layout`: the pretrained VAE's shift and scale or, where a model has
+    `statistics`, every channel in deviations from its mean."""
+
+    layout: LatentLayout
+    statistics: ChannelStatistics | None = None
+
+    def enter(self, latents: Tensor) -> Tensor:
+        """VAE space -> model space, [B, C + D, h, w]."""
+        if self.statistics is None:
+            return to_model_space(latents, self.layout)
+        mean, std = self._per_channel(latents, self.statistics)
+        return (latents - mean) / std
+
+    def leave(self, latents: Tensor) -> Tensor:
+        """Model space -> VAE space, the inverse of `enter`."""
+        if self.statistics is None:
+            return to_vae_space(latents, self.layout)
+        mean, std = self._per_channel(latents, self.statistics)
+        return latents * std + mean
+
+    @staticmethod
+    def _per_channel(latents: Tensor, found: ChannelStatistics) -> tuple[Tensor, Tensor]:
+        mean, std = (row.to(latents)[:, None, None] for row in (found.mean, found.std))
+        return mean, std
 
 
 def check_latents(latents: Tensor, layout: LatentLayout) -> None:

@@ -140,6 +140,7 @@ FLOORS = {
         {"codec", "mini"},
         {"presets"},
         {"transformer"},
+        {"lightning"},
         {"published", "inspection", "pipeline"},
         {"cli"},
         {"__init__", "__main__"},

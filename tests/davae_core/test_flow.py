@@ -4,8 +4,10 @@ import torch
 from davae_core.flow import (
     add_noise,
     add_noise_apart,
+    cosine_loss,
     detail_loss,
     detail_weight,
+    even_sigmas,
     published_sample_weights,
     published_training_sigmas,
     sample_detail,
@@ -253,3 +255,47 @@ def test_a_base_and_a_detail_of_other_channels_are_refused():
         sample_detail(
             lambda x, _: x, torch.zeros(1, 4, 2, 2), noise, torch.tensor([1.0, 0]), LAYOUT
         )
+
+
+def test_even_levels_at_10_thirds_are_lightningdits_times_at_0_3():
+    """Its t' = 0.3 t / (1 - 0.7 t) over 250 points of time from 0 to 1, where t is 1 - sigma."""
+    time = torch.linspace(0, 1, 250, dtype=torch.float64)
+    published = 0.3 * time / (1 - 0.7 * time)
+    assert torch.allclose(even_sigmas(249, 10 / 3), (1 - published).float(), atol=1e-6)
+    with pytest.raises(ValueError, match="at least one step"):
+        even_sigmas(0, 1.0)
+
+
+def test_guidance_begins_below_its_level():
+    noise, asked = torch.randn(1, 4, 2, 2), []
+
+    def unconditional(latents, sigma):
+        asked.append(float(sigma[0]))
+        return torch.zeros_like(latents)
+
+    found = sample_euler(
+        lambda latents, sigma: torch.ones_like(latents),
+        noise,
+        torch.tensor([1.0, 0.9, 0.8, 0.4, 0.0]),
+        3.0,
+        unconditional,
+        guided_below=0.8,
+    )
+    assert asked == pytest.approx([0.8, 0.4])
+    assert torch.allclose(found, noise - 0.2 - 3 * 0.8, atol=1e-6)
+
+
+def test_the_published_masked_loss_is_the_paper_s():
+    """The published ImageNet code masks the detail by w and multiplies by channels over the mask's sum."""
+    torch.manual_seed(0)
+    layout = LatentLayout(4, 12, 8, 2, 0.0, 1.0)
+    prediction, target = torch.randn(3, 16, 2, 2), torch.randn(3, 16, 2, 2)
+    mask = torch.cat([torch.ones(4), torch.full((12,), 0.3)])[:, None, None]
+    published = ((prediction - target).square() * mask).mean() * 16 / mask.sum()
+    assert torch.allclose(velocity_loss(prediction, target, layout, 0.3).loss, published)
+
+
+def test_the_cosine_term_sees_directions_alone():
+    target = torch.randn(2, 8, 3, 3)
+    assert cosine_loss(5 * target, target) == pytest.approx(0, abs=1e-6)
+    assert cosine_loss(-target, target) == pytest.approx(2, abs=1e-6)

@@ -1,0 +1,1 @@
+"""LightningDiT, the class-conditional transformer of the paper's ImageNet models: sizes, layers, widening, files."""
