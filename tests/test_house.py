@@ -152,7 +152,7 @@ FLOORS = {
         {"engine"},
         {"vae", "cache"},
         {"dit"},
-        {"mini"},
+        {"mini", "sample"},
         {"__main__"},
     ],
 }

@@ -1,4 +1,4 @@
-"""Command line of the trainers: `python -m training vae|text|cache|dit CONFIG`, `python -m training mini OUT`."""
+"""Command line of the trainers: `python -m training vae|text|cache|dit|sample CONFIG`, `... mini OUT`."""
 
 from __future__ import annotations
 
@@ -78,6 +78,21 @@ def _make_cache(options: argparse.Namespace) -> int:
     return 0
 
 
+def _draw_samples(options: argparse.Namespace) -> int:
+    from .sample.config import SampleConfig
+    from .sample.draw import draw_samples
+
+    config = read_config(SampleConfig, options.config, tuple(options.set))
+    drawn = draw_samples(config)
+    if os.environ.get("RANK", "0") == "0":
+        sys.stdout.write(
+            printable(
+                f"{drawn} of {config.samples.count} pictures drawn in {config.output.folder}\n"
+            )
+        )
+    return 0
+
+
 def _report(written: Path | None, folder: str) -> int:
     if written is None:
         return _fail(
@@ -120,6 +135,7 @@ _COMMANDS = {
     "text": _train_text,
     "cache": _make_cache,
     "dit": _train_dit,
+    "sample": _draw_samples,
     "mini": _retrain_miniature,
 }
 
@@ -136,7 +152,8 @@ def _parser() -> argparse.ArgumentParser:
     text = commands.add_parser("text", help="the miniature's text encoder, as CLIP is trained")
     cache = commands.add_parser("cache", help="encode captioned pictures once, for stage 2")
     dit = commands.add_parser("dit", help="stage 2: an adapter of a transformer, or a whole one")
-    for command in (vae, text, cache, dit):
+    sample = commands.add_parser("sample", help="many pictures of a class-conditional model")
+    for command in (vae, text, cache, dit, sample):
         command.add_argument(
             "config", type=Path, help="YAML file; training/configs/ holds commented ones"
         )

@@ -114,7 +114,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = sizes.heads
         self.qkv = nn.Linear(sizes.width, 3 * sizes.width)
-        norms = [_norm(sizes.head_width) if sizes.normed else nn.Identity() for _ in range(2)]
+        norms = [RMSNorm(sizes.head_width) if sizes.normed else nn.Identity() for _ in range(2)]
         self.q_norm, self.k_norm = norms
         self.proj = nn.Linear(sizes.width, sizes.width)
 
@@ -143,12 +143,25 @@ class FeedForward(nn.Module):
         return out
 
 
+class RMSNorm(nn.Module):
+    """Tokens over the root of their mean square, in float32, times a weight of each channel."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[..., width] -> [..., width]."""
+        level = F.rms_norm(tokens.float(), (tokens.shape[-1],), eps=_EPSILON)
+        return level.to(tokens.dtype) * self.weight
+
+
 class Block(nn.Module):
     """Attention and a feed-forward part, each shifted, scaled and gated by the condition."""
 
     def __init__(self, sizes: LightningSizes) -> None:
         super().__init__()
-        self.norm1, self.norm2 = _norm(sizes.width), _norm(sizes.width)
+        self.norm1, self.norm2 = RMSNorm(sizes.width), RMSNorm(sizes.width)
         self.attn, self.mlp = Attention(sizes), FeedForward(sizes)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(sizes.width, 6 * sizes.width))
 
@@ -167,7 +180,7 @@ class FinalLayer(nn.Module):
 
     def __init__(self, sizes: LightningSizes) -> None:
         super().__init__()
-        self.norm_final = _norm(sizes.width)
+        self.norm_final = RMSNorm(sizes.width)
         self.linear = nn.Linear(sizes.width, sizes.patch**2 * sizes.channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(sizes.width, 2 * sizes.width))
 
@@ -206,7 +219,3 @@ def start_from_nothing(model: LightningDiT) -> None:
             nn.init.normal_(parameter, std=0.02)
         else:
             nn.init.xavier_uniform_(parameter.flatten(1))
-
-
-def _norm(width: int) -> nn.Module:
-    return nn.RMSNorm(width, eps=_EPSILON)

@@ -16,6 +16,7 @@ from davae_core.codec.autoencoder import KLAutoencoder
 from davae_core.codec.blocks import KLConfig
 from davae_core.codec.files import save_base_vae
 from tests.training.cache_fixtures import cache_config  # noqa: F401
+from tests.training.class_fixtures import class_stack  # noqa: F401
 from tests.training.dit_fixtures import (  # noqa: F401
     base_transformer,
     base_vae,

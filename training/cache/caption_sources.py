@@ -13,6 +13,7 @@ from pathlib import Path
 from ..errors import TrainingError
 from ..pictures import SUFFIXES, PictureFolder, scan_folders, spelled
 from .captions import CAPTION_SUFFIXES, CaptionedPicture, Place
+from .class_names import class_of_file
 from .shard_patterns import tar_files
 from .tar_samples import scan_tar
 
@@ -30,23 +31,29 @@ class CaptionedSet:
         return hashlib.sha256("\n".join(part.name for part in self.pictures).encode()).hexdigest()
 
 
-def scan_captioned(folders: Sequence[str], shards: Sequence[str]) -> CaptionedSet:
+def scan_captioned(
+    folders: Sequence[str], shards: Sequence[str], by_class: bool = False
+) -> CaptionedSet:
     """The captioned pictures below the folders, then those in the tar files, each sorted by name.
+
+    `by_class`: their captions are their classes (class_names.py).
 
     Raises TrainingError for a missing or empty folder, a tar file that cannot be read, and when nothing has a caption.
     """
     pictures: list[CaptionedPicture] = []
     uncaptioned: list[str] = []
     for number, folder in enumerate(scan_folders(folders, "source.folders")):
-        for path, caption in _with_captions(folder):
-            if caption is None:
+        for path, caption in _with_captions(folder, by_class):
+            name = f"{number}/{spelled(path.relative_to(folder.folder).as_posix())}"
+            if by_class:
+                pictures.append(CaptionedPicture(name, Place(path), *class_of_file(path)))
+            elif caption is None:
                 uncaptioned.append(spelled(path))
             else:
-                name = f"{number}/{spelled(path.relative_to(folder.folder).as_posix())}"
                 suffix = caption.suffix.lower()
                 pictures.append(CaptionedPicture(name, Place(path), Place(caption), suffix))
     for shard, label in tar_files(shards).items():
-        found, bare = scan_tar(shard, label)
+        found, bare = scan_tar(shard, label, by_class)
         pictures += found
         uncaptioned += bare
     if not pictures and not uncaptioned:
@@ -61,8 +68,11 @@ def scan_captioned(folders: Sequence[str], shards: Sequence[str]) -> CaptionedSe
     return CaptionedSet(tuple(pictures), tuple(uncaptioned))
 
 
-def _with_captions(folder: PictureFolder) -> Iterator[tuple[Path, Path | None]]:
+def _with_captions(folder: PictureFolder, by_class: bool) -> Iterator[tuple[Path, Path | None]]:
     """Every picture and its caption's file: of the same name, however its suffix and its accents are written."""
+    if by_class:
+        yield from ((path, None) for path in folder.paths)
+        return
     captions_in = cache(_captions_in)
     for path in folder.paths:
         beside = captions_in(path.parent)

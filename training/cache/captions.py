@@ -38,12 +38,23 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Named:
+    """A caption that stands in no file: the name of the class that a picture lies with."""
+
+    name: str
+
+    def read(self, most: int | None = None) -> bytes:
+        """The name's bytes."""
+        return self.name.encode()
+
+
+@dataclass(frozen=True)
 class CaptionedPicture:
     """A picture and its caption, not read yet; `name` is unique in the set and stays the same from run to run."""
 
     name: str
     picture: Place
-    caption: Place
+    caption: Place | Named
     caption_suffix: str
 
     def read_picture(self) -> Tensor:

@@ -12,6 +12,7 @@ from davae_core.reading.plain_text import shown
 from ..errors import TrainingError
 from ..settings.limits import Count, Limits, Whole
 from .buckets import Size, bucket_sizes
+from .detail_posterior import Posterior
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class SourceConfig:
 
     folders: tuple[str, ...] = ()
     shards: tuple[str, ...] = ()
+    captions: Literal["beside", "class"] = "beside"
     caption_key: str = "prompt"
     without_caption: Literal["refuse", "leave_out"] = "refuse"
 
@@ -86,6 +88,7 @@ class CacheVaeConfig:
 
     kind: Literal["davae", "base_vae"] = "davae"
     file: str = ""
+    posterior: Posterior = "mean"
 
     def __post_init__(self) -> None:
         if not self.file:
@@ -96,13 +99,15 @@ class CacheVaeConfig:
 class TextConfig:
     """What encodes the captions."""
 
-    kind: Literal["sd3", "mini"] = "sd3"
+    kind: Literal["sd3", "mini", "classes"] = "sd3"
     source: str = "hf:stabilityai/stable-diffusion-3.5-medium"
     t5_tokens: Count = 256
 
     def __post_init__(self) -> None:
         if self.kind == "mini" and self.t5_tokens:
             raise TrainingError("text.t5_tokens is set, but the miniature has no T5: set it to 0.")
+        if self.kind == "classes" and self.t5_tokens:
+            raise TrainingError("text.t5_tokens is set, but classes have no T5: set it to 0.")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,10 @@ from davae_core.mini.text_encoder_files import load_text_encoder
 from davae_core.reading.plain_text import shown
 
 from ..base_source import load_base_source
+from ..errors import TrainingError
+from .class_list import read_class_list
 from .config import CacheVaeConfig, TextConfig
+from .detail_posterior import drawing_detail
 from .text_states import TextStates
 
 _LOG = logging.getLogger(__name__)
@@ -42,7 +45,11 @@ def load_picture_encoder(config: CacheVaeConfig, device: torch.device) -> Pictur
     told = latents_of(config.file, config.kind == "davae", "vae.file")
     if config.kind == "davae":
         codec = load_codec(config.file, device, torch.float32).requires_grad_(False)
-        return PictureEncoder(codec.encode, *told)
+        return PictureEncoder(drawing_detail(codec, config.posterior), *told)
+    if config.posterior != "mean":
+        raise TrainingError(
+            f"vae.posterior is {config.posterior}, but a base_vae has no detail to draw: set it to mean."
+        )
     vae = load_base_source(config.file, "vae.file").vae.float().to(device).requires_grad_(False)
     return PictureEncoder(lambda images: vae.encode_moments(images).mean, *told)
 
@@ -62,6 +69,8 @@ def load_caption_encoder(
     config: TextConfig, device: torch.device
 ) -> Callable[[Sequence[str]], TextStates]:
     """The text encoders that a cache is made with, as one function. Raises CheckpointError or TrainingError."""
+    if config.kind == "classes":
+        return read_class_list(config.source).encode
     if config.kind == "mini":
         encoder = load_text_encoder(config.source, device)
 

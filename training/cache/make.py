@@ -27,6 +27,7 @@ from ..settings.yaml_config import flatten
 from .buckets import Size, fill_and_crop, nearest_bucket
 from .caption_sources import CaptionedSet, scan_captioned
 from .captions import CaptionedPicture
+from .class_list import read_class_list
 from .config import CacheConfig, ImagesConfig
 from .encoding import PictureEncoder, load_caption_encoder, load_picture_encoder
 from .latent_cache import (
@@ -47,6 +48,8 @@ from .text_states import TextStates
 _LOG = logging.getLogger(__name__)
 _FREE = ("work.", "output.")
 _SMALLEST_ZOOM = 0.75
+_UNSAID_BEFORE = {"vae.posterior": "mean"}
+"""Settings that caches did not have from the start, and what was done before."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,8 @@ def make_cache(config: CacheConfig) -> CacheReport:
     TrainingError or CheckpointError.
     """
     state = PartialState(cpu=config.work.device == "cpu", timeout=LONGEST_WAIT)
-    folder = Path(config.output.folder).expanduser()
-    found = scan_captioned(config.source.folders, config.source.shards)
+    folder, source = Path(config.output.folder).expanduser(), config.source
+    found = scan_captioned(source.folders, source.shards, source.captions == "class")
     _check_captions(config, found)
     pictures = load_picture_encoder(config.vae, state.device)
     captions = load_caption_encoder(config.text, state.device)
@@ -113,6 +116,8 @@ def _settings(config: CacheConfig) -> dict[str, object]:
     leaves = flatten(config)
     kept = {name: value for name, value in leaves.items() if not name.startswith(_FREE)}
     kept.pop("prompts")
+    if config.text.kind == "classes":
+        kept["text.classes"] = read_class_list(config.text.source).digest
     return kept
 
 
@@ -120,7 +125,7 @@ def _check_same(folder: Path, before: CacheHead, now: CacheHead) -> None:
     for name, value in now.settings.items():
         if name.startswith("source."):
             continue
-        if not same_source(before.settings.get(name), value):
+        if not same_source(before.settings.get(name, _UNSAID_BEFORE.get(name)), value):
             raise TrainingError(
                 f"The cache {folder} was made with {name} = {shown(before.settings.get(name))}, not {shown(value)}: "
                 "put it back, or choose another output.folder."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from .captions import CaptionedPicture, Place
+from .captions import CaptionedPicture, Named, Place
 
 RULES = 1
 """Counts the versions of the rules by which pictures are read or left out; what was left out by older ones is tried
@@ -24,7 +24,9 @@ def mark_of(picture: CaptionedPicture, caption_key: str) -> str:
     return digest.hexdigest()
 
 
-def _hash(place: Place) -> bytes:
+def _hash(place: Place | Named) -> bytes:
+    if isinstance(place, Named):
+        return hashlib.sha256(place.read()).digest()
     digest = hashlib.sha256()
     with place.file.open("rb") as file:
         file.seek(place.offset)

@@ -13,17 +13,21 @@ from ..errors import TrainingError
 from ..folder_walk import is_systems_own
 from ..pictures import SUFFIXES, UNREAD_SUFFIXES, spelled, warn_of_unread
 from .captions import CAPTION_SUFFIXES, CaptionedPicture, Place
+from .class_names import CLASS_SUFFIX, class_of_member
 
 LARGEST_HEADER = 2**20
 """Bytes of what a tar file says of one member; a long name has a few hundred."""
-_KNOWN = {*SUFFIXES, *UNREAD_SUFFIXES, *CAPTION_SUFFIXES}
+_KNOWN = {*SUFFIXES, *UNREAD_SUFFIXES, *CAPTION_SUFFIXES, CLASS_SUFFIX}
 Members = dict[str, Place]
 """The files of one sample by suffix, in lower case."""
 
 
-def scan_tar(shard: Path, label: str) -> tuple[list[CaptionedPicture], list[str]]:
+def scan_tar(
+    shard: Path, label: str, by_class: bool = False
+) -> tuple[list[CaptionedPicture], list[str]]:
     """The samples of a shard whose pictures are called `label`/…, and the names of pictures without a caption.
 
+    `by_class`: the caption is the picture's class (class_names.py), which every picture has.
     A sample's members share the name up to its first dot. A picture whose name goes on after a dot (`v1.5_a.png`) is
     one too, if the sample of its first part has no picture, or a caption beside it has the same name up to its last.
     Raises TrainingError for a file that is no tar file, or not a whole one.
@@ -39,6 +43,10 @@ def scan_tar(shard: Path, label: str) -> tuple[list[CaptionedPicture], list[str]
             ]
             continue
         name = f"{label}/{stem}{picture}"
+        if by_class:
+            told = class_of_member(members.get(CLASS_SUFFIX), PurePosixPath(stem), shard)
+            pictures.append(CaptionedPicture(name, members[picture], *told))
+            continue
         caption = next((suffix for suffix in CAPTION_SUFFIXES if suffix in members), None)
         if caption is None:
             bare.append(name)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from davae_core.files import CheckpointError
 from davae_core.flow import sample_sigmas
-from davae_core.latents import to_model_space
+from davae_core.latents import ChannelStatistics, ModelSpace
 from davae_core.transformer.description import Mode
 
 from ..cache.latent_cache import LatentCache
@@ -37,17 +37,23 @@ class LatentBatches(Dataset[LatentBatch | TrainingError]):
     """Batch m of the run, for any m >= 0, a pure function of the seed, m and the caches.
 
     Pictures of one latent size share a batch. Every epoch each size's pictures are shuffled and cut into batches of
-    `size`, the last one filled up from the beginning, and all batches are shuffled.
+    `size`, the last one filled up from the beginning, and all batches are shuffled. `statistics`: those by which
+    model space is reached, None for the VAE's own shift and scale.
     """
 
     def __init__(
-        self, caches: Sequence[LatentCache], size: int, seed: int, caption_dropout: float
+        self,
+        caches: Sequence[LatentCache],
+        size: int,
+        seed: int,
+        caption_dropout: float,
+        statistics: ChannelStatistics | None = None,
     ) -> None:
         self.size, self.seed, self._dropout = size, seed, caption_dropout
         self._pictures = [
             (cache, number) for cache in caches for number in range(len(cache.pictures))
         ]
-        self._layout = caches[0].head.layout
+        self._space = ModelSpace(caches[0].head.layout, statistics)
         self._empty = caches[0].empty_text()
         self.buckets = self._sizes()
         self.per_epoch = sum(-(-len(places) // size) for places in self.buckets.values())
@@ -70,7 +76,7 @@ class LatentBatches(Dataset[LatentBatch | TrainingError]):
         first = number * self.size + (part.start or 0)
         numbers = tuple(range(first, first + len(rows)))
         read = [self._sample(int(row), n) for row, n in zip(rows, numbers, strict=True)]
-        latents = to_model_space(torch.stack([latent for latent, _ in read]), self._layout)
+        latents = self._space.enter(torch.stack([latent for latent, _ in read]))
         return LatentBatch(numbers, latents, stack([text for _, text in read]))
 
     def __getitem__(self, wanted: tuple[int, slice]) -> LatentBatch | TrainingError:

@@ -9,7 +9,7 @@ from davae_core.transformer.description import Mode
 from davae_core.transformer.presets import LORA_ALPHA, LORA_RANK
 
 from ..errors import TrainingError
-from ..settings.limits import Count, Limits, Share, Whole
+from ..settings.limits import Count, Limits, Share, Weight, Whole
 from ..settings.run_config import OptimizerConfig, OutputConfig, TrainConfig
 
 
@@ -44,9 +44,23 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
+class LightningConfig:
+    """A class-conditional model: its sizes where it starts from nothing, what is taken of a pretrained one else."""
+
+    blocks: Whole = 28
+    width: Whole = 1152
+    heads: Whole = 16
+    patch: Whole = 1
+    qk_norm: bool | None = None
+    weights: Literal["model", "ema"] = "model"
+    statistics: str | None = None
+
+
+@dataclass(frozen=True)
 class DitModelConfig:
     """What is trained, from what, and which parts of it."""
 
+    kind: Literal["sd3", "lightning"] = "sd3"
     base: str | None = None
     sizes: NewSizesConfig = field(default_factory=NewSizesConfig)
     vae: str = ""
@@ -55,10 +69,20 @@ class DitModelConfig:
     train_edges: bool = True
     start_from: str | None = None
     lora: LoraConfig = field(default_factory=LoraConfig)
+    lightning: LightningConfig = field(default_factory=LightningConfig)
 
     def __post_init__(self) -> None:
         if not self.vae:
             raise TrainingError("model.vae is missing: name the VAE file the cache was made with.")
+        if self.kind == "lightning" and self.train != "full":
+            raise TrainingError(
+                "model.kind is lightning, which is trained whole, but model.train is adapter: set it to full."
+            )
+        if self.kind == "lightning" and not self.zero_init:
+            raise TrainingError(
+                "model.kind is lightning, whose new channels start at zero, but model.zero_init is false: set it to "
+                "true."
+            )
         if self.train == "adapter" and not self.base:
             raise TrainingError(
                 "model.base is missing: an adapter is trained on a pretrained transformer, so name its file or folder."
@@ -98,6 +122,7 @@ class FlowLossConfig:
     base_noise: Share = 0.0
     shift: Annotated[float, Limits(0.01)] = 4.0
     ramp_steps: Count = 10000
+    cosine: Weight = 0.0
 
 
 @dataclass(frozen=True)
@@ -117,7 +142,9 @@ class DitValidationConfig:
     every: Whole = 1000
     pictures: Whole = 64
     samples_every: Count = 1000
+    shift: Annotated[float, Limits(0.01)] | None = None
     guidance: float = 2.5
+    guided_below: Share = 1.0
     sampling_steps: Whole = 30
 
 
@@ -165,6 +192,10 @@ def _check_detail(model: DitModelConfig, loss: FlowLossConfig) -> None:
         raise TrainingError(
             f"loss.ramp_steps is {loss.ramp_steps}, {detail} the loss has no base to weigh the detail against: set it "
             "to 0."
+        )
+    if loss.cosine:
+        raise TrainingError(
+            f"loss.cosine is {loss.cosine}, {detail} it would judge the base too: set it to 0."
         )
     if loss.base_levels != "shared":
         raise TrainingError(

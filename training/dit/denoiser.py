@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from davae_core.flow import (
+    cosine_loss,
     detail_loss,
     detail_weight,
     published_sample_weights,
@@ -63,7 +64,7 @@ def flow_loss(
     """The rectified-flow loss in step `step` (0-based) of a predicted velocity [B, C + D, h, w] at sigma [B].
 
     `loss`, and where there is detail `base`, `detail` (mean squared errors) and `detail_weight`; of a detail pass
-    `loss` and `detail`, which are the same.
+    `loss` and `detail`, which are the same; with the published cosine term `cosine`, which is part of the loss.
     """
     weights, target = _sample_weights(sigma, config), velocity_target(latents, noise)
     if mode == "detail":
@@ -72,10 +73,15 @@ def flow_loss(
     # w(n) is 1 throughout when the ramp is off.
     weight = detail_weight(step, config.ramp_steps) if config.ramp_steps else 1.0
     found = velocity_loss(prediction, target, layout, weight, weights)
-    if not layout.detail_channels:
+    if layout.detail_channels:
+        parts = {**found._asdict(), "detail_weight": found.loss.new_tensor(weight)}
+    else:
         # The base is all there is; the detail's error is a mean of nothing, not a number.
-        return {"loss": found.base}
-    return {**found._asdict(), "detail_weight": found.loss.new_tensor(weight)}
+        parts = {"loss": found.base}
+    if not config.cosine:
+        return parts
+    angle = cosine_loss(prediction, target)
+    return {**parts, "loss": parts["loss"] + config.cosine * angle, "cosine": angle}
 
 
 def _sample_weights(sigma: Tensor, config: FlowLossConfig) -> Tensor | None:

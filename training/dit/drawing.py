@@ -13,14 +13,14 @@ from einops import rearrange
 from torch import Tensor
 
 from davae_core.codec.files import load_codec
-from davae_core.flow import Velocity, sample_detail, sample_euler, shifted_sigmas
+from davae_core.flow import Velocity, even_sigmas, sample_detail, sample_euler, shifted_sigmas
 from davae_core.images import write_image
-from davae_core.latents import LatentLayout, split, to_vae_space
+from davae_core.latents import ChannelStatistics, LatentLayout, ModelSpace, split
 
 from ..base_source import load_base_source
 from ..cache.text_states import TextStates, stack
 from ..engine.randomness import Stream, sample_noise
-from .denoiser import Denoiser
+from .class_denoiser import AnyDenoiser
 
 FULL = "full"
 """The name of whole pictures, beside drafts of the base alone."""
@@ -29,18 +29,28 @@ _COLUMNS = 4
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """How pictures are drawn: shift, steps and guidance of the sampler, and the latent's height and width."""
+    """How pictures are drawn: shift, steps and guidance of the sampler, and the latent's height and width.
+
+    Guidance acts at levels up to `guided_below`. `even`: a class-conditional model's levels (`flow.even_sigmas`), not
+    SD3's.
+    """
 
     shift: float
     steps: int
     guidance: float
     height: int
     width: int
+    guided_below: float = 1.0
+    even: bool = False
+
+    def sigmas(self) -> Tensor:
+        """The levels to sample at, [steps + 1]."""
+        return (even_sigmas if self.even else shifted_sigmas)(self.steps, self.shift)
 
 
 @torch.no_grad()
 def draw_latents(
-    denoiser: Denoiser,
+    denoiser: AnyDenoiser,
     texts: Sequence[TextStates],
     empty: TextStates,
     channels: int,
@@ -49,20 +59,23 @@ def draw_latents(
     seed: int = 0,
     first: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> Tensor:
     """Latents [B, channels, h, w] in model space, one per text; row i's noise depends on `seed` and `first` + i.
 
-    `progress` is told (steps done, steps in all).
+    `numbers`: other numbers than those from `first` on, one per text. `progress` is told (steps done, steps in all).
     """
-    noise = _noise(seed, first, len(texts), channels, plan).to(device)
-    sigmas = shifted_sigmas(plan.steps, plan.shift)
+    numbers = range(first, first + len(texts)) if numbers is None else numbers
+    noise = _noise(seed, numbers, channels, plan).to(device)
     told, untold = (_under(denoiser, part, device) for part in (texts, [empty] * len(texts)))
-    return sample_euler(told, noise, sigmas, plan.guidance, untold, progress)
+    return sample_euler(
+        told, noise, plan.sigmas(), plan.guidance, untold, progress, plan.guided_below
+    )
 
 
 @torch.no_grad()
 def draw_detail(
-    denoiser: Denoiser,
+    denoiser: AnyDenoiser,
     texts: Sequence[TextStates],
     empty: TextStates,
     bases: Tensor,
@@ -77,19 +90,20 @@ def draw_detail(
     The detail starts from the noise that `draw_latents` would give it; `bases` drawn with the same seed know nothing of
     it.
     """
-    noise = _noise(seed, first, len(texts), layout.channels, plan).to(bases)
-    sigmas = shifted_sigmas(plan.steps, plan.shift)
+    numbers = range(first, first + len(texts))
+    noise = _noise(seed, numbers, layout.channels, plan).to(bases)
     told, untold = (_under(denoiser, part, bases.device) for part in (texts, [empty] * len(texts)))
     detail = split(noise, layout)[1]
-    return sample_detail(told, bases, detail, sigmas, layout, plan.guidance, untold, progress)
+    return sample_detail(
+        told, bases, detail, plan.sigmas(), layout, plan.guidance, untold, progress
+    )
 
 
-def _noise(seed: int, first: int, count: int, channels: int, plan: SamplingPlan) -> Tensor:
-    shape = (channels, plan.height, plan.width)
-    return sample_noise(seed, range(first, first + count), shape, Stream.SAMPLE)
+def _noise(seed: int, numbers: Sequence[int], channels: int, plan: SamplingPlan) -> Tensor:
+    return sample_noise(seed, numbers, (channels, plan.height, plan.width), Stream.SAMPLE)
 
 
-def _under(denoiser: Denoiser, texts: Sequence[TextStates], device: torch.device) -> Velocity:
+def _under(denoiser: AnyDenoiser, texts: Sequence[TextStates], device: torch.device) -> Velocity:
     text = denoiser.under(stack(texts).to(device))
     return lambda latents, sigma: denoiser(latents, sigma, *text).float()
 
@@ -97,8 +111,15 @@ def _under(denoiser: Denoiser, texts: Sequence[TextStates], device: torch.device
 class PictureDecoder:
     """Turns drawn latents into pictures with the VAE that the cache was made with; loaded when first used."""
 
-    def __init__(self, vae: str, layout: LatentLayout, device: torch.device) -> None:
+    def __init__(
+        self,
+        vae: str,
+        layout: LatentLayout,
+        device: torch.device,
+        statistics: ChannelStatistics | None = None,
+    ) -> None:
         self._vae, self.layout, self._device = vae, layout, device
+        self._space = ModelSpace(layout, statistics)
 
     @torch.no_grad()
     def pictures(self, latents: Tensor) -> dict[str, Tensor]:
@@ -106,13 +127,13 @@ class PictureDecoder:
 
         Latents in model space -> [B, 3, H, W] in [-1, 1] on the CPU.
         """
-        latents = to_vae_space(latents, self.layout)
+        latents = self._space.leave(latents)
         return {name: _one_by_one(decode, latents) for name, decode in self._decoders.items()}
 
     @torch.no_grad()
     def full(self, latents: Tensor) -> Tensor:
         """The full pictures alone: latents [B, channels, h, w] in model space -> [B, 3, H, W] in [-1, 1] on the CPU."""
-        return _one_by_one(self._decoders[FULL], to_vae_space(latents, self.layout))
+        return _one_by_one(self._decoders[FULL], self._space.leave(latents))
 
     @cached_property
     def _decoders(self) -> dict[str, Callable[[Tensor], Tensor]]:

@@ -62,7 +62,7 @@ def check_alike(first: LatentCache, second: LatentCache) -> None:
             f"The caches {first.folder} and {second.folder} were made with different VAEs "
             f"({plain(first.head.vae)}, {plain(second.head.vae)}): make them with the same one."
         )
-    for name in ("text.kind", "text.source", "text.t5_tokens"):
+    for name in ("text.kind", "text.source", "text.t5_tokens", "text.classes"):
         ours, other = first.head.settings.get(name), second.head.settings.get(name)
         if not same_source(ours, other):
             raise TrainingError(

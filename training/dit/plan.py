@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
+from davae_core.lightning.model import LightningDiT
+from davae_core.lightning.sizes import LightningSizes
 from davae_core.transformer.sizes import TransformerSizes, transformer_sizes
 
+from ..cache.latent_cache import LatentCache
 from ..engine.share import Share
 from .batches import LatentBatches
+from .class_model import read_class_base, sizes_of_run
 from .config import DitTrainingConfig
 from .inputs import open_caches
 from .start_from import check_lora, read_start
@@ -65,17 +71,11 @@ def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
     Of the files it opens model.base, model.start_from and data.caches; `check_inputs` opens the others.
     """
     caches = open_caches(config.data.caches, in_memory=False)
-    layout = caches[0].head.layout
-    channels, detail = layout.base_channels, layout.detail_channels
-    base = read_base(config.model, channels)
-    sizes = new_sizes(config.model, channels) if base is None else transformer_sizes(base)
-    with torch.device("meta"):
-        model = build_transformer(config.model, None, channels, detail, sizes, config.train.mode)
-    if base is not None:
-        head = caches[0].head
-        start = read_start(config.model, base, layout, head.vae_hash, config.train.mode)
-        if start is not None:
-            check_lora(model, start, config.model)
+    sizes: TransformerSizes | LightningSizes
+    if config.model.kind == "lightning":
+        sizes, model = _class_model(config, caches)
+    else:
+        sizes, model = _sd3_model(config, caches)
     buffers = sum(buffer.nbytes for buffer in model.buffers())
     counts = {True: 0, False: 0}
     for parameter in model.parameters():
@@ -83,8 +83,7 @@ def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
     share = Share(config.train.batch_size, config.train.accumulate, 0, processes)
     batches = LatentBatches(caches, share.whole, config.train.seed, config.data.caption_dropout)
     tokens = max(-(-h // sizes.patch) * -(-w // sizes.patch) for h, w in batches.buckets)
-    empty = caches[0].empty_text()
-    text = empty.clip.shape[1] + (0 if empty.t5 is None else empty.t5.shape[1])
+    text = 0 if config.model.kind == "lightning" else _text_tokens(caches[0])
     return RunPlan(
         trainable=counts[True],
         frozen=counts[False],
@@ -98,6 +97,38 @@ def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
     )
 
 
+def _sd3_model(
+    config: DitTrainingConfig, caches: Sequence[LatentCache]
+) -> tuple[TransformerSizes, nn.Module]:
+    head = caches[0].head
+    layout, mode = head.layout, config.train.mode
+    channels = layout.base_channels
+    base = read_base(config.model, channels)
+    sizes = new_sizes(config.model, channels) if base is None else transformer_sizes(base)
+    with torch.device("meta"):
+        model = build_transformer(config.model, None, channels, layout.detail_channels, sizes, mode)
+    start = None if base is None else read_start(config.model, base, layout, head.vae_hash, mode)
+    if start is not None:
+        check_lora(model, start, config.model)
+    return sizes, model
+
+
+def _class_model(
+    config: DitTrainingConfig, caches: Sequence[LatentCache]
+) -> tuple[LightningSizes, nn.Module]:
+    sizes = sizes_of_run(
+        config.model, caches, read_class_base(config.model, caches[0].head.layout.base_channels)
+    )
+    with torch.device("meta"):
+        model = LightningDiT(sizes)
+    return sizes, model
+
+
+def _text_tokens(cache: LatentCache) -> int:
+    empty = cache.empty_text()
+    return empty.clip.shape[1] + (0 if empty.t5 is None else empty.t5.shape[1])
+
+
 def _weights_bytes(config: DitTrainingConfig, counts: dict[bool, int]) -> int:
     frozen = 2 if config.train.precision == "bf16" else 4
     # Weight, gradient and average in float32, and the optimizer's states.
@@ -105,7 +136,9 @@ def _weights_bytes(config: DitTrainingConfig, counts: dict[bool, int]) -> int:
     return counts[False] * frozen + int(counts[True] * 4 * copies)
 
 
-def _activations_bytes(config: DitTrainingConfig, sizes: TransformerSizes, tokens: int) -> int:
+def _activations_bytes(
+    config: DitTrainingConfig, sizes: TransformerSizes | LightningSizes, tokens: int
+) -> int:
     width = (
         tokens
         * config.train.batch_size

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from davae_core.codec.autoencoder import NoPictureError
 from davae_core.files import reason_of, require_finite, write_safetensors
 from davae_core.flow import add_noise_apart
+from davae_core.latents import ChannelStatistics
 from davae_core.transformer.adapter import write_adapter
 from davae_core.transformer.description import Advice
 from davae_core.transformer.fingerprint import base_fingerprint
@@ -35,13 +36,20 @@ from .batches import (
     noise_and_levels,
     read_in_order,
 )
+from .class_denoiser import AnyDenoiser
 from .config import DitTrainingConfig
 from .denoiser import Denoiser, flow_loss
 from .drawing import FULL, PictureDecoder, SamplingPlan, draw_detail, draw_latents, write_grid
 from .export import DTYPES, adapter_of, whole_transformer
 from .inputs import check_ramp, check_vae, open_caches, open_held_out
 from .start_from import read_start, start_from
-from .transformer import build_transformer, checkpoint_transformer, lower_frozen, read_base
+from .transformer import (
+    blocks_of,
+    build_transformer,
+    checkpoint_transformer,
+    lower_frozen,
+    read_base,
+)
 from .validation import ValidationPlan, measure_velocity
 
 _LOG = logging.getLogger(__name__)
@@ -53,8 +61,12 @@ def train_dit(config: DitTrainingConfig, stop_at: int | None = None) -> Path | N
     `stop_at` ends the run after that many steps in all, as an interruption would. Raises TrainingError or
     CheckpointError, one sentence, for what the user can put right.
     """
+    # Imported here: it builds on what is in this file.
+    from .class_training import ClassTraining
+
+    kind = ClassTraining if config.model.kind == "lightning" else DitTraining
     with own_folder(config.output.folder, "output.folder"):
-        return run_to(DitTraining(config), stop_at)
+        return run_to(kind(config), stop_at)
 
 
 class DitTraining(Run[LatentBatch]):
@@ -74,18 +86,29 @@ class DitTraining(Run[LatentBatch]):
         self.layout, self.vae_hash = head.layout, head.vae_hash
         check_vae(config.model.vae, caches[0])
         check_ramp(config, self.layout)
-        self.held_out = self._held_out(caches)
         self.prompts, self.empty = caches[0].prompts(), caches[0].empty_text()
+        self.prepare(caches)
+        self.held_out = self._held_out(caches)
         self.data = LatentBatches(
-            caches, self.share.whole, config.train.seed, config.data.caption_dropout
+            caches,
+            self.share.whole,
+            config.train.seed,
+            config.data.caption_dropout,
+            self.statistics,
         )
         self._warn_of_small_buckets()
-        self.base = read_base(config.model, self.layout.base_channels)
-        self.denoiser = self._build_denoiser()
-        self.decoder = PictureDecoder(config.model.vae, self.layout, self.accelerator.device)
+        self.denoiser = self.placed(self.build_denoiser())
+        self.decoder = PictureDecoder(
+            config.model.vae, self.layout, self.accelerator.device, self.statistics
+        )
         parts = {MODEL: Trained(self.denoiser, build_optimizer(self.denoiser, config.optimizer))}
         self.start(parts, self._fresh_state(caches), "model.base", "data.caches")
         self.bases = self._draw_bases()
+
+    def prepare(self, caches: list[LatentCache]) -> None:
+        """Read what the run starts from, before its batches and its model are made."""
+        self.base = read_base(self.config.model, self.layout.base_channels)
+        self.statistics: ChannelStatistics | None = None
 
     @property
     def pictures(self) -> int:
@@ -164,13 +187,7 @@ class DitTraining(Run[LatentBatch]):
         return self.pictures_folder / f"step_{step:08d}_{name}.png"
 
     def _drawn_latents(self) -> Tensor:
-        validation, texts = self.config.validation, [text for _, text in self.prompts]
-        plan = SamplingPlan(
-            self.config.loss.shift,
-            validation.sampling_steps,
-            validation.guidance,
-            *self.data.commonest_size,
-        )
+        texts, plan = [text for _, text in self.prompts], self.sampling_plan()
         model, layout, device = self.denoiser, self.layout, self.accelerator.device
         main = self.accelerator.is_main_process
         with (
@@ -188,6 +205,17 @@ class DitTraining(Run[LatentBatch]):
             return draw_detail(
                 model, texts, self.empty, self.bases, layout, plan, progress=progress
             )
+
+    def sampling_plan(self) -> SamplingPlan:
+        """How pictures are drawn on the way."""
+        validation, loss = self.config.validation, self.config.loss
+        return SamplingPlan(
+            loss.shift if validation.shift is None else validation.shift,
+            validation.sampling_steps,
+            validation.guidance,
+            *self.data.commonest_size,
+            validation.guided_below,
+        )
 
     def contents(self) -> Contents:
         """Besides what is trained, what the result also holds: an adapter the edges, a whole model everything."""
@@ -215,12 +243,13 @@ class DitTraining(Run[LatentBatch]):
     def write_result(self, target: Path, contents: Contents) -> dict[str, object]:
         """Write the averaged weights to `target` and, for an adapter, the live ones beside it as `<name>_live`."""
         live = {**contents.untrained, **contents.weights[MODEL]}
-        self._write_weights(target, {**live, **contents.average})
+        self.write_weights(target, {**live, **contents.average})
         if self.config.model.train == "adapter":
-            self._write_weights(_live(target), live)
+            self.write_weights(_live(target), live)
         return {}
 
-    def _write_weights(self, target: Path, weights: dict[str, Tensor]) -> None:
+    def write_weights(self, target: Path, weights: dict[str, Tensor]) -> None:
+        """Write the denoiser's weights, whole ones or an adapter's. Raises CheckpointError."""
         config, dtype = self.config, DTYPES[self.config.output.dtype]
         if config.model.train == "full":
             whole = whole_transformer(weights, dtype)
@@ -243,15 +272,16 @@ class DitTraining(Run[LatentBatch]):
         write_adapter(target, adapter)
 
     def _advice(self) -> Advice:
-        validation, factor = self.config.validation, self.layout.factor
+        plan, factor = self.sampling_plan(), self.layout.factor
         return Advice.of_sizes(
-            shift=self.config.loss.shift,
-            guidance=validation.guidance,
-            steps=validation.sampling_steps,
+            shift=plan.shift,
+            guidance=plan.guidance,
+            steps=plan.steps,
             trained=((w * factor, h * factor) for h, w in self.data.buckets),
         )
 
-    def _build_denoiser(self) -> Denoiser:
+    def build_denoiser(self) -> AnyDenoiser:
+        """The transformer to train, on the CPU. Raises TrainingError when something does not fit together."""
         config, layout = self.config, self.layout
         if config.model.train == "adapter" and not layout.detail_channels:
             raise TrainingError(
@@ -272,15 +302,15 @@ class DitTraining(Run[LatentBatch]):
             lower_frozen(transformer, torch.bfloat16)
         denoiser = Denoiser(transformer)
         self._check_text(denoiser.pooled_width)
+        return denoiser
+
+    def placed(self, denoiser: AnyDenoiser) -> AnyDenoiser:
+        """The denoiser on this process's device, shared among processes or compiled as the run asks."""
         if self.sharded:
-            shard(
-                self.accelerator,
-                denoiser,
-                transformer.get_submodule("transformer_blocks").children(),
-            )
+            shard(self.accelerator, denoiser, blocks_of(denoiser.transformer))
         else:
             denoiser.to(self.accelerator.device)
-        if config.train.compile:
+        if self.config.train.compile:
             denoiser.compile()
         return denoiser
 
@@ -333,6 +363,7 @@ class DitTraining(Run[LatentBatch]):
             self.config.train.batch_size,
             self.config.loss.shift,
             self.config.train.mode,
+            self.statistics,
         )
 
     def _warn_of_small_buckets(self) -> None:
@@ -350,9 +381,13 @@ class DitTraining(Run[LatentBatch]):
     def _fresh_state(self, caches: list[LatentCache]) -> RunState:
         return RunState(
             pictures=",".join(cache.head.pictures[:16] for cache in caches),
-            frozen="" if self.base is None else base_fingerprint(self.base),
+            frozen=self.base_hash(),
             latents=[cache.head.provenance() for cache in caches],
         )
+
+    def base_hash(self) -> str:
+        """What the pretrained transformer is known by; empty where the run starts from nothing."""
+        return "" if self.base is None else base_fingerprint(self.base)
 
 
 def _live(averaged: Path) -> Path:

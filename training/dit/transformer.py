@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from peft import inject_adapter_in_model
 from torch import Tensor, nn
 
 from davae_core.files import CheckpointError, reason_of
+from davae_core.lightning.model import LightningDiT
 from davae_core.transformer.description import Mode
 from davae_core.transformer.diffusers_model import diffusers_transformer
 from davae_core.transformer.names import EMBEDDER, HEAD, stability_to_diffusers
@@ -148,6 +149,12 @@ def lower_frozen(model: nn.Module, precision: torch.dtype) -> None:
     for parameter in model.parameters():
         if not parameter.requires_grad:
             parameter.data = parameter.data.to(precision)
+
+
+def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
+    """The blocks of diffusers' SD3 transformer or of a LightningDiT."""
+    name = "blocks" if isinstance(model, LightningDiT) else "transformer_blocks"
+    return model.get_submodule(name).children()
 
 
 def checkpoint_transformer(model: nn.Module) -> None:

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from davae_core.flow import add_noise_apart, shift_sigma, velocity_target
-from davae_core.latents import LatentLayout, split, to_model_space
+from davae_core.latents import ChannelStatistics, LatentLayout, ModelSpace, split
 from davae_core.transformer.description import Mode
 
 from ..cache.latent_cache import LatentCache
@@ -18,7 +18,7 @@ from ..cache.text_states import TextStates, stack
 from ..engine.progress import progress_bar
 from ..engine.randomness import sample_noise
 from ..errors import TrainingError
-from .denoiser import Denoiser
+from .class_denoiser import AnyDenoiser
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,18 +29,22 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class ValidationPlan:
-    """The held-out pictures (the first `pictures` of the cache), the batch, the shift of the levels, what is drawn."""
+    """The held-out pictures (the first `pictures` of the cache), the batch, the shift of the levels, what is drawn.
+
+    `statistics`: those by which model space is reached, None for the VAE's own shift and scale.
+    """
 
     cache: LatentCache
     pictures: int
     batch_size: int
     shift: float
     mode: Mode = "joint"
+    statistics: ChannelStatistics | None = None
 
 
 @torch.no_grad()
 def measure_velocity(
-    denoiser: Denoiser, plan: ValidationPlan, layout: LatentLayout, accelerator: Accelerator
+    denoiser: AnyDenoiser, plan: ValidationPlan, layout: LatentLayout, accelerator: Accelerator
 ) -> dict[str, float]:
     """Mean squared velocity errors without guidance: `velocity`, and of `base` and `detail` where there is detail.
 
@@ -59,7 +63,7 @@ def measure_velocity(
             if not read:
                 continue
             held = torch.stack([latent for latent, _ in read.values()])
-            latents = to_model_space(held, layout).to(accelerator.device)
+            latents = ModelSpace(layout, plan.statistics).enter(held).to(accelerator.device)
             noise = sample_noise(_SEED, tuple(read), tuple(latents.shape[1:])).to(latents)
             text = denoiser.under(stack([text for _, text in read.values()]).to(latents.device))
             for level in LEVELS:

@@ -35,6 +35,8 @@ _BEFORE = {
     "loss.base_noise": 0.0,
     "data.enlarge": True,
     "model.start_from": None,
+    "model.kind": "sd3",
+    "loss.cosine": 0.0,
 }
 """Settings that came later, and what every run did before there were any."""
 

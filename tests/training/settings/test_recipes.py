@@ -11,6 +11,7 @@ from training.cache.config import CacheConfig
 from training.dit.config import DitTrainingConfig
 from training.mini.pictures_config import CodecPicturesConfig, PromptScenesConfig
 from training.mini.text_config import TextTrainingConfig
+from training.sample.config import SampleConfig
 from training.settings.yaml_config import flatten, read_config
 from training.vae.config import VaeTrainingConfig
 
@@ -22,6 +23,7 @@ REFERENCES: dict[str, type[Any]] = {
     "mini_clip_l": TextTrainingConfig,
     "mini_pictures": CodecPicturesConfig,
     "mini_scenes": PromptScenesConfig,
+    "imagenet_samples": SampleConfig,
 }
 RECIPES = sorted({path.stem for path in CONFIGS.glob("*.yaml")} - set(REFERENCES))
 
