@@ -8,6 +8,8 @@ from davae_core.codec.files import BaseVae, load_base_vae
 from davae_core.codec.sd3_space import LEAST_LIKENESS, sd3_likeness
 from davae_core.codec.small import SmallConfig
 from davae_core.presets import SD3
+from davae_core.published.vavae import SUFFIXES as PICKLES
+from davae_core.published.vavae import load_vavae
 
 from .errors import TrainingError
 from .hub import PREFIX, HubPlace, existing_path, hub_place
@@ -17,7 +19,8 @@ _FOLDER = "vae"
 
 
 def load_base_source(source: str, key: str, channels: int | None = None) -> BaseVae:
-    """The VAE at a path (single file, full checkpoint, diffusers folder, own base file) or of a Hugging Face id.
+    """The VAE at a path (single file, full checkpoint, diffusers folder, own base file, VA-VAE's .pt) or of a Hugging
+    Face id.
 
     An id has `hf:` before it and may name a folder or a file after a colon: `hf:owner/name:vae`,
     `hf:owner/name:vae.safetensors`; without one it is the folder `vae`. `key` is the setting that names the VAE,
@@ -32,7 +35,18 @@ def load_base_source(source: str, key: str, channels: int | None = None) -> Base
         f"{PREFIX}stabilityai/stable-diffusion-3.5-medium:{_FOLDER}"
     )
     path = existing_path(source, key, wanted)
+    if path.suffix in PICKLES:
+        return _of_channels(path, load_vavae(path), channels)
     return _in_its_space(source, load_base_vae(path, channels, SD3.layout))
+
+
+def _of_channels(path: Path, found: BaseVae, channels: int | None) -> BaseVae:
+    own = found.layout.base_channels
+    if channels is not None and own != channels:
+        raise TrainingError(
+            f"{path} is a VAE with {own} latent channels, but {channels} are needed: name the VAE of that preset."
+        )
+    return found
 
 
 def _in_its_space(source: str, found: BaseVae) -> BaseVae:

@@ -76,8 +76,8 @@ def test_classes_are_drawn_or_taken_in_turn(write_sample, tmp_path):
     assert [class_of(even, number, 3) for number in range(5)] == [0, 1, 2, 0, 1]
     only = SamplesConfig(classes="even", only=(7, 2))
     assert [class_of(only, number, 10) for number in range(3)] == [7, 2, 7]
-    draw(write_sample("ape", samples__only=[0], samples__guidance=1.0))
-    draw(write_sample("cat", samples__only=[2], samples__guidance=1.0))
+    draw(write_sample("ape", samples__only=[0], samples__guidance=50.0))
+    draw(write_sample("cat", samples__only=[2], samples__guidance=50.0))
     assert np.abs(pixels(tmp_path / "ape", 5) - pixels(tmp_path / "cat", 5)).max() > 2
 
 
