@@ -28,7 +28,6 @@ def cache(out: Path, name: str) -> None:
     side, kind = (SIDE // 2, "base_vae") if name == BASE else (SIDE, "davae")
     settings: Settings = {
         "source.folders": [str(out / "train")],
-        "source.shards": [],
         "images.side": side,
         "images.sizes": [f"{side}x{side}"],
         "images.multiple": 32,

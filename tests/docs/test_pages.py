@@ -13,6 +13,7 @@ from training.__main__ import _parser as training_parser
 from training.cache.config import CacheConfig
 from training.dit.config import DitTrainingConfig
 from training.mini.text_config import TextTrainingConfig
+from training.sample.config import SampleConfig
 from training.settings.yaml_config import _dotted_names
 from training.vae.config import VaeTrainingConfig
 
@@ -23,7 +24,7 @@ PAGES = [
     for page in sorted(ROOT.glob(f"{folder}/*.md"))
 ]
 GUIDES = [page for page in PAGES if page.startswith("docs/") or "/" not in page]
-CONFIGS = (VaeTrainingConfig, DitTrainingConfig, CacheConfig, TextTrainingConfig)
+CONFIGS = (VaeTrainingConfig, DitTrainingConfig, CacheConfig, TextTrainingConfig, SampleConfig)
 NUMBERS = (ROOT / "docs" / "numbers.md").read_text(encoding="utf-8")
 
 

@@ -18,6 +18,7 @@ from training.cache.config import CacheConfig
 from training.dit.config import DitTrainingConfig
 from training.errors import TrainingError
 from training.mini.text_config import TextTrainingConfig
+from training.sample.config import SampleConfig
 from training.settings.yaml_config import read_config
 from training.vae.config import VaeTrainingConfig
 
@@ -29,6 +30,7 @@ CONFIGS = {
     "dit": DitTrainingConfig,
     "cache": CacheConfig,
     "text": TextTrainingConfig,
+    "sample": SampleConfig,
 }
 STARTS = ("python ", "davae ", "accelerate ")
 

@@ -24,16 +24,21 @@ from davae_core.files import read_safetensors, write_safetensors
 from davae_core.format import KIND_TEXT_ENCODER, write_described
 from davae_core.images import read_image
 from davae_core.inspection import inspect_file
-from davae_core.latents import LatentLayout
+from davae_core.latents import ChannelStatistics, LatentLayout
+from davae_core.lightning.files import ClassModel, read_class_model, write_class_model
+from davae_core.lightning.sizes import LightningSizes
 from davae_core.mini.text_encoder import TextConfig
 from davae_core.mini.text_encoder_files import read_text_encoder_file, stored_shapes
 from davae_core.presets import SD3
 from davae_core.published.adapter import convert_adapter
 from davae_core.published.codec import convert_codec
+from davae_core.published.lightning import load_lightning
+from davae_core.published.vavae import load_vavae
 from davae_core.reading.plain_text import LONGEST
 from davae_core.transformer.adapter import read_adapter, write_adapter
 from davae_core.transformer.merging import merge_files
 from davae_core.transformer.pretrained import load_transformer
+from tests.davae_core.lightning.tiny import random_weights
 from tests.hostile import mutations
 from tests.hostile.mutations import Mutation
 from training.cache.caption_sources import scan_captioned
@@ -64,6 +69,9 @@ GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 KL = KLConfig(widths=(4, 4), res_blocks=1, norm_groups=2)
 SMALL = SmallConfig(width=4, levels=2, blocks=1, shift=0.25, scale=2.0)
 LAYOUT = LatentLayout(4, 4, 2, 2, 0.25, 2.0)
+LIGHTNING = LightningSizes(
+    channels=8, patch=1, blocks=1, width=8, heads=1, side=2, classes=2, normed=True
+)
 SAFETENSORS = (
     mutations.described, mutations.described, mutations.retyped, mutations.emptied, mutations.damaged_bytes,
 )  # fmt: skip
@@ -225,6 +233,40 @@ def _read_stage_two(path: Path) -> tuple[str, ...]:
     return ()
 
 
+def _class_model(folder: Path) -> Path:
+    statistics = ChannelStatistics(torch.zeros(8), torch.ones(8))
+    model = ClassModel(LAYOUT, LIGHTNING, statistics, random_weights(LIGHTNING))
+    write_class_model(folder / "class_model.safetensors", model)
+    return folder / "class_model.safetensors"
+
+
+def _read_class_model(path: Path) -> tuple[str, ...]:
+    lines = _inspected(path)
+    read_class_model(path)
+    return lines
+
+
+def _lightning(folder: Path) -> Path:
+    torch.save({"model": random_weights(LIGHTNING)}, folder / "lightning.pt")
+    return folder / "lightning.pt"
+
+
+def _read_lightning(path: Path) -> tuple[str, ...]:
+    load_lightning(path)
+    return ()
+
+
+def _vavae(folder: Path) -> Path:
+    kl = KLConfig(widths=(32,), res_blocks=1, norm_groups=32, quant_conv=True)
+    torch.save({"state_dict": KLAutoencoder(kl, 2).state_dict()}, folder / "vavae.pt")
+    return folder / "vavae.pt"
+
+
+def _read_vavae(path: Path) -> tuple[str, ...]:
+    load_vavae(path)
+    return ()
+
+
 def _cache(folder: Path) -> Path:
     settings = {"text.kind": "mini"}
     head = CacheHead(LAYOUT, "vae", "0a", settings, ("a",), shards=1, pictures="0a")
@@ -369,6 +411,9 @@ KINDS = (
     Kind("stage 1", _published, _read_published, (mutations.damaged_bytes,)),
     _json("statistics", _statistics, _read_published),
     Kind("stage 2", _stage_two, _read_stage_two, (mutations.damaged_bytes,)),
+    _tensors("class model", _class_model, _read_class_model),
+    Kind("LightningDiT", _lightning, _read_lightning, (mutations.damaged_bytes,)),
+    Kind("VA-VAE", _vavae, _read_vavae, (mutations.damaged_bytes,)),
     _json("cache.json", _cache, _read_cache),
     _json("shard index", _cache_file("shard_00000.json"), _read_cache),
     _tensors("shard", _cache_file("shard_00000.safetensors"), _read_cache),
