@@ -7,11 +7,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from davae_core.files import value_hash
+from davae_core.files import CheckpointError, value_hash, write_safetensors
+from davae_core.latents import ChannelStatistics
 from davae_core.lightning.files import ClassAdvice, ClassModel, write_class_model
 from davae_core.lightning.sizes import EMBEDDER_WEIGHT, HEAD_WEIGHT
+from davae_core.published.lightning import load_statistics
 
 from ..cache.latent_cache import LatentCache
+from ..engine.processes import as_main_finds
+from ..errors import TrainingError
 from .class_denoiser import ClassDenoiser
 from .class_model import (
     build_class_transformer,
@@ -24,6 +28,9 @@ from .drawing import SamplingPlan
 from .export import DTYPES
 from .train import DitTraining
 
+STATISTICS = "statistics.safetensors"
+"""In a run's folder: means and deviations that its latents are taken in, also when its caches have grown since."""
+
 
 class ClassTraining(DitTraining):
     """A run with `model.kind: lightning`: classes for captions, statistics of every channel, all weights trained."""
@@ -33,9 +40,20 @@ class ClassTraining(DitTraining):
         self.base = None
         self.pretrained = read_class_base(self.config.model, self.layout.base_channels)
         self.sizes = sizes_of_run(self.config.model, caches, self.pretrained)
-        self.statistics = class_statistics(
-            self.pretrained, caches, self.layout, self.config.train.seed
-        )
+        self.statistics = as_main_finds(self.accelerator, lambda: self._statistics(caches))
+
+    def _statistics(self, caches: list[LatentCache]) -> ChannelStatistics:
+        """Those that the run in the folder began with, as long as it goes on; else of the caches as they are now."""
+        path = self.folder / STATISTICS
+        try:
+            if path.is_file() and self.checkpoints.latest() is not None:
+                return load_statistics(path, self.layout.channels)
+            found = class_statistics(self.pretrained, caches, self.layout, self.config.train.seed)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_safetensors(path, {"mean": found.mean, "std": found.std}, {})
+            return found
+        except CheckpointError as error:
+            raise TrainingError(str(error)) from error
 
     def build_denoiser(self) -> ClassDenoiser:
         """The LightningDiT to train, on the CPU."""

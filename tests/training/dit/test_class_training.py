@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +10,14 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from davae_core.files import CheckpointError
+from davae_core.files import CheckpointError, read_safetensors, write_safetensors
 from davae_core.latents import ModelSpace
 from davae_core.lightning.files import ClassAdvice, build_lightning, read_class_model
 from tests.training.class_fixtures import CLASSES, write_class_run
 from tests.training.two_processes import on_two_processes, train
 from training.cache.class_list import labels_of
 from training.cache.latent_cache import LatentCache
-from training.dit.class_training import ClassTraining
+from training.dit.class_training import STATISTICS, ClassTraining
 from training.dit.config import DitTrainingConfig
 from training.dit.inputs import open_caches
 from training.dit.plan import plan_run
@@ -122,6 +123,20 @@ def test_every_class_run_is_resumed_bit_for_bit(class_stack, changes, tmp_path):
     assert train_dit(parted) is not None
     found = left_by(tmp_path / "whole")
     assert len(found) >= 4 and left_by(tmp_path / "parted") == found
+
+
+def test_a_run_goes_on_with_the_statistics_it_began_with(class_stack, tmp_path):
+    folder = str(tmp_path / "run")
+    began = config_of(class_stack, "began", output__folder=folder)
+    assert train_dit(began, stop_at=1) is None
+    kept = ClassTraining(began).statistics
+    # As if the caches had had other pictures then.
+    path = tmp_path / "run" / STATISTICS
+    tensors, _ = read_safetensors(path)
+    write_safetensors(path, {**tensors, "mean": tensors["mean"] + 1}, {})
+    assert torch.equal(ClassTraining(began).statistics.mean, kept.mean + 1)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    assert torch.equal(ClassTraining(began).statistics.mean, kept.mean)
 
 
 def test_two_processes_train_what_one_does(class_stack, tmp_path, one_thread):
