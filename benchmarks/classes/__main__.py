@@ -2,8 +2,8 @@
 
 Twelve drawn classes, cached through the bundled DA-VAE; a small LightningDiT over its base at half the size from
 nothing, then widened by zeros and trained on the whole latent; samples of both, judged by a checker that was never
-trained. Everything goes through the recipes of docs/imagenet.md. Writes ``results.json`` and ``results.md`` into OUT;
-with ``--commit`` also where docs/imagenet.md has its numbers from. A run that is stopped goes on.
+trained. Everything goes through the recipes of docs/imagenet.md. Writes ``results.json`` and ``results.md`` into OUT.
+A run that is stopped goes on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from .judging import Verdict, judge_drawn, judge_folder, judge_rebuilt
 from .pictures import write_classes
 from .stages import BASE, WIDE, Settings, cache, sample, train
 
-HERE = Path(__file__).parent
 ROWS = {
     "drawn": "the drawn pictures themselves",
     "rebuilt": "through the bundled DA-VAE",
@@ -65,7 +64,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--base-steps", type=int, default=400, help="default 400")
     parser.add_argument("--steps", type=int, default=300, help="of the widened one (default 300)")
     parser.add_argument("--samples", type=int, default=48, help="of each model (default 48)")
-    parser.add_argument("--commit", action="store_true", help="also write beside this file")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     out = given.out.expanduser()
@@ -77,9 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
         "steps": given.steps,
         "verdicts": {name: asdict(verdict) for name, verdict in found.items()},
     }
-    for folder in (out, *([HERE] if given.commit else [])):
-        write_text(folder / "results.json", json.dumps(told, indent=1) + "\n")
-        write_text(folder / "results.md", table(found))
+    write_text(out / "results.json", json.dumps(told, indent=1) + "\n")
+    write_text(out / "results.md", table(found))
     sys.stdout.write(table(found))
     return 0
 

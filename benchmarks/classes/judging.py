@@ -51,7 +51,7 @@ def judge_drawn(count: int) -> Verdict:
 @torch.no_grad()
 def judge_rebuilt(count: int) -> Verdict:
     """Of the same after a way through the codec: what it leaves for a transformer to reach."""
-    codec = load_codec(mini.davae_path())
+    codec = load_codec(mini.davae_path(), "cpu", torch.float32)
 
     def rebuilt(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         pixels = from_bytes(torch.from_numpy(picture).permute(2, 0, 1)[None])
