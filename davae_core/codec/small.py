@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..reading.typed import Limits, check_limits
 from .blocks import Ops
+from .subpixel import upsample_conv
 
 _CERTAIN = -30.0
 """Log-variance of a latent without uncertainty, the least that a posterior has here."""
@@ -59,7 +60,13 @@ class SmallBlock(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.conv(x) + x)
+        if torch.is_grad_enabled():
+            return F.relu(self.conv(x) + x)
+        # The same numbers, with nothing kept that is not needed any more.
+        hidden = x
+        for layer in self.conv:
+            hidden = hidden.relu_() if isinstance(layer, nn.ReLU) else layer(hidden)
+        return hidden.add_(x).relu_()
 
 
 class SmallEncoder(nn.Sequential):
@@ -139,8 +146,10 @@ class SmallDecoder(nn.Sequential):
     def forward(self, latents: Tensor) -> Tensor:
         whole = self.conv_in is not None
         x = self.first_features(latents) if whole else latents
-        for layer in list(self)[2 if whole else 0 :]:
-            x = layer(x)
+        layers = iter(list(self)[2 if whole else 0 :])
+        for layer in layers:
+            doubles = isinstance(layer, nn.Upsample) and not torch.is_grad_enabled()
+            x = upsample_conv(x, next(layers)) if doubles else layer(x)
         return x * 2 - 1
 
 
