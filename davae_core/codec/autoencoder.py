@@ -15,6 +15,11 @@ from .backbones import Backbone, build_decoder, build_encoder
 from .blocks import DCDown, DCUp, KLConfig, Ops
 from .tiling import map_tiled
 
+NO_DRAFTS = (
+    "This DA-VAE file was written compact, without the base decoder: for drafts split the latent and decode its base "
+    "with the stock VAE."
+)
+"""What a compact codec answers to whom asks it for a draft."""
 StemOrder = Literal["detail_first", "base_first"]
 Progress = Callable[[int, int], None]
 
@@ -177,21 +182,18 @@ class Codec(nn.Module, ABC):
         """
         check_latents(latents, self.layout)
         if self.decoder is None:
-            raise ValueError(
-                "This DA-VAE file was written compact, without the base decoder: for drafts split the latent and "
-                "decode its base with the stock VAE."
-            )
+            raise ValueError(NO_DRAFTS)
         return in_range(base_decode(self, split(latents, self.layout)[0]))
 
     def encode_tiled(
-        self, images: Tensor, tile: int = 512, overlap: int = 64, progress: Progress | None = None
+        self, images: Tensor, tile: int = 768, overlap: int = 64, progress: Progress | None = None
     ) -> Tensor:
         """`encode` in tiles of `tile` picture pixels that share `overlap`; both multiples of f * s."""
         self.check_images(images)
         return map_tiled(self.encode, images, tile, overlap, (1, self.layout.factor), progress)
 
     def decode_tiled(
-        self, latents: Tensor, tile: int = 32, overlap: int = 8, progress: Progress | None = None
+        self, latents: Tensor, tile: int = 48, overlap: int = 4, progress: Progress | None = None
     ) -> Tensor:
         """`decode` in tiles of `tile` latent cells that share `overlap`."""
         check_latents(latents, self.layout)

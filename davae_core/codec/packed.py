@@ -126,7 +126,7 @@ class PackedVAE(Codec):
         return self._decode_phases(self._unpack(latents))
 
     def encode_tiled(
-        self, images: Tensor, tile: int = 512, overlap: int = 64, progress: Progress | None = None
+        self, images: Tensor, tile: int = 768, overlap: int = 64, progress: Progress | None = None
     ) -> Tensor:
         """`encode` with the networks in tiles; the packing sees the whole, so that no tile's edge is predicted from."""
         self.check_images(images)
@@ -134,7 +134,7 @@ class PackedVAE(Codec):
         return self._pack(map_tiled(self._both_latents, images, tile, overlap, scale, progress))
 
     def decode_tiled(
-        self, latents: Tensor, tile: int = 32, overlap: int = 8, progress: Progress | None = None
+        self, latents: Tensor, tile: int = 48, overlap: int = 4, progress: Progress | None = None
     ) -> Tensor:
         """`decode` with the network in tiles, the unpacking whole."""
         check_latents(latents, self.layout)
