@@ -20,7 +20,7 @@ from .subpixel import upsample_conv
 
 STRIPE_BYTES = 24 << 20
 """What one activation of a stripe takes at most, if that is no less than `_LEAST_ROWS` rows."""
-_LEAST_ROWS = 16
+_LEAST_ROWS, _MOST_STRIPES = 16, 32
 
 
 class Rows(ABC):
@@ -77,7 +77,9 @@ def is_large(x: Tensor) -> bool:
 def stripes_of(shape: tuple[int, int, int, int], size: int) -> Iterator[Stripe]:
     """The stripes of a picture of this shape with `size` bytes a value, from the top."""
     batch, channels, height, width = shape
-    rows = max(_LEAST_ROWS, STRIPE_BYTES // (batch * channels * width * size))
+    rows = STRIPE_BYTES // (batch * channels * width * size)
+    # Beside a huge picture a larger stripe costs little memory, and fewer rows are seen twice.
+    rows = max(rows, _LEAST_ROWS, height // _MOST_STRIPES)
     rows += rows % 2  # whole rows of a picture of half the size
     for first in range(0, height, rows):
         end = min(first + rows, height)

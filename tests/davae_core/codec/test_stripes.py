@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.live_bytes import LiveBytes
 from davae_core.codec import stripes
 from davae_core.codec.blocks import Decoder, Encoder, KLConfig, ResnetBlock
 from davae_core.codec.stripes import GroupStatistics, Held, stripes_of
-from tests.davae_core.codec.live_bytes import LiveBytes
 
 CONFIG = KLConfig(widths=(8, 16, 16), res_blocks=1, norm_groups=4)
 
