@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from .. import mini
 from ..codec.autoencoder import Codec
-from ..codec.files import load_base_vae, load_codec, read_codec_file, save_codec, weights_file
+from ..codec.files import load_base_vae, load_codec, read_codec_config, save_codec, weights_file
 from ..codec.latent_files import encoding_hash, load_latents, save_latents
 from ..codec.preview_decoder import pad_preview_decoder
 from ..files import read_safetensors, write_safetensors
@@ -204,7 +204,7 @@ def _convert_adapter(options: argparse.Namespace) -> None:
     _refuse_overwriting(options.output, options.source, options.lora, vae, *weights)
     parents = {"base_name": plain(options.base.name)}
     if vae is not None:
-        if read_codec_file(vae)[0].layout != SD3.layout:
+        if read_codec_config(vae).layout != SD3.layout:
             raise SentenceError(
                 f"{vae} is a DA-VAE of another base than SD3's, which the published stage 2 is for: "
                 "give the one it was trained with."

@@ -99,14 +99,19 @@ class _PackedNumbers:
     alignment: Annotated[float, Limits(0.0, 1.0)]
 
 
+def read_codec_config(path: str | Path) -> AnyConfig:
+    """The configuration of a codec file, from its header alone: no weights are read. Raises as `read_codec_file`."""
+    shapes, metadata = codec_header(path)
+    return codec_config(path, shapes, metadata)
+
+
 def read_codec_file(path: str | Path) -> tuple[AnyConfig, dict[str, Tensor]]:
     """Configuration and tensors of a codec file, keys and shapes checked against each other.
 
     Raises CheckpointError for anything that is not one, saying what it is instead and what to pick.
     """
     # What a file is stands in its header: a stranger's checkpoint is not read for it.
-    shapes, metadata = codec_header(path)
-    config = codec_config(path, shapes, metadata)
+    config = read_codec_config(path)
     tensors = read_codec_part(path)
     check_weights(path, tensors)
     numbers = [tensors[name] for name in STATISTICS if name in tensors]
@@ -124,7 +129,9 @@ def load_codec(
 ) -> AnyCodec:
     """Read a codec file, ready to run; `dtype` None keeps the file's. Raises CheckpointError."""
     config, tensors = read_codec_file(path)
-    codec = build_codec(config, tensors)
+    # Every weight comes from the file: on a real device fresh ones would be drawn first, and thrown away.
+    with torch.device("meta"):
+        codec = build_codec(config, tensors)
     codec.load_state_dict(tensors, assign=True)
     return codec.to(device=device, dtype=dtype).eval()
 

@@ -109,10 +109,14 @@ class PackedVAE(Codec):
 
     @classmethod
     def from_base(cls, base: KLAutoencoder, config: PackedConfig, packing: Packing) -> PackedVAE:
-        """The codec of a pretrained VAE and a packing fitted to it, on the CPU."""
-        codec = cls(config)
+        """The codec of a pretrained VAE and a packing fitted to it, on the CPU in float32."""
         packed = {f"detail.{name}": tensor for name, tensor in packing.state_dict().items()}
-        codec.load_state_dict({**base.state_dict(), **packed})
+        tensors = {**base.state_dict(), **packed}
+        with torch.device("meta"):
+            codec = cls(config)
+        codec.load_state_dict(
+            {name: t.to("cpu", torch.float32) for name, t in tensors.items()}, assign=True
+        )
         return codec.eval()
 
     def encode(self, images: Tensor) -> Tensor:
