@@ -5,53 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..latents import LatentLayout, base_to_model_space, check_latents, downscale_image, join, split
-from .backbones import Backbone, build_decoder, build_encoder
-from .blocks import DCDown, DCUp, KLConfig, Ops
+from .backbones import build_decoder, build_encoder
+from .blocks import DCDown, DCUp, Ops
+from .sizes import Backbone, KLConfig
+from .sizes import CodecConfig as CodecConfig
 from .tiling import map_tiled
 
-StemOrder = Literal["detail_first", "base_first"]
 Progress = Callable[[int, int], None]
 
 
 class NoPictureError(ValueError):
     """A latent whose values are finite, but that no picture comes out of; the message is one sentence."""
-
-
-@dataclass(frozen=True)
-class CodecConfig:
-    """Everything that decides the shapes of a DetailAlignedVAE.
-
-    `stem_order` is the channel order the decoder stem was trained with; latents are base first everywhere else.
-    `shared_trunk`: the detail head reads the base encoder's own trunk instead of a copy of it.
-    """
-
-    layout: LatentLayout
-    backbone: Backbone
-    stem_order: StemOrder = "detail_first"
-    shared_trunk: bool = True
-
-    def __post_init__(self) -> None:
-        self.layout.require_detail()
-        require_factor(self.layout, self.backbone)
-        if self.stem_order not in ("detail_first", "base_first"):
-            raise ValueError(
-                f"stem_order must be detail_first or base_first, not {self.stem_order!r}."
-            )
-
-
-def require_factor(layout: LatentLayout, backbone: Backbone) -> None:
-    """Raise ValueError unless the backbone makes the layout's base latent cells."""
-    if layout.base_factor != backbone.factor:
-        raise ValueError(
-            f"The layout says {layout.base_factor} pixels per base latent cell, but the backbone's "
-            f"resolution levels make {backbone.factor}."
-        )
 
 
 @dataclass

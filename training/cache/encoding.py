@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from davae_core.codec.files import encoding_part, load_codec, read_codec_config
+from davae_core.codec.description import read_codec_config
+from davae_core.codec.files import encoding_part, load_codec
 from davae_core.codec.latent_files import encoding_hash
 from davae_core.files import value_hash
 from davae_core.latents import LatentLayout

@@ -7,11 +7,11 @@ from safetensors.torch import load_file, save_file
 
 from davae_core.codec.autoencoder import KLAutoencoder, base_moments
 from davae_core.codec.blocks import KLConfig
+from davae_core.codec.description import read_codec_config
 from davae_core.codec.files import (
     CheckpointError,
     load_base_vae,
     load_codec,
-    read_codec_config,
     read_codec_file,
     save_base_vae,
     save_codec,
