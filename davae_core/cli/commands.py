@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..inspection import inspect_file
 from ..reading.console import take_any_character
 from ..reading.plain_text import printable
 from ..reading.unforeseen import (
@@ -71,6 +70,8 @@ def _files(options: argparse.Namespace) -> list[Path]:
 
 def run_inspect(options: argparse.Namespace) -> None:
     """`davae inspect`."""
+    from ..inspection import inspect_file
+
     found = inspect_file(options.file)
     if options.json:
         # json writes what is no ASCII, and so all that a terminal obeys, as escapes.

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from ..reading.plain_text import printable
 
 Item = TypeVar("Item")
@@ -24,12 +22,16 @@ def note(text: str) -> None:
 
 def picture_bar(pictures: Sequence[Item]) -> Iterable[Item]:
     """The pictures, and a bar of how many are done."""
+    from tqdm import tqdm
+
     return tqdm(pictures, unit="picture", disable=None, leave=False)
 
 
 @contextmanager
 def counting(unit: str) -> Iterator[Callable[[int, int], None]]:
     """A bar that is told how many of its units are done, of how many."""
+    from tqdm import tqdm
+
     with tqdm(unit=unit, unit_scale=unit == "B", disable=None, leave=False) as bar:
 
         def update(done: int, total: int) -> None:
