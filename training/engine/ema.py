@@ -31,7 +31,8 @@ class WeightAverage:
         # All at once: one tensor after another, a GPU would mostly wait for the next.
         weights = {name: local(value.detach()).float() for name, value in _trainable(self.module)}
         means = [local(self.means[name]) for name in weights]
-        get_ema_multi_avg_fn(decay)(means, list(weights.values()), self.updates)
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average(means, list(weights.values()), self.updates)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

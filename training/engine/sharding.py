@@ -91,7 +91,7 @@ def _check(settings: FullyShardedDataParallelPlugin) -> None:
     if settings.activation_checkpointing:
         raise TrainingError(
             "The accelerate configuration sets fsdp_activation_checkpointing: leave it out and set "
-            "train.gradient_checkpointing instead."
+            "train.recomputed_blocks instead."
         )
     if parse_flag_from_env("FSDP_OFFLOAD_PARAMS"):
         raise TrainingError(
