@@ -135,12 +135,14 @@ def save_codec(
     codec: AnyCodec,
     compact: bool = False,
     dtype: torch.dtype | None = None,
+    encoding: str | None = None,
 ) -> None:
     """Write a codec file; its parent is the base encoder in it, by hash.
 
     `compact` leaves the base decoder out. `dtype` None keeps the weights' own; the statistics are never rounded. What
     the codec's latents are known by (latent_files.encoding_hash) is taken before any rounding, so copies of less
-    precision keep it. Raises CheckpointError, and ValueError for a compact packed codec: its decoder is the base's.
+    precision keep it; `encoding` gives it for a codec whose encoder came from a file and stayed as it was. Raises
+    CheckpointError, and ValueError for a compact packed codec: its decoder is the base's.
     """
     packed = isinstance(codec, PackedVAE)
     if packed and compact:
@@ -148,7 +150,6 @@ def save_codec(
             "A packed DA-VAE decodes with the base decoder: it cannot be written compact."
         )
     config, tensors = codec.config, codec.state_dict()
-    encoding = value_hash(encoding_part(tensors))
     kept = {
         name: tensor if name in STATISTICS else tensor.to(dtype or tensor.dtype)
         for name, tensor in tensors.items()
@@ -163,7 +164,7 @@ def save_codec(
     described = {
         **({"codec": PACKED} if packed else {}),
         **asdict(config),
-        "encoding": encoding,
+        "encoding": encoding or value_hash(encoding_part(tensors)),
         "parents": {"base_encoder": value_hash(base)},
     }
     write_described(path, kept, KIND_CODEC, described)
@@ -254,18 +255,29 @@ def _check_channels(file: Path, found: int, wanted: int | None) -> None:
 def _base_within(file: Path, channels: int | None) -> BaseVae:
     """The pretrained VAE that a codec file keeps as it was."""
     codec = load_codec(file)
-    weights = {n: t for n, t in codec.state_dict().items() if n.split(".")[0] in VAE_PARTS}
-    if not has_base_decoder(weights):
+    require_base_decoder(file, codec)
+    layout, backbone = codec.layout, codec.config.backbone
+    _check_channels(file, layout.base_channels, channels)
+    numbers = layout.base_shift, layout.base_scale
+    kept = LatentLayout(layout.base_channels, 0, backbone.factor, 1, *numbers)
+    return BaseVae(base_of(codec), kept)
+
+
+def require_base_decoder(file: str | Path, codec: AnyCodec) -> None:
+    """Raise CheckpointError, naming `file`, for a compact codec."""
+    if codec.decoder is None:
         raise CheckpointError(
             f"{file} is a compact DA-VAE, without its base decoder: pick the VAE it came from, or its whole file."
         )
-    layout, backbone = codec.layout, codec.config.backbone
-    _check_channels(file, layout.base_channels, channels)
+
+
+def base_of(codec: AnyCodec) -> KLAutoencoder:
+    """The pretrained VAE within a codec that is not compact, sharing its weights."""
+    weights = {n: t for n, t in codec.state_dict().items() if n.split(".")[0] in VAE_PARTS}
     with torch.device("meta"):
-        vae = KLAutoencoder(backbone, layout.base_channels)
+        vae = KLAutoencoder(codec.config.backbone, codec.layout.base_channels)
     vae.load_state_dict(weights, assign=True)
-    numbers = layout.base_shift, layout.base_scale
-    return BaseVae(vae.eval(), LatentLayout(layout.base_channels, 0, backbone.factor, 1, *numbers))
+    return vae.eval()
 
 
 def _backbone_of(

@@ -79,7 +79,8 @@ class VaeTraining(Run[Batch]):
         parts = self._build_parts()
         self._fit_start()
         fresh = RunState(pictures=folders_digest(self.folders), frozen=frozen)
-        self.start(parts, fresh, frozen_key="model.base_vae", pictures_key="data.train")
+        frozen_key = "model.start_from" if config.model.start_from else "model.base_vae"
+        self.start(parts, fresh, frozen_key=frozen_key, pictures_key="data.train")
         self._backward = CodecBackward(
             self.accelerator, config, parts, self.updates.models, perceptual
         )
@@ -182,10 +183,10 @@ class VaeTraining(Run[Batch]):
         return parts
 
     def _fit_start(self) -> None:
-        """Fit a new codec to the first pictures; a resumed one gets its weights from the checkpoint."""
-        trainee = self.trainee
-        init = self.config.model.init
-        if init == "torch" or not isinstance(trainee, DetailTrainee):
+        """Fit a new codec to the first pictures; one that is resumed or trained on has its weights."""
+        trainee, model = self.trainee, self.config.model
+        init = model.init
+        if init == "torch" or model.start_from or not isinstance(trainee, DetailTrainee):
             return
         if self.checkpoints.latest() is None:
             device = self.accelerator.device
