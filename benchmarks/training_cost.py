@@ -21,7 +21,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
+from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE
 from davae_core.files import write_text
 from davae_core.latents import LatentLayout
 from davae_core.presets import SD3
@@ -38,7 +38,7 @@ from training.cache.text_states import TextStates
 from training.dit.config import DitModelConfig, DitTrainingConfig
 from training.dit.denoiser import Denoiser
 from training.dit.plan import plan_run
-from training.dit.transformer import build_transformer, checkpoint_transformer, new_sizes
+from training.dit.transformer import build_transformer, new_sizes, recompute_blocks
 from training.settings.yaml_config import read_config
 from training.vae.gradient_checkpointing import checkpoint_blocks
 from training.vae.trainees import DetailTrainee
@@ -148,14 +148,23 @@ def write_empty_cache(folder: Path, t5_tokens: int, pictures: int) -> None:
     write_text(path.with_suffix(".json"), json.dumps(index))
 
 
-def stage2_operations(model: DitModelConfig, layout: LatentLayout, side: int, words: int) -> float:
-    """Operations of a stage-2 training step for one square picture of `side` pixels and a text of `words` tokens."""
+def stage2_operations(
+    model: DitModelConfig,
+    layout: LatentLayout,
+    side: int,
+    words: int,
+    recomputed: int | None = None,
+) -> float:
+    """Operations of a stage-2 training step for one square picture of `side` pixels and a text of `words` tokens.
+
+    `recomputed`: how many blocks are computed again in the backward pass, None all.
+    """
     sizes = new_sizes(model, layout.base_channels)
     with torch.device("meta"):
         transformer = build_transformer(
             model, None, layout.base_channels, layout.detail_channels, sizes
         )
-        checkpoint_transformer(transformer)
+        recompute_blocks(transformer, sizes.blocks if recomputed is None else recomputed)
         cells = side // layout.factor
         latents = torch.empty(1, layout.channels, cells, cells)
         text = torch.empty(1, words, sizes.context_width), torch.empty(1, sizes.pooled_width)
@@ -168,8 +177,7 @@ def stage2_operations(model: DitModelConfig, layout: LatentLayout, side: int, wo
 def stage1_operations(config: CodecConfig, crop: int, base_target: bool) -> float:
     """Operations of a stage-1 training step for one crop, LPIPS on VGG included, without a GAN."""
     with torch.device("meta"):
-        teacher = KLAutoencoder(config.backbone, config.layout.base_channels)
-        trainee = DetailTrainee(DetailAlignedVAE(config), True, teacher if base_target else None)
+        trainee = DetailTrainee(DetailAlignedVAE(config), base_target=base_target)
         checkpoint_blocks(trainee)
         trainee.train()
         vgg: nn.Module = torchvision.models.vgg16().features.requires_grad_(False)

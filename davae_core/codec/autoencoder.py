@@ -216,15 +216,33 @@ class DetailAlignedVAE(Codec):
         codec.joint.decoder.load_state_dict(base.decoder.state_dict(), strict=False)
         return codec
 
-    def encode_moments(self, images: Tensor) -> CodecMoments:
-        """Posteriors of [B, 3, H, W] in [-1, 1]: base and detail, each [B, channels, H/(f s), W/(f s)].
+    def trunk_features(self, images: Tensor) -> Tensor:
+        """What the detail head reads of [B, 3, H, W] in [-1, 1]: [B, features, H/f, W/f].
 
         Raises ValueError when a side is no multiple of f * s.
         """
         self.check_sides(images)
+        return (self.encoder if self.detail.trunk is None else self.detail.trunk).features(images)
+
+    def encode_moments(self, images: Tensor, features: Tensor | None = None) -> CodecMoments:
+        """Posteriors of [B, 3, H, W] in [-1, 1]: base and detail, each [B, channels, H/(f s), W/(f s)].
+
+        `features`: `trunk_features` of the same pictures, where they are known already. Raises ValueError when a side
+        is no multiple of f * s.
+        """
+        self.check_sides(images)
         base = base_moments(self, downscale_image(images, self.layout.ratio))
-        trunk = self.encoder if self.detail.trunk is None else self.detail.trunk
-        return CodecMoments(base, Moments.from_channels(self.detail.down(trunk.features(images))))
+        found = self.trunk_features(images) if features is None else features
+        return CodecMoments(base, Moments.from_channels(self.detail.down(found)))
+
+    def full_size_moments(self, images: Tensor, features: Tensor) -> Moments:
+        """The pretrained VAE's own posterior of pictures that are not reduced, [B, C, H/f, W/f].
+
+        `features`: `trunk_features` of the same pictures. They are the pretrained encoder's own where the trunk is
+        shared; a trunk of the detail's own has others.
+        """
+        own = features if self.detail.trunk is None else self.encoder.features(images)
+        return _quantised(self, self.encoder.moments(own))
 
     def encode(self, images: Tensor) -> Tensor:
         """The base's posterior mean, beside it the detail's, normalised (`Codec.encode`)."""
@@ -287,7 +305,11 @@ def _quant_convs(
 
 def base_moments(module: KLAutoencoder | Codec, images: Tensor) -> Moments:
     """The base posterior of pictures [B, 3, H, W] as they are, at 1/f of their size, also in a codec."""
-    moments = module.encoder(images)
+    return _quantised(module, module.encoder(images))
+
+
+def _quantised(module: KLAutoencoder | Codec, moments: Tensor) -> Moments:
+    """What the encoder made, through the 1x1 convolution behind it where there is one."""
     if module.quant_conv is not None:
         moments = module.quant_conv(moments)
     return Moments.from_channels(moments)

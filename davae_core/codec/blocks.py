@@ -153,9 +153,14 @@ class Encoder(nn.Module):
             x = level(x)
         return F.silu(self.norm_out(self.mid(x)))
 
+    def moments(self, features: Tensor) -> Tensor:
+        """What the last convolution makes of them: [B, outputs, H/f, W/f]."""
+        assert self.conv_out is not None
+        return self.conv_out(features)  # type: ignore[no-any-return]
+
     def forward(self, images: Tensor) -> Tensor:
         features = self.features(images)
-        return features if self.conv_out is None else self.conv_out(features)
+        return features if self.conv_out is None else self.moments(features)
 
 
 class Decoder(nn.Module):

@@ -61,12 +61,15 @@ class SmallEncoder(nn.Sequential):
             x = layer(x)
         return x
 
-    def forward(self, images: Tensor) -> Tensor:
-        features = self.features(images)
-        if self.conv_out is None:
-            return features
+    def moments(self, features: Tensor) -> Tensor:
+        """What the last convolution makes of them: [B, 2 C, H/f, W/f] in VAE space."""
+        assert self.conv_out is not None
         mean = self.conv_out(features) / self.config.scale + self.config.shift
         return torch.cat([mean, torch.full_like(mean, _CERTAIN)], dim=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images)
+        return features if self.conv_out is None else self.moments(features)
 
 
 class SmallDecoder(nn.Sequential):
