@@ -135,7 +135,8 @@ def test_no_node_writes_a_file():
 FLOORS = {
     "davae_core": [
         {"disk", "reading"},
-        {"files", "latents", "metrics"},
+        {"files", "layout", "metrics"},
+        {"latents"},
         {"fit", "flow", "format", "images"},
         {"codec", "mini"},
         {"presets"},
@@ -196,11 +197,29 @@ def test_importing_the_core_needs_torch_and_einops_only():
         run(
             sys.executable,
             "-c",
-            "import davae_core, json, sys; print(json.dumps(sorted(sys.modules)))",
+            "from davae_core import DetailAlignedVAE\nimport json, sys; print(json.dumps(sorted(sys.modules)))",
         )
     )
     assert "torch" in loaded
     assert not set(loaded) & (HEAVY | {"PIL", "safetensors"})
+
+
+def test_help_wrong_usage_and_inspecting_import_no_torch(tmp_path):
+    """A second each time somebody asks what a command takes or what a file is."""
+    mini = ROOT / "davae_core" / "mini"
+    asked = [["--help"], ["decode", "--help"], ["merge"], ["inspect", "missing.safetensors"]]
+    asked += [["inspect", str(path)] for path in sorted(mini.glob("*.safetensors"))]
+    code = (
+        "import contextlib, json, sys\n"
+        "from davae_core.cli.commands import main\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        "        main(arguments)\n"
+        "assert not {'torch', 'PIL', 'einops'} & set(sys.modules), arguments\n"
+        "print('none of them')\n"
+    )
+    said = run(sys.executable, "-c", code, json.dumps(asked)).splitlines()
+    assert said[-1] == "none of them" and any("DA-VAE" in line for line in said)
 
 
 @pytest.mark.parametrize(

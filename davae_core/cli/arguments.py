@@ -3,17 +3,15 @@
 import argparse
 from pathlib import Path
 
-import torch
-
 MINIATURE = "mini"
 """The word that stands for the bundled miniature where a DA-VAE or its plain VAE is asked for."""
 STORAGE_TYPES = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "fp8_e4m3fn": torch.float8_e4m3fn,
+    "float32": "float32",
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+    "fp8_e4m3fn": "float8_e4m3fn",
 }
-"""What --dtype may say."""
+"""What --dtype may say, and PyTorch's names for it."""
 
 
 def parser() -> argparse.ArgumentParser:

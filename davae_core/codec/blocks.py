@@ -6,15 +6,15 @@ injected `ops` namespace (torch.nn by default, comfy.ops inside ComfyUI), which 
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
-from ..reading.typed import Length, Limits, check_limits
+from .sizes import KLConfig as KLConfig
+from .sizes import require_even_stem, require_even_unshuffle
 from .stripes import (
     is_large,
     norm_silu_conv,
@@ -26,42 +26,6 @@ from .subpixel import upsample_conv
 
 Ops = Any
 """A namespace with Conv2d and GroupNorm that take torch.nn's arguments; comfy.ops has no common type with torch.nn."""
-
-
-@dataclass(frozen=True)
-class KLConfig:
-    """Sizes of a KL autoencoder.
-
-    `widths` holds a channel count per resolution level, full resolution first; `attention_levels` the levels whose
-    residual blocks are followed by attention (the middle always has one); `quant_conv` tells whether 1x1 convolutions
-    stand between the encoder and the moments and between the latent and the decoder.
-    """
-
-    widths: Annotated[tuple[Annotated[int, Limits(1, 8192)], ...], Length(8)]
-    res_blocks: Annotated[int, Limits(1, 16)]
-    norm_groups: Annotated[int, Limits(1, 8192)]
-    attention_levels: Annotated[tuple[Annotated[int, Limits(0, 7)], ...], Length(8)] = ()
-    quant_conv: bool = False
-
-    def __post_init__(self) -> None:
-        check_limits(self)
-        if not self.widths:
-            raise ValueError("An autoencoder needs a width for each level.")
-        for width in self.widths:
-            if width % self.norm_groups:
-                raise ValueError(
-                    f"The width {width} cannot be divided into {self.norm_groups} normalisation groups."
-                )
-
-    @property
-    def factor(self) -> int:
-        """Picture pixels per latent cell along one side."""
-        return 1 << (len(self.widths) - 1)
-
-    @property
-    def features(self) -> int:
-        """Channels at the latent's resolution, which the detail head reads and the stem makes."""
-        return self.widths[-1]
 
 
 def _conv3(ops: Ops, inputs: int, outputs: int) -> nn.Module:
@@ -230,9 +194,14 @@ class Encoder(nn.Module):
             x = layer(x)
         return F.silu(self.norm_out(self.mid(x)))
 
+    def moments(self, features: Tensor) -> Tensor:
+        """What the last convolution makes of them: [B, outputs, H/f, W/f]."""
+        assert self.conv_out is not None
+        return self.conv_out(features)  # type: ignore[no-any-return]
+
     def forward(self, images: Tensor) -> Tensor:
         features = self.features(images)
-        return features if self.conv_out is None else self.conv_out(features)
+        return features if self.conv_out is None else self.moments(features)
 
 
 class Decoder(nn.Module):
@@ -302,11 +271,7 @@ class DCDown(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, ratio: int, ops: Ops = nn) -> None:
         super().__init__()
-        if outputs % ratio**2:
-            raise ValueError(
-                f"{outputs} moment channels cannot be made by a pixel-unshuffle of {ratio}: "
-                f"twice the detail channels must be a multiple of {ratio**2}."
-            )
+        require_even_unshuffle(outputs, ratio)
         self.ratio, self.outputs = ratio, outputs
         self.conv = _conv3(ops, inputs, outputs // ratio**2)
         self.shortcut_proj: nn.Module | None = None
@@ -334,11 +299,7 @@ class DCUp(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, ratio: int, ops: Ops = nn) -> None:
         super().__init__()
-        if outputs * ratio**2 % inputs:
-            raise ValueError(
-                f"The stem cannot repeat {inputs} latent channels evenly into {outputs} features at {ratio} times the "
-                f"size: base plus detail channels must divide {outputs * ratio**2}."
-            )
+        require_even_stem(inputs, outputs, ratio)
         self.ratio, self.repeats = ratio, outputs * ratio**2 // inputs
         self.conv = _conv3(ops, inputs, outputs * ratio**2)
 

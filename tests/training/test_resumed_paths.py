@@ -37,7 +37,7 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
     "no zero start": {"model__zero_init": False, "loss__ramp_steps": 0},
     "wide targets": {"model__lora": {"rank": 4, "alpha": 8, "targets": ["wide"]}},
     "bf16": {"train__precision": "bf16"},
-    "recomputed blocks": {"train__gradient_checkpointing": True},
+    "recomputed blocks": {"train__recomputed_blocks": 1},
     "from files": {"data__in_memory": False},
     "the error of x0": {"loss__weighting": "x0"},
     "a level of its own for the base": {"loss__base_levels": "own"},

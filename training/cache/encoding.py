@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from davae_core.codec.files import encoding_part, load_codec, read_codec_file
+from davae_core.codec.description import read_codec_config
+from davae_core.codec.files import encoding_part, load_codec
 from davae_core.codec.latent_files import encoding_hash
 from davae_core.files import value_hash
 from davae_core.latents import LatentLayout
@@ -53,7 +54,7 @@ def latents_of(file: str, detail: bool, key: str) -> tuple[LatentLayout, str]:
     `key` is the setting that names the file. Raises CheckpointError or TrainingError.
     """
     if detail:
-        return read_codec_file(file)[0].layout, encoding_hash(file)
+        return read_codec_config(file).layout, encoding_hash(file)
     base = load_base_source(file, key)
     return base.layout, value_hash(encoding_part(base.vae.state_dict()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from ..engine.loaders import Once
 from ..engine.randomness import Stream, number_generator, numpy_generator, sample_noise
 from ..errors import TrainingError
 from .config import FlowLossConfig
+
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
@@ -109,13 +112,13 @@ class LatentBatches(Dataset[LatentBatch | TrainingError]):
 
 
 def read_in_order(
-    batches: LatentBatches, parts: Iterator[tuple[int, slice]], workers: int
-) -> Iterator[LatentBatch]:
+    batches: Dataset[Batch | TrainingError], parts: Iterator[tuple[int, slice]], workers: int
+) -> Iterator[Batch]:
     """The given batches in order; `workers` processes read ahead, 0 reads in this one.
 
     Raises TrainingError when a batch cannot be read.
     """
-    loader: DataLoader[LatentBatch | TrainingError] = DataLoader(
+    loader: DataLoader[Batch | TrainingError] = DataLoader(
         batches,
         batch_size=None,
         sampler=Once(parts),

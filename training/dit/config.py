@@ -106,6 +106,7 @@ class DitTrainConfig(TrainConfig):
 
     mode: Mode = "joint"
     precision: Literal["fp32", "bf16"] = "bf16"
+    recomputed_blocks: Count = 0
 
 
 @dataclass(frozen=True)

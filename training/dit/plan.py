@@ -13,12 +13,12 @@ from .batches import LatentBatches
 from .config import DitTrainingConfig
 from .inputs import open_caches
 from .start_from import check_lora, read_start
-from .transformer import build_transformer, new_sizes, read_base
+from .transformer import build_transformer, new_sizes, read_base, recompute_blocks
 
 GIB = 2**30
-# Bytes a 16-bit block keeps per token and channel for its backward pass, attention itself not stored
-# (Korthikanti et al. 2022, equation 2 without the attention term), and what a recomputed block keeps: its input.
-_KEPT, _KEPT_RECOMPUTED = 34, 2
+# Bytes a 16-bit block keeps per token and channel for its backward pass, attention itself not stored: 55 to 63 were
+# counted in SD3.5 Medium with its LoRA (benchmarks/training_kept.py). A recomputed block keeps its input.
+_KEPT, _KEPT_RECOMPUTED = 60, 2
 # Optimizer states in multiples of a float32 weight.
 _STATES = {"adamw": 2.0, "adamw8bit": 0.5, "muon": 1.0}
 
@@ -71,6 +71,7 @@ def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
     sizes = new_sizes(config.model, channels) if base is None else transformer_sizes(base)
     with torch.device("meta"):
         model = build_transformer(config.model, None, channels, detail, sizes, config.train.mode)
+        recompute_blocks(model, config.train.recomputed_blocks)
     if base is not None:
         head = caches[0].head
         start = read_start(config.model, base, layout, head.vae_hash, config.train.mode)
@@ -112,6 +113,8 @@ def _activations_bytes(config: DitTrainingConfig, sizes: TransformerSizes, token
         * sizes.width
         * (1 if config.train.precision == "bf16" else 2)
     )
-    if config.train.gradient_checkpointing:
-        return width * (_KEPT_RECOMPUTED * sizes.blocks + _KEPT)
-    return width * _KEPT * sizes.blocks
+    recomputed = config.train.recomputed_blocks
+    at_the_end = _KEPT_RECOMPUTED * recomputed + _KEPT * (sizes.blocks - recomputed)
+    # The recomputed ones come last in the backward pass, one at a time, when the others' activations are gone.
+    while_recomputing = _KEPT_RECOMPUTED * recomputed + _KEPT if recomputed else 0
+    return width * max(at_the_end, while_recomputing)

@@ -28,20 +28,15 @@ from ..engine.sharding import gather, shard, sharding_wanted
 from ..engine.updates import Parts, synchronised
 from ..errors import TrainingError
 from .bases import draw_bases
-from .batches import (
-    LatentBatch,
-    LatentBatches,
-    base_levels,
-    noise_and_levels,
-    read_in_order,
-)
+from .batches import LatentBatches, read_in_order
 from .config import DitTrainingConfig
 from .denoiser import Denoiser, flow_loss
 from .drawing import FULL, PictureDecoder, SamplingPlan, draw_detail, draw_latents, write_grid
 from .export import DTYPES, adapter_of, whole_transformer
 from .inputs import check_ramp, check_vae, open_caches, open_held_out
+from .noising import NoisedBatch, NoisedBatches
 from .start_from import read_start, start_from
-from .transformer import build_transformer, checkpoint_transformer, lower_frozen, read_base
+from .transformer import build_transformer, lower_frozen, read_base, recompute_blocks
 from .validation import ValidationPlan, measure_velocity
 
 _LOG = logging.getLogger(__name__)
@@ -57,7 +52,7 @@ def train_dit(config: DitTrainingConfig, stop_at: int | None = None) -> Path | N
         return run_to(DitTraining(config), stop_at)
 
 
-class DitTraining(Run[LatentBatch]):
+class DitTraining(Run[NoisedBatch]):
     """A stage-2 run: everything built from its configuration, and its latest checkpoint loaded when there is one."""
 
     shown_term = "detail"
@@ -97,21 +92,21 @@ class DitTraining(Run[LatentBatch]):
         """As the configuration says."""
         return self.config.validation.at_start
 
-    def batches(self, first_step: int, stop_at: int) -> Iterator[LatentBatch]:
-        """Cached latents and texts."""
-        parts = self.share.parts(first_step, stop_at)
-        return read_in_order(self.data, parts, self.config.data.workers)
+    def batches(self, first_step: int, stop_at: int) -> Iterator[NoisedBatch]:
+        """Cached latents and texts, and their noise."""
+        parts, config = self.share.parts(first_step, stop_at), self.config
+        noised = NoisedBatches(self.data, config.train.seed, config.train.mode, config.loss)
+        return read_in_order(noised, parts, config.data.workers)
 
-    def backward(self, step: int, batch: LatentBatch, last: bool) -> Parts:
+    def backward(self, step: int, batch: NoisedBatch, last: bool) -> Parts:
         """Add the gradients of a micro-batch under noise; its loss terms, detached."""
         config, accelerator, model = self.config, self.accelerator, self.updates.models[MODEL]
-        seed, loss, mode = config.train.seed, config.loss, config.train.mode
-        noise, sigma = noise_and_levels(seed, batch, loss)
-        base_sigma = base_levels(seed, batch, sigma, mode, loss)
-        noise, sigma, base_sigma = (t.to(accelerator.device) for t in (noise, sigma, base_sigma))
-        latents = batch.latents.to(noise.device)
+        loss, mode = config.loss, config.train.mode
+        drawn = (batch.noise, batch.sigma, batch.base_sigma)
+        noise, sigma, base_sigma = (t.to(accelerator.device, non_blocking=True) for t in drawn)
+        latents = batch.clean.latents.to(noise.device)
         noised = add_noise_apart(latents, noise, base_sigma, sigma, self.layout)
-        text = self.denoiser.under(batch.text.to(noise.device))
+        text = self.denoiser.under(batch.clean.text.to(noise.device))
         with synchronised(accelerator, model, last):
             # accelerate's own wrapper computes in this precision anyhow; a sharded model has none.
             with accelerator.autocast():
@@ -266,8 +261,7 @@ class DitTraining(Run[LatentBatch]):
             mode=config.train.mode,
         )
         self._start_from(transformer)
-        if config.train.gradient_checkpointing:
-            checkpoint_transformer(transformer)
+        recompute_blocks(transformer, config.train.recomputed_blocks)
         if config.train.precision == "bf16":
             lower_frozen(transformer, torch.bfloat16)
         denoiser = Denoiser(transformer)

@@ -186,6 +186,7 @@ class VaeTrainConfig(TrainConfig):
     """Length, batch, precision and speed of stage 1."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    gradient_checkpointing: bool = False
     statistics_samples: Whole = 512
 
 

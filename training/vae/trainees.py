@@ -11,9 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from davae_core.codec.alignment import alignment_loss, project
-from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder, Moments
+from davae_core.codec.autoencoder import (
+    CodecConfig,
+    DetailAlignedVAE,
+    KLAutoencoder,
+    Moments,
+    base_decode,
+)
 from davae_core.codec.blocks import KLConfig
-from davae_core.codec.files import VAE_PARTS, base_of, encoding_part
+from davae_core.codec.files import VAE_PARTS, encoding_part
 from davae_core.files import CheckpointError, reason_of
 from davae_core.latents import LatentLayout, base_to_model_space, join
 from davae_core.presets import PRESETS
@@ -127,8 +133,8 @@ class DetailTrainee(Trainee):
     """A codec over a frozen base: detail head, stem and joint decoder trained, the trunk on request.
 
     `detail_learned` False is the control arm: the decoder sees zeros in place of the detail. `decoder_only` leaves the
-    latents what they are. With a `teacher`, its reconstruction of the full-size picture is the target instead of the
-    picture.
+    latents what they are. With `base_target` the codec's own base VAE teaches: what it makes of the full-size picture
+    is the target instead of the picture.
     """
 
     def __init__(
@@ -136,11 +142,11 @@ class DetailTrainee(Trainee):
         codec: DetailAlignedVAE,
         detail_learned: bool = True,
         decoder_only: bool = False,
-        teacher: KLAutoencoder | None = None,
+        base_target: bool = False,
     ) -> None:
         super().__init__(codec.layout.detail_channels, codec.layout.factor)
         self.codec, self.detail_learned, self.decoder_only = codec, detail_learned, decoder_only
-        self.teacher = None if teacher is None else teacher.requires_grad_(False)
+        self.base_target = base_target
         codec.requires_grad_(False)
         codec.joint.requires_grad_(True)
         codec.detail.requires_grad_(self.encodes)
@@ -151,9 +157,10 @@ class DetailTrainee(Trainee):
         return self.detail_learned and not self.decoder_only
 
     def forward(self, images: Tensor, noise: Tensor, keep: Tensor) -> Forward:
-        target = self._target(images)
         with torch.set_grad_enabled(self.encodes and torch.is_grad_enabled()):
-            moments = self.codec.encode_moments(images)
+            features = self.codec.trunk_features(images)
+            moments = self.codec.encode_moments(images, features)
+        target = self._target(images, features)
         base = base_to_model_space(moments.base.mean, self.codec.layout)
         if not self.detail_learned:
             return Forward(self.codec.decode_joint(base, torch.zeros_like(noise)), target)
@@ -164,10 +171,11 @@ class DetailTrainee(Trainee):
         return Forward(reconstruction, target, moments.detail, detail=detail, base=base)
 
     @torch.no_grad()
-    def _target(self, images: Tensor) -> Tensor:
-        if self.teacher is None:
+    def _target(self, images: Tensor, features: Tensor) -> Tensor:
+        if not self.base_target:
             return images
-        return self.teacher.decode(self.teacher.encode_moments(images).mean).clamp(-1, 1)
+        latents = self.codec.full_size_moments(images, features).mean
+        return base_decode(self.codec, latents).clamp(-1, 1)
 
     def evaluate(self, images: Tensor) -> Evaluation:
         moments, layout = self.codec.encode_moments(images), self.codec.layout
@@ -231,16 +239,15 @@ def _build(config: ModelConfig, base_target: bool, held: bool) -> Trainee:
     codec = DetailAlignedVAE.from_base(base.vae.float(), _in_space(sizes, config, base.layout))
     if config.init != "torch":
         initialise_detail(codec)
-    teacher = base.vae if base_target else None
-    return DetailTrainee(codec.train(), config.detail == "learned", teacher=teacher)
+    learned = config.detail == "learned"
+    return DetailTrainee(codec.train(), learned, base_target=base_target)
 
 
 def _started(config: ModelConfig, sizes: CodecConfig, base_target: bool) -> DetailTrainee:
     """The codec to train on, whose sizes must be those of the configuration."""
     codec = read_start(config, lambda layout: _in_space(sizes, config, layout))
-    teacher = base_of(codec) if base_target else None
     decoder_only = config.train == "decoder"
-    return DetailTrainee(codec.train(), decoder_only=decoder_only, teacher=teacher)
+    return DetailTrainee(codec.train(), decoder_only=decoder_only, base_target=base_target)
 
 
 def _in_space(sizes: CodecConfig, config: ModelConfig, found: LatentLayout) -> CodecConfig:

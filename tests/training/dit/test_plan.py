@@ -54,11 +54,13 @@ def test_bf16_halves_what_is_frozen(dit_config):
     assert whole.weights_bytes - half.weights_bytes == 2 * whole.frozen
 
 
-def test_checkpointing_needs_less_memory(dit_config):
-    plain, recomputed = (
-        plan_run(dit_config(train__gradient_checkpointing=wanted)) for wanted in (False, True)
+def test_a_recomputed_block_keeps_its_input_and_one_is_whole_at_a_time(dit_config):
+    none, one, both = (
+        plan_run(dit_config(train__recomputed_blocks=count)).activations_bytes for count in range(3)
     )
-    assert recomputed.activations_bytes < plain.activations_bytes
+    whole = none / 2
+    assert none > both > one
+    assert both - one == one - whole == whole / 30
 
 
 def test_a_dry_run_only_talks(write_dit_config, capsys, tmp_path):
