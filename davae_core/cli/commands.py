@@ -7,14 +7,11 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from .. import mini
 from ..codec.autoencoder import Codec
@@ -41,13 +38,14 @@ from ..transformer.adapter import write_adapter
 from ..transformer.description import Advice
 from ..transformer.merging import merge_files
 from ..transformer.pretrained import load_transformer, transformer_weights
-from . import demo, pack
-from .arguments import MINIATURE, STORAGE_TYPES, parser
+from . import demo, evaluate, pack
+from .arguments import STORAGE_TYPES, parser
+from .choices import MINIATURE, chosen_device, codec_path, output_folder
 from .comparison import DAVAE, compare
 from .comparison_report import report, table, write_report
 from .contact_sheet import contact_sheet
+from .terminal import bar, counting, note, say
 
-Item = TypeVar("Item")
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
@@ -63,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UNFORESEEN as error:
         return _fail(sentence_of(error, options))
     except KeyboardInterrupt:
-        _note("interrupted")
+        note("interrupted")
         return INTERRUPTED
     return DONE
 
@@ -88,15 +86,15 @@ def _files(options: argparse.Namespace) -> list[Path]:
     """Every file that the command was given to read."""
     read = [value for name, value in vars(options).items() if name != "output"]
     given = [part for value in read for part in (value if isinstance(value, list) else [value])]
-    vae = [_codec_path(options)] if isinstance(vars(options).get("vae"), str) else []
+    vae = [codec_path(options.vae)] if isinstance(vars(options).get("vae"), str) else []
     return [path for path in given if isinstance(path, Path)] + vae
 
 
 def run_demo(options: argparse.Namespace) -> None:
     """`davae demo`."""
-    folder = _folder(options.output)
-    sys.stdout.write(demo.run(folder, _bar))
-    _note(f"{folder / demo.SHEET}, {demo.GRID} and {demo.REPORT} are written.")
+    folder = output_folder(options.output)
+    sys.stdout.write(demo.run(folder, bar))
+    note(f"{folder / demo.SHEET}, {demo.GRID} and {demo.REPORT} are written.")
 
 
 def run_inspect(options: argparse.Namespace) -> None:
@@ -106,24 +104,24 @@ def run_inspect(options: argparse.Namespace) -> None:
         # json writes what is no ASCII, and so all that a terminal obeys, as escapes.
         sys.stdout.write(json.dumps(found.data, indent=2) + "\n")
     else:
-        _say(*found.lines)
+        say(*found.lines)
 
 
 @torch.inference_mode()
 def run_encode(options: argparse.Namespace) -> None:
     """`davae encode`."""
-    _refuse_overwriting(options.output, options.image, _codec_path(options))
+    _refuse_overwriting(options.output, options.image, codec_path(options.vae))
     codec = _codec(options)
     picture = _picture(options.image, codec)
-    with _counting("tile") as progress:
+    with counting("tile") as progress:
         latents = (
             codec.encode_tiled(picture, progress=progress)
             if options.tiled
             else codec.encode(picture)
         )
-    save_latents(options.output, latents, codec.layout, _codec_path(options))
+    save_latents(options.output, latents, codec.layout, codec_path(options.vae))
     height, width = picture.shape[-2:]
-    _say(
+    say(
         f"{options.output}: latent {list(latents.shape[1:])} of {width}x{height} pixels, "
         f"{token_count(width, height, codec.layout, PATCH)} tokens at patch size {PATCH}."
     )
@@ -132,9 +130,9 @@ def run_encode(options: argparse.Namespace) -> None:
 @torch.inference_mode()
 def run_decode(options: argparse.Namespace) -> None:
     """`davae decode`."""
-    _refuse_overwriting(options.output, options.latent, _codec_path(options))
+    _refuse_overwriting(options.output, options.latent, codec_path(options.vae))
     codec = _codec(options)
-    latents = load_latents(options.latent, codec, _codec_path(options))
+    latents = load_latents(options.latent, codec, codec_path(options.vae))
     if latents.shape[0] != 1:
         raise SentenceError(
             f"{options.latent} holds {latents.shape[0]} latents: give a file with one."
@@ -142,14 +140,14 @@ def run_decode(options: argparse.Namespace) -> None:
     if options.draft:
         picture = codec.decode_base(latents)
     else:
-        with _counting("tile") as progress:
+        with counting("tile") as progress:
             picture = (
                 codec.decode_tiled(latents, progress=progress)
                 if options.tiled
                 else codec.decode(latents)
             )
     write_image(options.output, picture)
-    _say(f"{options.output}: {picture.shape[-1]}x{picture.shape[-2]} pixels.")
+    say(f"{options.output}: {picture.shape[-1]}x{picture.shape[-2]} pixels.")
 
 
 def run_reconstruct(options: argparse.Namespace) -> None:
@@ -159,9 +157,9 @@ def run_reconstruct(options: argparse.Namespace) -> None:
         for output in _reconstructions(options.output, path):
             _refuse_overwriting(output, *options.images)
     codec = _codec(options)
-    folder = _folder(options.output)
+    folder = output_folder(options.output)
     found = []
-    for path in _bar(options.images):
+    for path in bar(options.images):
         comparison = compare(path.stem, _picture(path, codec), codec, tiled=options.tiled)
         picture, sheet = _reconstructions(folder, path)
         write_image(picture, comparison.rebuilt[DAVAE])
@@ -177,7 +175,7 @@ def run_convert(options: argparse.Namespace) -> None:
         _convert_adapter(options)
     else:
         _convert_codec(options)
-    _say(*inspect_file(options.output).lines)
+    say(*inspect_file(options.output).lines)
 
 
 def _convert_codec(options: argparse.Namespace) -> None:
@@ -244,18 +242,18 @@ def run_pack(options: argparse.Namespace) -> None:
     choices = pack.PackingChoices(
         options.ratio, options.detail_channels, options.alignment, options.phases
     )
-    device = _device(options.device)
-    pack.run(source, options.photographs, options.output, choices, device, _bar)
+    device = chosen_device(options.device)
+    pack.run(source, options.photographs, options.output, choices, device, bar)
     sys.stdout.write("\n".join(inspect_file(options.output).lines) + "\n")
 
 
 def run_merge(options: argparse.Namespace) -> None:
     """`davae merge`."""
     _refuse_overwriting(options.output, options.adapter, *transformer_weights(options.base))
-    with _counting("B") as progress:
+    with counting("B") as progress:
         dtype = None if options.dtype is None else STORAGE_TYPES[options.dtype]
         merge_files(options.base, options.adapter, options.output, dtype, progress)
-    _say(*inspect_file(options.output).lines)
+    say(*inspect_file(options.output).lines)
 
 
 def run_preview_decoder(options: argparse.Namespace) -> None:
@@ -264,7 +262,7 @@ def run_preview_decoder(options: argparse.Namespace) -> None:
     tensors, metadata = read_safetensors(options.source)
     padded = pad_preview_decoder(str(options.source), tensors, SD3.layout)
     write_safetensors(options.output, padded, metadata)
-    _say(f"{options.output}: put it in ComfyUI's models/vae_approx.")
+    say(f"{options.output}: put it in ComfyUI's models/vae_approx.")
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -276,25 +274,13 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "convert": run_convert,
     "pack": run_pack,
     "merge": run_merge,
+    "evaluate": evaluate.run,
     "preview-decoder": run_preview_decoder,
 }
 
 
-def _codec_path(options: argparse.Namespace) -> Path:
-    path = Path(options.vae)
-    return mini.davae_path() if options.vae == MINIATURE and not path.exists() else path
-
-
 def _codec(options: argparse.Namespace) -> Codec:
-    return load_codec(_codec_path(options), _device(options.device), torch.float32)
-
-
-def _device(name: str) -> str:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SentenceError(
-            "PyTorch finds no CUDA GPU here: leave --device out, or use --device cpu."
-        )
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    return load_codec(codec_path(options.vae), chosen_device(options.device), torch.float32)
 
 
 def _picture(path: Path, codec: Codec) -> Tensor:
@@ -306,18 +292,11 @@ def _picture(path: Path, codec: Codec) -> Tensor:
         raise ImageError(f"{path} is too small for this DA-VAE: {error}") from error
     if cropped.shape != picture.shape:
         height, width = picture.shape[-2:]
-        _note(
+        note(
             f"{path}: cropped from {width}x{height} to {cropped.shape[-1]}x{cropped.shape[-2]} pixels."
         )
     weight: Tensor = next(codec.parameters())
     return cropped.to(weight.device)
-
-
-def _folder(path: Path) -> Path:
-    if path.exists() and not path.is_dir():
-        raise SentenceError(f"{path} is a file, but a folder is needed: name another one with -o.")
-    path.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def _refuse_overwriting(output: Path, *sources: Path | None) -> None:
@@ -340,30 +319,6 @@ def _refuse_same_stems(paths: Sequence[Path]) -> None:
                 f"{seen[path.stem]} and {path} would be written under one name: rename one, or use two calls."
             )
         seen[path.stem] = path
-
-
-def _bar(pictures: Sequence[Item]) -> Iterable[Item]:
-    return tqdm(pictures, unit="picture", disable=None, leave=False)
-
-
-@contextmanager
-def _counting(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar that is told how many of its units are done, of how many."""
-    with tqdm(unit=unit, unit_scale=unit == "B", disable=None, leave=False) as bar:
-
-        def update(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield update
-
-
-def _say(*lines: str) -> None:
-    sys.stdout.write("".join(printable(line) + "\n" for line in lines))
-
-
-def _note(text: str) -> None:
-    sys.stderr.write(printable(text) + "\n")
 
 
 def _fail(sentence: str) -> int:
