@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +119,7 @@ def _of_cache(folder: Path) -> Captions:
     for shard in range(head.shards):
         path = folder / f"shard_{shard:05d}.safetensors"
         index = _told(_Shard, path.with_suffix(".json"))
-        if path.is_file() and index.pictures and _hash(path) != index.sha256:
+        if path.is_file() and index.pictures and file_hash(path) != index.sha256:
             raise CheckpointError(f"{path} is damaged: run `python -m training cache` again.")
         for number, picture in enumerate(index.pictures):
             caption = picture.get("caption")
@@ -135,11 +134,6 @@ def _of_cache(folder: Path) -> Captions:
             f"The cache {folder} holds no picture, and so no caption: name another one."
         )
     return Captions(tuple(texts), CachedStates(folder, places))
-
-
-@cache
-def _hash(path: Path) -> str:
-    return file_hash(path)
 
 
 def _told(cls: Any, path: Path) -> Any:
