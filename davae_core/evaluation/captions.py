@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +16,12 @@ from torch import Tensor
 from ..files import CheckpointError, file_hash, open_safetensors, read_tensor, reason_of
 from ..reading.json_text import read_json
 from ..reading.plain_text import SentenceError, plain
-from ..reading.typed import build, picked
+from ..reading.typed import Limits, build, picked
 
 HEAD, TEXTS, EMPTY = "cache.json", "texts.safetensors", "empty"
 """Names in a cache of `python -m training cache`, which docs/training.md describes."""
+_NEWEST = 3
+"""The newest format of a cache that is read: since 3 a picture may have several captions."""
 _LARGEST = 64 * 2**20
 """Bytes of a text file of captions."""
 
@@ -28,8 +30,8 @@ _LARGEST = 64 * 2**20
 class CachedStates:
     """The text states that a cache holds: by caption, the shard and the number in it. `""` is the empty caption."""
 
-    folder: Path
     places: Mapping[str, tuple[Path, str]]
+    has_t5: bool
 
     def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Context [B, N, width] and pooled vectors [B, p], float32: what davae_core/pipeline.py asks of an encoder.
@@ -40,20 +42,26 @@ class CachedStates:
         return torch.cat([context for context, _ in found]), torch.cat([p for _, p in found])
 
     def _states(self, prompt: str) -> tuple[Tensor, Tensor]:
+        """Of one prompt. A picture's tensors have a row for each of its captions, the first is this one."""
         path, number = self.places[prompt]
         with open_safetensors(path) as file:
             names = set(file.keys())
-            if not names >= {f"clip.{number}", f"pooled.{number}"}:
+            parts = ("clip", "pooled", "t5") if self.has_t5 else ("clip", "pooled")
+            if not names >= {f"{part}.{number}" for part in parts}:
                 raise CheckpointError(
                     f"{path} holds no text states of {plain(prompt)!r}: name the text encoders with --text."
                 )
-            clip, pooled = (
-                read_tensor(path, file, f"{part}.{number}").float() for part in ("clip", "pooled")
-            )
-            if f"t5.{number}" not in names:
-                return clip, pooled
-            t5 = read_tensor(path, file, f"t5.{number}").float()
-        return torch.cat([F.pad(clip, (0, t5.shape[-1] - clip.shape[-1])), t5], dim=1), pooled
+            found = {
+                part: read_tensor(path, file, f"{part}.{number}")[:1].float()
+                for part in (*parts, "t5_scale")
+                if f"{part}.{number}" in names
+            }
+        if not self.has_t5:
+            return found["clip"], found["pooled"]
+        # States in 8 bits are whole numbers, each token's to be multiplied by a number of its own.
+        t5 = found["t5"] * found.get("t5_scale", 1)
+        clip = F.pad(found["clip"], (0, t5.shape[-1] - found["clip"].shape[-1]))
+        return torch.cat([clip, t5], dim=1), found["pooled"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,8 @@ class Captions:
 class _Head:
     """What is asked of a cache's head."""
 
-    shards: int
+    format_version: int
+    shards: Annotated[int, Limits(0, 99_999)]
     settings: dict[str, Any]
 
 
@@ -112,8 +121,10 @@ def _of_cache(folder: Path) -> Captions:
             "captions."
         )
     head = _told(_Head, folder / HEAD)
-    if head.shards < 0 or head.shards > 99_999:
-        raise CheckpointError(f"{folder / HEAD} is damaged: make the cache again.")
+    if head.format_version > _NEWEST:
+        raise CheckpointError(
+            f"{folder / HEAD} was written by a newer version of this project: update, or make the cache again."
+        )
     texts: list[str] = []
     places: dict[str, tuple[Path, str]] = {"": (folder / TEXTS, EMPTY)}
     for shard in range(head.shards):
@@ -122,8 +133,8 @@ def _of_cache(folder: Path) -> Captions:
         if path.is_file() and index.pictures and file_hash(path) != index.sha256:
             raise CheckpointError(f"{path} is damaged: run `python -m training cache` again.")
         for number, picture in enumerate(index.pictures):
-            caption = picture.get("caption")
-            if not isinstance(caption, str) or not caption:
+            caption = _first_caption(picture)
+            if not caption:
                 raise CheckpointError(
                     f"{path.with_suffix('.json')} has a picture without a caption: make the cache again."
                 )
@@ -133,7 +144,17 @@ def _of_cache(folder: Path) -> Captions:
         raise SentenceError(
             f"The cache {folder} holds no picture, and so no caption: name another one."
         )
-    return Captions(tuple(texts), CachedStates(folder, places))
+    # States that are made while training are in no cache: the user's encoders make them.
+    if head.settings.get("text.states") == "live":
+        return Captions(tuple(texts))
+    return Captions(tuple(texts), CachedStates(places, bool(head.settings.get("text.t5_tokens"))))
+
+
+def _first_caption(picture: Mapping[str, Any]) -> str:
+    """The caption of a picture, of several the first; empty where there is none."""
+    told = picture.get("captions", [picture.get("caption")])
+    first = told[0] if isinstance(told, list) and told else None
+    return first if isinstance(first, str) else ""
 
 
 def _told(cls: Any, path: Path) -> Any:
