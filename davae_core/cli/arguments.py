@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from . import evaluate
+from . import card, evaluate, fetch
 from .choices import MINIATURE, add_device
 
 STORAGE_TYPES = {
@@ -37,6 +37,8 @@ def parser() -> argparse.ArgumentParser:
             evaluate.add_arguments,
             "pictures, codecs and adapters judged by FID, CLIP and others",
         ),
+        ("card", card.add_arguments, "a folder for upload: files, hashes and a model card"),
+        ("fetch", fetch.add_arguments, "published files into ComfyUI's folders"),
         ("preview-decoder", _add_preview, "SD3's small preview decoder made to read our latents"),
     ):
         add(commands.add_parser(name, help=purpose))

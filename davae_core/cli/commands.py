@@ -38,7 +38,7 @@ from ..transformer.adapter import write_adapter
 from ..transformer.description import Advice
 from ..transformer.merging import merge_files
 from ..transformer.pretrained import load_transformer, transformer_weights
-from . import demo, evaluate, pack
+from . import card, demo, evaluate, fetch, pack
 from .arguments import STORAGE_TYPES, parser
 from .choices import MINIATURE, chosen_device, codec_path, output_folder
 from .comparison import DAVAE, compare
@@ -275,6 +275,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "pack": run_pack,
     "merge": run_merge,
     "evaluate": evaluate.run,
+    "card": card.run,
+    "fetch": fetch.run,
     "preview-decoder": run_preview_decoder,
 }
 

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from ..codec.stock_saved import codec_metadata
 from ..files import CheckpointError, file_hash, read_shapes
-from ..format import KIND_ADAPTER, KIND_CODEC, KIND_MERGED, read_metadata, what_is
+from ..format import KIND_ADAPTER, KIND_CODEC, KIND_MERGED, read_metadata
+from ..inspection import inspect_file
 from ..reading.plain_text import SentenceError, is_plain, plain
 
 Kind = Literal["pictures", "vae", "adapter", "merged"]
@@ -75,15 +75,13 @@ def _name(text: str) -> str:
 
 def kind_of(path: Path) -> Kind:
     """What a file says that it is. Raises CheckpointError unless it is a DA-VAE, an adapter or a merged model."""
-    described = read_metadata(path, codec_metadata(path))
-    kind = described.get("kind")
-    if kind not in _JUDGED:
-        sizes = {name: shape for name, (shape, _) in read_shapes(path)[0].items()}
+    found = inspect_file(path)
+    if found.kind not in _JUDGED:
         raise CheckpointError(
-            f"{path} is {what_is(sizes, described)}, which cannot be judged: give a folder of pictures, a DA-VAE, an "
+            f"{path} cannot be judged ({found.lines[0].partition(': ')[0]}): give a folder of pictures, a DA-VAE, an "
             "adapter, a merged DA-VAE model or a run's folder."
         )
-    return kind  # type: ignore[no-any-return]
+    return found.kind  # type: ignore[return-value]
 
 
 def _of_run(folder: Path) -> list[Subject]:

@@ -250,7 +250,7 @@ def test_what_is_missing_is_said_before_anything_is_drawn(
         ((pictures, "--best-by", "fid"), "--best-by fid cannot be: no --inception was given"),
         ((adapter, "--vae", "mini", "--captions", captions), "does not say at which size"),
         ((adapter, "--vae", "mini", "--captions", captions, "--size", 64), "with --base"),
-        ((mini.transformer_path(),), "which cannot be judged"),
+        ((mini.transformer_path(),), "cannot be judged (mini_transformer.safetensors is a diffusion transformer)"),
         ((pictures, pictures), "would both be called p"),
         ((tmp_path / "gone.safetensors",), "does not exist"),
         ((adapter, "--vae", "mini", "--captions", tmp_path), "is no cache of `python -m training"),
