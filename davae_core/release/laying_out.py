@@ -62,7 +62,7 @@ def lay_out(publication: Publication, folder: Path) -> None:
     try:
         _write(publication, described, records, report, folder)
     except BaseException:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
