@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from ..reading.plain_text import SentenceError, plain
 from .manifest import LARGEST, MANIFEST, PublishedFile
@@ -66,25 +68,60 @@ class HubRepository:
 
     def manifest(self, staging: Path) -> Path:
         """Downloaded. Raises SentenceError, one for each reason that there can be."""
-        return self._download(MANIFEST, LARGEST, staging)
+        from huggingface_hub import hf_hub_download
+
+        with _one_sentence(self.name, self.revision, MANIFEST):
+            told = self._told(MANIFEST)
+            if told.size is None or told.size > LARGEST:
+                raise SentenceError(
+                    f"{MANIFEST} of {self.name} has {told.size} bytes, where at most {LARGEST} may be: ask whoever "
+                    "published it."
+                )
+            # What was looked at and what is downloaded are one commit's, whatever is pushed meanwhile.
+            commit = told.commit_hash or self.revision
+            return Path(hf_hub_download(self.name, MANIFEST, revision=commit, local_dir=staging))
 
     def bring(self, file: PublishedFile, staging: Path) -> Path:
         """Downloaded, from where an earlier call was stopped; not begun where it has another size than told."""
-        return self._download(file.name, file.bytes, staging)
+        from huggingface_hub import get_token
+        from huggingface_hub.file_download import http_get
 
-    def _download(self, file: str, most: int, staging: Path) -> Path:
-        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-
-        with _one_sentence(self.name, self.revision, file):
-            told = get_hf_file_metadata(hf_hub_url(self.name, file, revision=self.revision))
-            if told.size is None or told.size > most:
+        part = staging / f"{file.sha256}.part"
+        with _one_sentence(self.name, self.revision, file.name):
+            told = self._told(file.name)
+            if told.size != file.bytes:
                 raise SentenceError(
-                    f"{file} of {self.name} has {told.size} bytes, where at most {most} may be: ask whoever published "
-                    "it."
+                    f"{file.name} of {self.name} has {told.size} bytes and its {MANIFEST} says {file.bytes}: ask "
+                    "whoever published it."
                 )
-            # What is looked at and what is downloaded are one commit's, whatever is pushed meanwhile.
-            commit = told.commit_hash or self.revision
-            return Path(hf_hub_download(self.name, file, revision=commit, local_dir=staging))
+            staging.mkdir(parents=True, exist_ok=True)
+            token = get_token()
+            # The token is Hugging Face's business, not that of where it keeps large files.
+            at_home = urlsplit(told.location).netloc == urlsplit(self._address(file.name)).netloc
+            headers = {"authorization": f"Bearer {token}"} if token and at_home else {}
+            with part.open("ab") as held:
+                if held.tell() > file.bytes:
+                    held.truncate(0)
+                # hf_hub_download begins a file anew in every process; this is what it downloads with.
+                http_get(
+                    told.location,
+                    held,
+                    resume_size=held.tell(),
+                    headers=headers,
+                    expected_size=file.bytes,
+                )
+        return part
+
+    def _address(self, file: str) -> str:
+        from huggingface_hub import hf_hub_url
+
+        return str(hf_hub_url(self.name, file, revision=self.revision))
+
+    def _told(self, file: str) -> Any:
+        """Size, commit and place of a file, as Hugging Face tells them."""
+        from huggingface_hub import get_hf_file_metadata
+
+        return get_hf_file_metadata(self._address(file))
 
 
 def source_of(text: str, revision: str | None) -> Source:
@@ -160,7 +197,12 @@ def _one_sentence(repository: str, revision: str, file: str) -> Iterator[None]:
             f"Hugging Face refused {file} of {repository} ({said}): try again later."
         ) from error
     except transport as error:
-        if isinstance(error, OSError) and error.errno is not None and error.filename:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise SentenceError(
+                f"The disk is full while {file} of {repository} is fetched: free some room and run this again; what "
+                "was fetched stays."
+            ) from error
+        if isinstance(error, OSError) and error.filename:
             raise
         raise _unreachable(repository) from error
 
