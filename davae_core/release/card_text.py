@@ -167,7 +167,7 @@ def _score(value: float | None, name: str) -> str:
 
 def _parents(files: Sequence[Described]) -> str:
     rows = [
-        f"| {each.file.name} | {_ROLES.get(role, plain(role))} | `{value}` |"
+        f"| {each.file.name} | {_ROLES.get(role, plain(role))} | `{plain(value)}` |"
         for each in files
         for role, value in each.parents.items()
     ]

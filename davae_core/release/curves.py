@@ -43,7 +43,10 @@ def draw_curves(record: RunRecord, target: Path) -> bool:
         axis.spines[["top", "right"]].set_visible(False)
     for name, (steps, values) in training.items():
         (line,) = axes[0].plot(steps, values, alpha=0.25, linewidth=0.8)
-        axes[0].plot(steps, running_mean(values), color=line.get_color(), linewidth=1.6, label=name)
+        means = running_mean(values)
+        # A line of one point would not be seen.
+        dot = "o" if len(steps) == 1 else None
+        axes[0].plot(steps, means, marker=dot, color=line.get_color(), linewidth=1.6, label=name)
     for name, (steps, values) in held_out.items():
         axes[1].plot(steps, values, "o--", markersize=4, linewidth=1.0, label=name)
     axes[2].plot(*rate, color="#555555", linewidth=1.2)
