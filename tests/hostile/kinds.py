@@ -1,6 +1,7 @@
 """Every kind of file that is read here: a whole one, small, how it is made hostile and what reads it."""
 
 import io
+import json
 import random
 import tarfile
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from davae_core.codec.files import load_base_vae, load_codec, save_base_vae, sav
 from davae_core.codec.latent_files import load_latents, save_latents
 from davae_core.codec.preview_decoder import pad_preview_decoder
 from davae_core.codec.small import SmallConfig
+from davae_core.evaluation.report import Result, as_json
 from davae_core.files import read_safetensors, write_safetensors
 from davae_core.format import KIND_TEXT_ENCODER, write_described
 from davae_core.images import read_image
@@ -31,6 +33,10 @@ from davae_core.presets import SD3
 from davae_core.published.adapter import convert_adapter
 from davae_core.published.codec import convert_codec
 from davae_core.reading.plain_text import LONGEST
+from davae_core.release.evaluation_report import results_of
+from davae_core.release.fetching import fetch
+from davae_core.release.manifest import MANIFEST, published, write_manifest
+from davae_core.release.sources import LocalFolder
 from davae_core.transformer.adapter import read_adapter, write_adapter
 from davae_core.transformer.merging import merge_files
 from davae_core.transformer.pretrained import load_transformer
@@ -312,6 +318,30 @@ def _read_configuration(path: Path) -> tuple[str, ...]:
     return ()
 
 
+def _manifest(folder: Path) -> Path:
+    (folder / "models").mkdir()
+    write_manifest(folder, [published(_codec(folder))])
+    return folder / MANIFEST
+
+
+def _read_manifest(path: Path) -> tuple[str, ...]:
+    placed = fetch(LocalFolder(path.parent), path.parent, replace=False)
+    return tuple(file.path.name for file in placed)
+
+
+def _evaluation(folder: Path) -> Path:
+    result = Result("codec", "vae", "0" * 64, 2, {"tiled": False}, {"psnr": 20.0}, {"clip": "none"})
+    told = as_json([result], ("real", 2), {"lpips": {"file": "a"}}, ("psnr", "codec"))
+    path = folder / "evaluation.json"
+    path.write_text(json.dumps(told), encoding="utf-8")
+    return path
+
+
+def _read_evaluation(path: Path) -> tuple[str, ...]:
+    found = results_of(path, ["0" * 64])
+    return tuple(result["name"] for result in found["results"])
+
+
 def _picture(suffix: str, mode: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         values = np.arange(16 * 12 * 3, dtype=np.uint8).reshape(16, 12, 3)
@@ -378,6 +408,8 @@ KINDS = (
     _json("state.json", _checkpoint("state.json"), _read_checkpoint),
     _tensors("checkpoint", _checkpoint("model.safetensors"), _read_checkpoint),
     _tensors("optimizer", _checkpoint("model_optimizer.safetensors"), _read_checkpoint),
+    _json("manifest", _manifest, _read_manifest),
+    _json("evaluation report", _evaluation, _read_evaluation),
     Kind("configuration", _configuration, _read_configuration, (mutations.yaml_text,)),
     *(
         Kind(f"{mode} {suffix}", _picture(suffix, mode), _read_picture, (mutations.damaged_bytes, _another_format))
