@@ -37,15 +37,9 @@ from davae_core.transformer.pretrained import load_transformer
 from tests.hostile import mutations
 from tests.hostile.mutations import Mutation
 from training.cache.caption_sources import scan_captioned
-from training.cache.latent_cache import (
-    CachedPicture,
-    CacheHead,
-    LatentCache,
-    shard_path,
-    write_head,
-    write_shard,
-    write_texts,
-)
+from training.cache.head import CacheHead, write_head
+from training.cache.latent_cache import LatentCache, write_texts
+from training.cache.shard_files import CachedPicture, shard_path, write_shard
 from training.cache.text_states import TextStates
 from training.dit.config import DitModelConfig
 from training.dit.transformer import read_base
@@ -231,7 +225,7 @@ def _cache(folder: Path) -> Path:
     write_head(folder, head)
     text = TextStates(torch.zeros(1, 5, 8), None, torch.zeros(1, 6))
     write_texts(folder, text, [text])
-    picture, latent = CachedPicture("0/a.png", "a", 2, 2, 1), torch.zeros(1, 8, 2, 2)
+    picture, latent = CachedPicture("0/a.png", ("a",), 2, 2, 1), torch.zeros(1, 8, 2, 2)
     write_shard(shard_path(folder, 0), [picture], [latent], [text], {"0/b.png": "damaged"})
     return folder / "cache.json"
 
@@ -267,7 +261,7 @@ def _tar(folder: Path) -> Path:
 def _read_captioned(path: Path) -> tuple[str, ...]:
     folders, shards = ([], [str(path)]) if path.suffix == ".tar" else ([str(path.parent)], [])
     for picture in scan_captioned(folders, shards).pictures:
-        picture.read_caption("caption")
+        picture.read_captions("caption")
         picture.read_picture()
     return ()
 

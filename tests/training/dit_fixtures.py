@@ -18,15 +18,14 @@ from davae_core.latents import LatentLayout
 from davae_core.transformer.names import diffusers_to_stability
 from tests.training.settings_file import write_settings_file
 from training.cache.encoding import latents_of
-from training.cache.latent_cache import (
+from training.cache.head import CacheHead, write_head
+from training.cache.latent_cache import write_texts
+from training.cache.shard_files import (
     CachedPicture,
-    CacheHead,
     read_index,
     shard_path,
-    write_head,
     write_index,
     write_shard,
-    write_texts,
 )
 from training.cache.text_states import TextStates
 from training.dit.config import DitModelConfig, DitTrainingConfig, NewSizesConfig
@@ -67,7 +66,7 @@ def write_cache(
     random = torch.Generator().manual_seed(seed)
     for number, part in enumerate((sizes[:half], sizes[half:])):
         pictures = [
-            CachedPicture(f"{number}/{i}", f"caption {seed}", h, w, variants)
+            CachedPicture(f"{number}/{i}", (f"caption {seed}",), h, w, variants)
             for i, (h, w) in enumerate(part)
         ]
         latents = [

@@ -23,8 +23,9 @@ from tests.training.cache_fixtures import pack_captioned
 from tests.training.dit_fixtures import rewrite_shard
 from training.cache.caption_sources import scan_captioned
 from training.cache.config import CacheConfig
-from training.cache.latent_cache import LatentCache, read_index, shard_path
+from training.cache.latent_cache import LatentCache
 from training.cache.make import make_cache
+from training.cache.shard_files import read_index, shard_path
 from training.dit.train import train_dit
 from training.errors import TrainingError
 from training.settings.yaml_config import read_config

@@ -9,8 +9,8 @@ import pytest
 from tests.training.cache_fixtures import pack_captioned
 from tests.training.dit_fixtures import copy_of, write_cache
 from training.cache.config import CacheConfig
-from training.cache.latent_cache import shard_path
 from training.cache.make import make_cache
+from training.cache.shard_files import shard_path
 from training.dit.train import train_dit
 from training.mini.text_config import TextTrainingConfig
 from training.mini.text_encoder import train_text_encoder

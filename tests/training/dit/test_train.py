@@ -33,7 +33,8 @@ from tests.training.dit_fixtures import (
     write_davae_cache,
     write_settings,
 )
-from training.cache.latent_cache import read_head, shard_path, write_head
+from training.cache.head import read_head, write_head
+from training.cache.shard_files import shard_path
 from training.dit.config import DitTrainingConfig
 from training.dit.denoiser import Denoiser
 from training.dit.drawing import SamplingPlan, _under

@@ -7,7 +7,8 @@ import torch
 
 from tests.training.dit_fixtures import rewrite_shard, write_cache
 from tests.training.two_processes import on_two_processes, train
-from training.cache.latent_cache import LatentCache, shard_path
+from training.cache.latent_cache import LatentCache
+from training.cache.shard_files import shard_path
 from training.dit.config import DitTrainingConfig
 from training.dit.train import DitTraining, train_dit
 from training.dit.validation import ValidationPlan, measure_velocity
