@@ -160,11 +160,11 @@ def test_a_full_disk_ends_a_cache_in_a_sentence_and_the_next_run_finishes_it(
     expected = shards(out)
     for path in shards(out):
         (out / path).unlink()
-    # Enough for the texts that belong to no picture, too little for a shard.
+    # Enough for the texts that belong to no picture, too little for those of a shard.
     room = (out / "texts.safetensors").stat().st_size + 500
     with full_disk(room), pytest.raises(CheckpointError, match="the disk is full") as error:
         make_cache(config)
-    assert "shard_00000.safetensors" in str(error.value) and "\n" not in str(error.value)
+    assert "shard_00000_texts.safetensors" in str(error.value) and "\n" not in str(error.value)
     assert shards(out) == {}
     make_cache(config)
     assert shards(out) == expected

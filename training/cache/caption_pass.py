@@ -132,8 +132,9 @@ def read_waiting(shard: Path) -> Waiting | None:
         return None
     if not tensors:
         return Waiting(captions, None)
-    parts = (tensors.get(f"{part}.all") for part in ("clip", "t5", "pooled", "t5_scale"))
+    parts = [tensors.get(f"{part}.all") for part in ("clip", "t5", "pooled", "t5_scale")]
     clip, t5, pooled, scale = parts
-    if clip is None or pooled is None or len(clip) != sum(map(len, captions.values())):
+    count = sum(map(len, captions.values()))
+    if clip is None or pooled is None or any(len(p) != count for p in parts if p is not None):
         return None
     return Waiting(captions, TextStates(clip, t5, pooled, scale))

@@ -25,7 +25,7 @@ from .head import read_head
 from .open_shards import OpenShards
 from .shard_check import ShardCheck
 from .shard_files import check_text, shard_path
-from .table_file import pictures_of_shards, read_table
+from .table_file import TABLE, pictures_of_shards, read_table
 from .text_states import TextStates
 
 _LOG = logging.getLogger(__name__)
@@ -98,21 +98,37 @@ class LatentCache:
     def read(self, number: int) -> tuple[Tensor, TextStates | None]:
         """Latents [variants, C, h, w] in VAE space and the states of all captions of picture `number`, as stored.
 
-        None where captions are encoded while training. Raises TrainingError when its shard is damaged.
+        None where captions are encoded while training. Raises TrainingError when its shard or the index is damaged.
         """
         path = shard_path(self.folder, int(self.pictures.shards[number]))
         row = str(self.pictures.rows[number])
         if path in self._held:
             held = self._held[path]
-            return held[f"latent.{row}"], self._text(held.__getitem__, held, row)
-        self._check(path)
-        shard = self._shards[path]
-        return shard.tensor(f"latent.{row}"), self._text(shard.tensor, shard.names, row)
+            found = self._found(held.__getitem__, held, row)
+        else:
+            self._check(path)
+            shard = self._shards[path]
+            found = self._found(shard.tensor, shard.names, row)
+        if not self._is_told(number, *found):
+            raise TrainingError(
+                f"The index of {self.folder} tells of another picture than {path.name} holds: remove {TABLE} there and "
+                "run `python -m training cache` again."
+            )
+        return found
 
-    def _text(
+    def _found(
         self, get: Callable[[str], Tensor], names: Container[str], row: str
-    ) -> TextStates | None:
-        return text_of(get, names, row) if self.has_texts else None
+    ) -> tuple[Tensor, TextStates | None]:
+        return get(f"latent.{row}"), text_of(get, names, row) if self.has_texts else None
+
+    def _is_told(self, number: int, latents: Tensor, text: TextStates | None) -> bool:
+        """Whether a picture is what the index tells of it."""
+        table = self.pictures
+        told = (table.variants[number], table.heights[number], table.widths[number])
+        captions = table.captions(number)
+        return (len(latents), *latents.shape[2:]) == told and (
+            text is None or len(text.pooled) == captions
+        )
 
     def _read_whole(self, shard: Path) -> dict[str, Tensor]:
         self._check(shard)

@@ -63,7 +63,11 @@ class PictureTable(Sequence[CachedPicture]):
         return self._text(int(self.first[place]) + 1 + which)
 
     def _text(self, number: int) -> str:
-        return self.text[self.ends[number] : self.ends[number + 1]].tobytes().decode("utf-8")
+        return (
+            self.text[self.ends[number] : self.ends[number + 1]]
+            .tobytes()
+            .decode("utf-8", "backslashreplace")
+        )
 
 
 COLUMNS: dict[str, Any] = {

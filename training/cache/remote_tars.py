@@ -164,6 +164,9 @@ class RemoteTars:
             return None
         try:
             listing = build(_Listing, read_json(path))
+            for member in listing.members:
+                base64.b64decode(member.caption, validate=True)
+                bytes.fromhex(member.sha256 + member.caption_sha256)
         except ValueError:
             return None
         return listing if (listing.address, listing.state) == (tar.address, tar.state) else None

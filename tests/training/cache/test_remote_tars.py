@@ -5,10 +5,11 @@ import http.server
 import json
 import os
 import shutil
-import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -192,26 +193,38 @@ def test_two_processes_of_which_one_is_killed_are_finished_by_the_same_command(
     cache_config()
     pack_captioned(tmp_path / "captioned", folder / "set.tar")
     config = remote_config(f"{address}/set.tar", output__shard_pictures=1)
-    launch = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0",
-        "-m", "training", "cache", str(config),
-    ]  # fmt: skip
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        launch, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [start(config, rank, port) for rank in (0, 1)]
     try:
         while not list(out.glob("shard_*.json")):
-            assert process.poll() is None
+            assert processes[0].poll() is None
+            time.sleep(0.01)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        for process in processes:
+            process.kill()
+            process.wait()
     kept = {path: path.stat().st_mtime_ns for path in out.glob("shard_*.json")}
     assert make(config).pictures == 5
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     names = {picture.name for picture in LatentCache(out, in_memory=False).pictures}
     assert names == {f"set.tar/{number}.png" for number in range(5)}
+
+
+def start(config: Path, rank: int, port: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "training", "cache", str(config)],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
+            "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
 
 
 def test_a_listing_that_is_damaged_is_made_again(

@@ -143,7 +143,8 @@ def test_a_validation_measured_again_gives_the_same_bits(trained):
     torch.manual_seed(1)
     with trained.average.applied():
         found = [
-            measure_velocity(model, trained.held_out, trained.layout, accelerator) for _ in range(2)
+            measure_velocity(model, trained.held_out, trained.layout, accelerator, trained.texts)
+            for _ in range(2)
         ]
     assert found[0] == found[1] == {name: logged[name] for name in found[0]}
     assert set(found[0]) == {"velocity", "base", "detail"}

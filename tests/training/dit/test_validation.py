@@ -36,7 +36,9 @@ def held_out(tmp_path, davae):
 
 def measure(training, cache, pictures):
     plan = ValidationPlan(LatentCache(cache, in_memory=False), pictures, 2, SHIFT)
-    return measure_velocity(training.denoiser, plan, training.layout, training.accelerator)
+    return measure_velocity(
+        training.denoiser, plan, training.layout, training.accelerator, training.texts
+    )
 
 
 def test_pictures_with_nan_are_left_out_of_the_mean_and_mentioned(dit_config, held_out, caplog):
