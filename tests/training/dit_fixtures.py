@@ -20,6 +20,7 @@ from tests.training.settings_file import write_settings_file
 from training.cache.encoding import latents_of
 from training.cache.head import CacheHead, write_head
 from training.cache.latent_cache import write_texts
+from training.cache.picture_check import UNKNOWN
 from training.cache.shard_files import (
     CachedPicture,
     read_index,
@@ -84,7 +85,8 @@ def rewrite_shard(path: Path, change: Callable[[dict[str, torch.Tensor]], object
     write_safetensors(path, tensors, {})
     index = read_index(path)
     assert index is not None
-    write_index(path, replace(index, sha256=file_hash(path)))
+    pictures = tuple(replace(picture, crc=UNKNOWN) for picture in index.pictures)
+    write_index(path, replace(index, sha256=file_hash(path), pictures=pictures))
 
 
 def write_base_vae(folder: Path) -> Path:

@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from davae_core.files import CheckpointError, read_safetensors, read_shapes, write_safetensors
@@ -23,7 +24,8 @@ from davae_core.files import CheckpointError, read_safetensors, read_shapes, wri
 from ..errors import TrainingError
 from .head import read_head
 from .open_shards import OpenShards
-from .shard_check import ShardCheck
+from .picture_check import UNKNOWN, checksum
+from .shard_check import ShardCheck, other_than_written
 from .shard_files import check_text, shard_path
 from .table_file import TABLE, pictures_of_shards, read_table
 from .text_states import TextStates
@@ -63,8 +65,9 @@ def has_texts_of(folder: Path, prompts: Sequence[str]) -> bool:
 class LatentCache:
     """A finished cache: how many pictures it has, and each one's latent and text.
 
-    Tensors are read from the shards one by one, or all at once into memory with `in_memory`; before the first read a
-    shard is compared with its hash. Raises TrainingError or CheckpointError for a folder without a complete cache.
+    Tensors are read from the shards one by one, or all at once into memory with `in_memory`. A picture is compared with
+    its checksum when a process first reads it; a shard that an older version wrote, with its hash before that. Raises
+    TrainingError or CheckpointError for a folder without a complete cache.
     """
 
     def __init__(self, folder: Path, in_memory: bool) -> None:
@@ -92,6 +95,7 @@ class LatentCache:
         check_texts(folder, len(head.prompts))
         self._texts, _ = read_safetensors(folder / TEXTS)
         self._check = ShardCheck(folder, found.hashes)
+        self._compared = np.zeros(len(self.pictures), dtype=bool)
         self._shards = OpenShards()
         self._held = {path: self._read_whole(path) for path in found.hashes if in_memory}
 
@@ -106,15 +110,26 @@ class LatentCache:
             held = self._held[path]
             found = self._found(held.__getitem__, held, row)
         else:
-            self._check(path)
+            if self.pictures.crcs[number] == UNKNOWN:
+                self._check(path)
             shard = self._shards[path]
             found = self._found(shard.tensor, shard.names, row)
+            self._compare(number, path, *found)
         if not self._is_told(number, *found):
             raise TrainingError(
                 f"The index of {self.folder} tells of another picture than {path.name} holds: remove {TABLE} there and "
                 "run `python -m training cache` again."
             )
         return found
+
+    def _compare(self, number: int, path: Path, latents: Tensor, text: TextStates | None) -> None:
+        """Raise TrainingError, the first time in this process, when a picture is not what was written."""
+        wanted = self.pictures.crcs[number]
+        if wanted == UNKNOWN or self._compared[number]:
+            return
+        if checksum(latents, text) != wanted:
+            raise other_than_written(self.folder, path)
+        self._compared[number] = True
 
     def _found(
         self, get: Callable[[str], Tensor], names: Container[str], row: str

@@ -18,9 +18,9 @@ from .shard_files import CachedPicture, ShardIndex
 class PictureTable(Sequence[CachedPicture]):
     """N pictures in the order of their shards.
 
-    `shards`, `rows`: number of the shard and place in it; `heights`, `widths` of the latents; `variants`; `looks`: a
-    hash of name, captions and size. Texts are UTF-8 in `text`, text j from ends[j] to ends[j + 1]: of picture i they
-    are its name, number first[i], and its captions, up to before first[i + 1].
+    `shards`, `rows`: number of the shard and place in it; `heights`, `widths` of the latents; `variants`; `crcs`: the
+    checksums; `looks`: a hash of name, captions and size. Texts are UTF-8 in `text`, text j from ends[j] to
+    ends[j + 1]: of picture i they are its name, number first[i], and its captions, up to before first[i + 1].
     """
 
     shards: NDArray[np.int32]
@@ -28,6 +28,7 @@ class PictureTable(Sequence[CachedPicture]):
     heights: NDArray[np.int32]
     widths: NDArray[np.int32]
     variants: NDArray[np.int32]
+    crcs: NDArray[np.int64]
     looks: NDArray[np.int64]
     first: NDArray[np.int64]
     ends: NDArray[np.int64]
@@ -52,7 +53,8 @@ class PictureTable(Sequence[CachedPicture]):
     def _picture(self, place: int) -> CachedPicture:
         name, *captions = (self._text(n) for n in range(self.first[place], self.first[place + 1]))
         height, width = int(self.heights[place]), int(self.widths[place])
-        return CachedPicture(name, tuple(captions), height, width, int(self.variants[place]))
+        variants, crc = int(self.variants[place]), int(self.crcs[place])
+        return CachedPicture(name, tuple(captions), height, width, variants, crc)
 
     def captions(self, place: int) -> int:
         """How many captions a picture has."""
@@ -72,7 +74,7 @@ class PictureTable(Sequence[CachedPicture]):
 
 COLUMNS: dict[str, Any] = {
     "shards": np.int32, "rows": np.int32, "heights": np.int32, "widths": np.int32, "variants": np.int32,
-    "looks": np.int64, "first": np.int64, "ends": np.int64, "text": np.uint8,
+    "crcs": np.int64, "looks": np.int64, "first": np.int64, "ends": np.int64, "text": np.uint8,
 }  # fmt: skip
 """The type of each column."""
 
@@ -89,7 +91,15 @@ def table_of(indices: Iterable[tuple[int, ShardIndex]]) -> PictureTable:
                 text += part.encode("utf-8")
                 columns["ends"].append(len(text))
             columns["first"].append(len(columns["ends"]) - 1)
-            told = (number, row, picture.height, picture.width, picture.variants, _looks(picture))
+            told = (
+                number,
+                row,
+                picture.height,
+                picture.width,
+                picture.variants,
+                picture.crc,
+                _looks(picture),
+            )
             for name, value in zip(COLUMNS, told, strict=False):
                 columns[name].append(value)
     arrays = {
@@ -108,7 +118,7 @@ def _looks(picture: CachedPicture) -> int:
 def is_sound(table: PictureTable) -> bool:
     """Whether the columns fit one another, so that every picture and text can be read."""
     count, texts = len(table.rows), len(table.ends) - 1
-    counted = (table.shards, table.heights, table.widths, table.variants, table.looks)
+    counted = (table.shards, table.heights, table.widths, table.variants, table.crcs, table.looks)
     return (
         all(len(column) == count for column in counted)
         and len(table.first) == count + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +26,7 @@ from davae_core.reading.typed import Length, Limits, build
 from ..errors import TrainingError
 from .captions import MOST_CAPTIONS
 from .marks import RULES
+from .picture_check import UNKNOWN, checksum
 from .text_states import TextStates
 
 Held = Mapping[str, tuple[tuple[int, ...], str]]
@@ -37,13 +38,17 @@ Side = Annotated[int, Limits(1, 10**5)]
 
 @dataclass(frozen=True)
 class CachedPicture:
-    """A picture in a shard: its name, its captions, the latent's height, width and number of variants."""
+    """A picture in a shard: its name, its captions, the latent's height, width and number of variants.
+
+    `crc`: a checksum of what the shard holds of it (picture_check.py), which `write_shard` fills in.
+    """
 
     name: str
     captions: Annotated[tuple[str, ...], Length(MOST_CAPTIONS)]
     height: Side
     width: Side
     variants: Annotated[int, Limits(1, 10**4)]
+    crc: Annotated[int, Limits(UNKNOWN, 2**32 - 1)] = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -89,13 +94,15 @@ def write_shard(
     Of each picture `latents` [variants, channels, h, w] and the states of its captions, None where the cache has none.
     """
     tensors: dict[str, Tensor] = {}
-    for number, (latent, text) in enumerate(zip(latents, texts, strict=True)):
+    entries = []
+    for number, (entry, latent, text) in enumerate(zip(pictures, latents, texts, strict=True)):
         tensors[f"latent.{number}"] = latent
         tensors |= {} if text is None else text.tensors(str(number))
+        entries.append(replace(entry, crc=checksum(latent, text)))
     write_safetensors(path, tensors, {})
     made_of = dict(marks or {})
     write_index(
-        path, ShardIndex(file_hash(path), tuple(pictures), left_out, made_of, RULES if marks else 0)
+        path, ShardIndex(file_hash(path), tuple(entries), left_out, made_of, RULES if marks else 0)
     )
 
 

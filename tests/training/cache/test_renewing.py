@@ -44,6 +44,9 @@ def as_format_1(out: Path) -> None:
     for path in out.glob("shard_*.json"):
         told = json.loads(path.read_text())
         del told["marks"], told["rules"]
+        for entry in told["pictures"]:
+            (entry["caption"],) = entry.pop("captions")
+            del entry["crc"]
         path.write_text(json.dumps(told))
     head = json.loads((out / "cache.json").read_text())
     (out / "cache.json").write_text(json.dumps({**head, "format_version": 1}))
