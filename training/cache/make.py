@@ -17,7 +17,7 @@ from davae_core.files import reason_of
 from davae_core.latents import LatentLayout
 from davae_core.presets import PATCH
 
-from ..engine.processes import make_state
+from ..engine.processes import as_main_finds, make_state
 from ..engine.progress import progress_bar
 from ..engine.unhurried import unhurried
 from ..errors import TrainingError
@@ -77,7 +77,7 @@ def make_cache(config: CacheConfig, part: Part = Part()) -> CacheReport:  # noqa
     remote = _remote_tars(config, folder, part, state)
     try:
         with unhurried():
-            remote.list(slice(state.process_index, None, state.num_processes))
+            remote.note(slice(state.process_index, None, state.num_processes))
         # Every process plans by what is there before one of them changes it.
         with unhurried():
             head, shards = _plan(config, folder, remote)
@@ -101,7 +101,8 @@ def _remote_tars(config: CacheConfig, folder: Path, part: Part, state: PartialSt
     """The tars at addresses, with room of its own for this process."""
     addresses = [pattern for pattern in config.source.shards if is_address(pattern)]
     others = [path.name for path in tar_files(_paths(config))] if addresses else []
-    tars = find_tars(addresses, others)
+    # Asked once: every process sees the same tars in the same state.
+    tars = as_main_finds(state, lambda: find_tars(addresses, others))
     own = f"{folder.absolute()} {part.number} {state.process_index}".encode()
     room = Path(config.work.downloads or gettempdir()).expanduser()
     return RemoteTars(tars, folder, room / f"davae_tars_{hashlib.sha256(own).hexdigest()[:16]}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,17 +85,18 @@ def begin_part(folder: Path, part: Part, head: CacheHead) -> None:
 def end_part(folder: Path, part: Part, head: CacheHead) -> str:
     """Say that a part is done, and make one cache of all parts where it was the last; which it was, in words."""
     _tell(folder, part, head, done=True)
-    missing = missing_parts(folder, part.count)
-    if missing:
-        return f"part {part.number} of {part.count} is done, {len(missing)} more are not, the first is {missing[0]}"
-    join_parts(folder)
-    return f"part {part.number} of {part.count} was the last: the cache is whole"
-
-
-def missing_parts(folder: Path, count: int) -> list[int]:
-    """The numbers of the parts that are not there or not done."""
-    told = {n: _read(path) for (n, of), path in _files(folder).items() if of == count}
-    return [n for n in range(1, count + 1) if n not in told or not told[n][1]]
+    done = f"part {part.number} of {part.count} is done"
+    files = _files(folder)
+    try:
+        if (part.number, part.count) not in files:
+            raise FileNotFoundError
+        if missing := _missing(files, part.count):
+            return f"{done}, {len(missing)} more are not, the first is {missing[0]}"
+        _join(folder, files, part.count)
+    except FileNotFoundError:
+        # One that ended at the same time joined all, and removed what they told.
+        return f"{done}, and another one made the cache whole"
+    return f"{done}, the last of all: the cache is whole"
 
 
 def join_parts(folder: Path) -> CacheHead:
@@ -112,11 +114,16 @@ def join_parts(folder: Path) -> CacheHead:
             "what all of them wrote here."
         )
     (count,) = counts
-    if missing := missing_parts(folder, count):
+    if missing := _missing(files, count):
         raise TrainingError(
             f"{folder} has {count - len(missing)} of {count} parts, without {', '.join(map(str, missing[:5]))}"
             f"{' and more' if len(missing) > 5 else ''}: run those, or copy what they wrote here."
         )
+    return _join(folder, files, count)
+
+
+def _join(folder: Path, files: Mapping[tuple[int, int], Path], count: int) -> CacheHead:
+    """One cache of parts that are all done. Raises FileNotFoundError where another process did it meanwhile."""
     head, _ = _read(files[1, count])
     for number in range(2, count + 1):
         _check_alike(folder, 1, head, number, _read(files[number, count])[0])
@@ -129,6 +136,15 @@ def join_parts(folder: Path) -> CacheHead:
     for path in files.values():
         path.unlink(missing_ok=True)
     return head
+
+
+def _missing(files: Mapping[tuple[int, int], Path], count: int) -> list[int]:
+    """The numbers of the parts that are not there or not done."""
+    return [
+        number
+        for number in range(1, count + 1)
+        if (number, count) not in files or not _read(files[number, count])[1]
+    ]
 
 
 def _tell(folder: Path, part: Part, head: CacheHead, done: bool) -> None:

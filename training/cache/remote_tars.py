@@ -12,8 +12,10 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from shutil import rmtree
 
@@ -25,10 +27,12 @@ from ..errors import TrainingError
 from .captions import LARGEST_CAPTION, CaptionedPicture, Place
 from .marks import hash_of
 from .remote_files import fetch, files_at
-from .shard_patterns import in_braces
+from .shard_patterns import MOST, in_braces
 from .tar_samples import scan_tar
 
 _LOG = logging.getLogger(__name__)
+_AT_ONCE = 16
+"""Addresses that are asked for at once."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,12 @@ def find_tars(patterns: Sequence[str], others: Iterable[str]) -> tuple[RemoteTar
 
     `others`: names of tars on this disk, which a label must not repeat. Raises TrainingError.
     """
-    found: dict[str, str] = {}
-    for pattern in patterns:
-        for one in in_braces(pattern):
-            found |= files_at(one)
+    listed = list(islice((one for pattern in patterns for one in in_braces(pattern)), MOST + 1))
+    if len(listed) > MOST:
+        raise TrainingError(f"source.shards names more than {MOST} addresses: check the braces.")
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        parts = list(pool.map(files_at, listed))
+    found = {address: state for part in parts for address, state in part.items()}
     names = [address.rpartition("/")[2] for address in found] + list(others)
     return tuple(
         RemoteTar(address, name if names.count(name) == 1 else address, state)
@@ -88,7 +94,7 @@ class RemoteTars:
     folder: Path
     room: Path
 
-    def list(self, part: slice) -> None:
+    def note(self, part: slice) -> None:
         """Note the members of those tars of `part` that are not noted yet, or changed since."""
         for tar in self.tars[part]:
             if self._noted(tar) is None:

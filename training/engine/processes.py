@@ -63,7 +63,7 @@ def any_process(accelerator: Accelerator, wish: bool) -> bool:
     return float(accelerator.reduce(wishes, reduction="sum")) > 0
 
 
-def as_main_finds(accelerator: Accelerator, find: Callable[[], Found]) -> Found:
+def as_main_finds(accelerator: Accelerator | PartialState, find: Callable[[], Found]) -> Found:
     """What `find` gives in the main process, which alone calls it, in every process; they must all call this together.
 
     Raises TrainingError in every process where it does in the main one.
