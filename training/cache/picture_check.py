@@ -19,5 +19,5 @@ def checksum(latents: Tensor, text: TextStates | None) -> int:
     tensors = {"latent": latents, **({} if text is None else text.tensors(""))}
     for name, tensor in tensors.items():
         found = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), found)
-        found = zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy(), found)
+        found = zlib.crc32(tensor.contiguous().view(-1).view(torch.uint8).numpy().data, found)
     return found
