@@ -43,15 +43,11 @@ from davae_core.transformer.pretrained import load_transformer
 from tests.hostile import mutations
 from tests.hostile.mutations import Mutation
 from training.cache.caption_sources import scan_captioned
-from training.cache.latent_cache import (
-    CachedPicture,
-    CacheHead,
-    LatentCache,
-    shard_path,
-    write_head,
-    write_shard,
-    write_texts,
-)
+from training.cache.head import CacheHead, read_head, write_head
+from training.cache.latent_cache import LatentCache, write_texts
+from training.cache.parts import Part, begin_part, end_part
+from training.cache.shard_files import CachedPicture, shard_path, write_shard
+from training.cache.table_file import TABLE, write_table
 from training.cache.text_states import TextStates
 from training.dit.config import DitModelConfig
 from training.dit.transformer import read_base
@@ -237,9 +233,38 @@ def _cache(folder: Path) -> Path:
     write_head(folder, head)
     text = TextStates(torch.zeros(1, 5, 8), None, torch.zeros(1, 6))
     write_texts(folder, text, [text])
-    picture, latent = CachedPicture("0/a.png", "a", 2, 2, 1), torch.zeros(1, 8, 2, 2)
+    picture, latent = CachedPicture("0/a.png", ("a",), 2, 2, 1), torch.zeros(1, 8, 2, 2)
     write_shard(shard_path(folder, 0), [picture], [latent], [text], {"0/b.png": "damaged"})
     return folder / "cache.json"
+
+
+def _cache_with_index(folder: Path) -> Path:
+    head = read_head(_cache(folder).parent)
+    assert head is not None
+    write_table(folder, head)
+    return folder / TABLE
+
+
+def _read_cache_with_index(path: Path) -> tuple[str, ...]:
+    for picture in LatentCache(path.parent, in_memory=False).pictures:
+        assert picture.captions
+    return _read_cache(path)
+
+
+def _part(folder: Path) -> Path:
+    head = read_head(_cache(folder).parent)
+    assert head is not None
+    begin_part(folder, Part(2, 2), head)
+    end_part(folder, Part(2, 2), head)
+    begin_part(folder, Part(1, 2), head)
+    return Part(2, 2).file(folder)
+
+
+def _read_part(path: Path) -> tuple[str, ...]:
+    head = read_head(path.parent)
+    assert head is not None
+    end_part(path.parent, Part(1, 2), head)
+    return ()
 
 
 def _cache_file(name: str) -> Callable[[Path], Path]:
@@ -273,7 +298,7 @@ def _tar(folder: Path) -> Path:
 def _read_captioned(path: Path) -> tuple[str, ...]:
     folders, shards = ([], [str(path)]) if path.suffix == ".tar" else ([str(path.parent)], [])
     for picture in scan_captioned(folders, shards).pictures:
-        picture.read_caption("caption")
+        picture.read_captions("caption")
         picture.read_picture()
     return ()
 
@@ -403,6 +428,8 @@ KINDS = (
     _json("shard index", _cache_file("shard_00000.json"), _read_cache),
     _tensors("shard", _cache_file("shard_00000.safetensors"), _read_cache),
     _tensors("texts", _cache_file("texts.safetensors"), _read_cache),
+    _tensors("cache index", _cache_with_index, _read_cache_with_index),
+    _json("cache part", _part, _read_part),
     _json("caption", _captioned, _read_captioned),
     Kind("tar", _tar, _read_captioned, (mutations.damaged_bytes,)),
     _json("state.json", _checkpoint("state.json"), _read_checkpoint),
