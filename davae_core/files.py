@@ -1,4 +1,9 @@
-"""Reading and writing safetensors: one-sentence errors, and nothing half-written."""
+"""Reading and writing safetensors: one-sentence errors, and nothing half-written.
+
+PyTorch is imported by what needs tensors: a header can be read without it.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import errno
@@ -10,36 +15,43 @@ import pickletools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from .disk.leftovers import beside, remove_left_overs
 from .disk.syncing import sync_file, sync_folder
 from .reading.json_text import parse_json
 from .reading.plain_text import SentenceError, is_plain, plain
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
 _LARGEST_HEADER = 100_000_000
 _LARGEST_PARSED = 16 * 2**20
 """Bytes of a header that is parsed here only to say more exactly what is wrong with its file."""
 _BLOCK = 2**20
 """Bytes read at a time for a hash."""
-TYPE_NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
+_TYPE_NAMES = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint8": "U8",
+    "bool": "BOOL",
 }
-"""How safetensors spells the types that can be written."""
+"""How safetensors spells the types that can be written, by PyTorch's names."""
+BYTES = _TYPE_NAMES["uint8"]
+"""How a header spells the type of bytes."""
+HEADER = "numpy"
+"""What `open_safetensors` is given by those who only read a header, or a row of bytes."""
 METADATA_KEY = "davae"
 """The safetensors metadata key that holds our JSON."""
 LONGEST_NAME = 300
@@ -58,6 +70,11 @@ def reason_of(error: Exception | str) -> str:
     return str(error).rstrip(".")
 
 
+def type_name(dtype: torch.dtype) -> str | None:
+    """How safetensors spells a type; None for one that cannot be written."""
+    return _TYPE_NAMES.get(str(dtype).removeprefix("torch."))
+
+
 def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors and the metadata of a safetensors file, on the CPU. Raises CheckpointError."""
     with open_safetensors(path) as file:
@@ -65,7 +82,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
         return tensors, dict(file.metadata() or {})
 
 
-def read_tensor(path: str | Path, file: "safe_open", name: str) -> Tensor:
+def read_tensor(path: str | Path, file: safe_open, name: str) -> Tensor:
     """One tensor of an open file. Raises CheckpointError for a type that PyTorch does not have."""
     try:
         tensor: Tensor = file.get_tensor(name)
@@ -80,8 +97,8 @@ def read_tensor(path: str | Path, file: "safe_open", name: str) -> Tensor:
 
 
 def read_shapes(path: str | Path) -> tuple[dict[str, tuple[tuple[int, ...], str]], dict[str, str]]:
-    """Shape and dtype name of every tensor, and the metadata, without reading the weights."""
-    with open_safetensors(path) as file:
+    """Shape and dtype name of every tensor, and the metadata, without reading the weights. Raises CheckpointError."""
+    with open_safetensors(path, HEADER) as file:
         shapes = {}
         for name in file.keys():  # noqa: SIM118
             part = file.get_slice(name)
@@ -90,13 +107,16 @@ def read_shapes(path: str | Path) -> tuple[dict[str, tuple[tuple[int, ...], str]
 
 
 @contextlib.contextmanager
-def open_safetensors(path: str | Path) -> Iterator["safe_open"]:
-    """Open a safetensors file; raises CheckpointError with the reason when it cannot be read."""
+def open_safetensors(path: str | Path, framework: str = "pt") -> Iterator[safe_open]:
+    """Open a safetensors file; raises CheckpointError with the reason when it cannot be read.
+
+    Its tensors are PyTorch's, or with the framework HEADER, which needs no PyTorch, NumPy's.
+    """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist or is not a file: check the name.")
     try:
-        file = safe_open(path, framework="pt", device="cpu")
+        file = safe_open(path, framework=framework, device="cpu")
     except (SafetensorError, OSError) as error:
         raise CheckpointError(_why_unreadable(path)) from error
     with file:
@@ -184,6 +204,8 @@ def require_finite(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """The name of the first tensor with NaN or infinite values."""
+    import torch
+
     for name, tensor in tensors.items():
         # PyTorch cannot ask that of an eight-bit number.
         known = tensor.float() if tensor.element_size() == 1 else tensor
@@ -204,18 +226,21 @@ def stream_safetensors(
     `kinds`: shape and type of what `tensor_of` will give for each name. `progress` is told (bytes written, bytes in
     all). Raises CheckpointError as `write_safetensors` does.
     """
+    import torch
+
     # Largest types first, so that every tensor starts at a multiple of its type's size.
     names = sorted(kinds, key=lambda name: (-kinds[name][1].itemsize, name))
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     end = 0
     for name in names:
         shape, dtype = kinds[name]
-        if dtype not in TYPE_NAMES:
+        spelled = type_name(dtype)
+        if spelled is None:
             raise CheckpointError(
                 f"{path} cannot hold {name} as {dtype}: keep it in float32, float16 or bfloat16."
             )
         start, end = end, end + math.prod(shape) * dtype.itemsize
-        header[name] = {"dtype": TYPE_NAMES[dtype], "shape": shape, "data_offsets": (start, end)}
+        header[name] = {"dtype": spelled, "shape": shape, "data_offsets": (start, end)}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
 
@@ -290,6 +315,8 @@ def value_hash(tensors: Mapping[str, Tensor]) -> str:
 
 def tensor_hash(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, shapes, dtypes and bytes, in the order of the names; equal weights hash equally."""
+    import torch
+
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().to("cpu").contiguous()

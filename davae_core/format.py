@@ -4,31 +4,36 @@ Every file but a plain transformer and a preview decoder is safetensors with a J
 "davae": kind, format_version and by kind layout, backbone, stem_order and the hashes of its parents.
 """
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from .files import (
     METADATA_KEY,
-    TYPE_NAMES,
     CheckpointError,
     reason_of,
     require_finite,
+    type_name,
     write_safetensors,
 )
-from .latents import LatentLayout
+from .layout import LatentLayout
 from .reading.json_text import parse_json
 from .reading.plain_text import is_plain, plain, shown
 from .reading.typed import build
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT_VERSION = 1
 KIND_CODEC = "vae"
 KIND_BASE_VAE = "base_vae"
 KIND_LATENT = "latent"
+SAMPLES = "samples"
+"""The one tensor of a stored latent."""
 KIND_TEXT_ENCODER = "text_encoder"
 PREFIXES = ("first_stage_model.", "vae.", "")
 """Where a stock checkpoint keeps its VAE; the empty prefix is a VAE file of its own."""
@@ -144,7 +149,7 @@ def layout_from(values: Mapping[str, Any]) -> LatentLayout:
 def check_weights(path: str | Path, tensors: Mapping[str, Tensor], coarse: bool = False) -> None:
     """Raise CheckpointError unless all tensors are of numbers that weights can be; `coarse`: float8 too."""
     for name, tensor in tensors.items():
-        right = tensor.dtype in TYPE_NAMES and tensor.is_floating_point()
+        right = type_name(tensor.dtype) is not None and tensor.is_floating_point()
         if not right or (tensor.element_size() < 2 and not coarse):
             raise CheckpointError(
                 f"{path} holds {plain(name)} as {str(tensor.dtype).removeprefix('torch.')}, which is no type of "

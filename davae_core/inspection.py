@@ -1,4 +1,4 @@
-"""What a file is, what it holds and what it needs, without reading its weights (`davae inspect`, DA-VAE File Info)."""
+"""What a file is, what it holds and what it needs, from its header and without PyTorch (`davae inspect`, File Info)."""
 
 import math
 from collections.abc import Mapping
@@ -6,13 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .codec import stock_saved
-from .codec.files import AnyConfig, base_numbers, codec_config, has_base_decoder
-from .codec.latent_files import SAMPLES
-from .codec.packed import PackedConfig, phase_channels
-from .files import TYPE_NAMES, CheckpointError, open_safetensors, read_shapes
+from .codec.description import base_numbers, codec_config, has_base_decoder
+from .codec.sizes import AnyConfig, PackedConfig, phase_channels
+from .files import read_shapes
 from .format import (
     KIND_ADAPTER,
     KIND_BASE_VAE,
@@ -21,27 +18,25 @@ from .format import (
     KIND_LATENT,
     KIND_MERGED,
     KIND_TEXT_ENCODER,
-    check_description,
+    SAMPLES,
     damaged,
     layout_from,
     read_metadata,
     what_is,
 )
-from .latents import LatentLayout, token_count
-from .lightning.files import ClassModelDescription, describe_class_model
-from .mini.text_encoder import CLIP_G_WIDTH, TextConfig
-from .mini.text_encoder_files import text_config
+from .layout import LatentLayout, token_count
+from .lightning.description import ClassModelDescription, describe_class_model
+from .mini.text_config import CLIP_G_WIDTH, TextConfig, text_config
 from .presets import PATCH, SD3
 from .reading.plain_text import plain, shown
-from .transformer.adapter import DOWN
 from .transformer.description import (
     DESCRIPTION,
     ModelDescription,
     describe_file,
+    description_inside,
     not_whole,
-    read_description,
 )
-from .transformer.names import EMBEDDER, EMBEDDER_WEIGHT, QUANTISED, count_blocks
+from .transformer.names import DOWN, EMBEDDER, EMBEDDER_WEIGHT, QUANTISED, count_blocks
 from .transformer.pretrained import without_prefix
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -82,7 +77,7 @@ def inspect_file(path: str | Path) -> FileReport:
         parameters = sum(math.prod(shape) for shape in shapes.values())
     inside = next((name for name in found if name.endswith(DESCRIPTION)), None)
     if inside is not None and not described:
-        described = data["metadata"] = _described_inside(path, inside, found[inside])
+        described = data["metadata"] = description_inside(path, inside, found[inside]).as_json()
         data["kind"] = described["kind"]
     lines = [
         f"{plain(Path(path).name)} is {what_is(shapes, described)}: {_count(parameters)} parameters, "
@@ -99,25 +94,9 @@ def inspect_file(path: str | Path) -> FileReport:
     return FileReport(data["kind"], tuple(lines), data)
 
 
-def _described_inside(
-    path: str | Path, name: str, kind: tuple[tuple[int, ...], str]
-) -> dict[str, Any]:
-    """The description a widened model carries among its tensors, as metadata would hold it."""
-    shape, dtype = kind
-    try:
-        check_description(shape, dtype == TYPE_NAMES[torch.uint8])
-        with open_safetensors(path) as file:
-            told = file.get_tensor(name)
-        return read_description(told).as_json()
-    except CheckpointError:
-        raise
-    except ValueError as error:
-        raise not_whole(path, KIND_MERGED, error) from error
-
-
 def _model_beside(path: str | Path, name: str, kind: tuple[tuple[int, ...], str]) -> list[str]:
     """The lines of the DA-VAE model in the same checkpoint, whose description is the tensor `name`."""
-    model = ModelDescription.from_json(_described_inside(path, name, kind))
+    model = description_inside(path, name, kind)
     return ["Beside it there is a DA-VAE model:", *_merged_lines(model)]
 
 

@@ -1,9 +1,7 @@
 """Known codecs. Only here do the numbers of a particular model stand."""
 
-from .codec.autoencoder import CodecConfig
-from .codec.blocks import KLConfig
-from .codec.small import SmallConfig
-from .latents import LatentLayout
+from .codec.sizes import CodecConfig, KLConfig, SmallConfig
+from .layout import LatentLayout
 
 SD3 = CodecConfig(
     layout=LatentLayout(

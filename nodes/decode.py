@@ -38,7 +38,7 @@ class Decode(Node):
                 ),
                 io.Int.Input(
                     "tile_size",
-                    default=512,
+                    default=768,
                     min=128,
                     max=4096,
                     step=32,
@@ -47,7 +47,7 @@ class Decode(Node):
                 ),
                 io.Int.Input(
                     "overlap",
-                    default=128,
+                    default=64,
                     min=0,
                     max=1024,
                     step=32,

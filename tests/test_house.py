@@ -27,11 +27,14 @@ HEAVY = {
     "accelerate",
     "comfy",
     "diffusers",
+    "huggingface_hub",
     "lpips",
+    "matplotlib",
     "peft",
     "skimage",
     "sklearn",
     "tokenizers",
+    "torch_fidelity",
     "transformers",
     "yaml",
 }
@@ -40,8 +43,15 @@ ALLOWED = {
     "diffusers_model.py": {"diffusers"},
     "text_encoder.py": {"transformers"},
     "clip_tokenizer.py": {"tokenizers"},
+    "inception.py": {"torch_fidelity"},
+    "distances.py": {"torch_fidelity"},
+    "clip_similarity.py": {"transformers"},
+    "lpips_distance.py": {"lpips"},
+    "curves.py": {"matplotlib"},
+    "front_matter.py": {"huggingface_hub"},
+    "sources.py": {"huggingface_hub"},
 }
-"""Text to image is other packages' business, each in one file; tests below hold that they are imported only then."""
+"""What is other packages' business, each in its files; tests below hold that they are imported only then."""
 
 
 def python_files(package: str) -> list[Path]:
@@ -135,13 +145,16 @@ def test_no_node_writes_a_file():
 FLOORS = {
     "davae_core": [
         {"disk", "reading"},
-        {"files", "latents", "metrics"},
+        {"files", "layout", "metrics"},
+        {"latents"},
         {"fit", "flow", "format", "images"},
         {"codec", "mini"},
         {"presets"},
         {"transformer"},
         {"lightning"},
         {"published", "inspection", "pipeline"},
+        {"evaluation"},
+        {"release"},
         {"cli"},
         {"__init__", "__main__"},
     ],
@@ -197,11 +210,29 @@ def test_importing_the_core_needs_torch_and_einops_only():
         run(
             sys.executable,
             "-c",
-            "import davae_core, json, sys; print(json.dumps(sorted(sys.modules)))",
+            "from davae_core import DetailAlignedVAE\nimport json, sys; print(json.dumps(sorted(sys.modules)))",
         )
     )
     assert "torch" in loaded
     assert not set(loaded) & (HEAVY | {"PIL", "safetensors"})
+
+
+def test_help_wrong_usage_and_inspecting_import_no_torch(tmp_path):
+    """A second each time somebody asks what a command takes or what a file is."""
+    mini = ROOT / "davae_core" / "mini"
+    asked = [["--help"], ["decode", "--help"], ["merge"], ["inspect", "missing.safetensors"]]
+    asked += [["inspect", str(path)] for path in sorted(mini.glob("*.safetensors"))]
+    code = (
+        "import contextlib, json, sys\n"
+        "from davae_core.cli.commands import main\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        "        main(arguments)\n"
+        "assert not {'torch', 'PIL', 'einops'} & set(sys.modules), arguments\n"
+        "print('none of them')\n"
+    )
+    said = run(sys.executable, "-c", code, json.dumps(asked)).splitlines()
+    assert said[-1] == "none of them" and any("DA-VAE" in line for line in said)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ def sentence_of(error: Exception, files: Iterable[object] = ()) -> str:
     """What a user is told of an error: of the system's own, with the file it is about, of any other with `files`."""
     if gpu_is_full(error):
         return (
-            "The GPU has too little free memory: lower train.batch_size and raise train.accumulate as much, switch on "
-            "train.gradient_checkpointing or set optimizer.kind to adamw8bit; while caching, lower work.batch_size."
+            "The GPU has too little free memory: lower train.batch_size and raise train.accumulate as much, raise "
+            "train.recomputed_blocks (of a codec: switch on train.gradient_checkpointing) or set optimizer.kind to "
+            "adamw8bit; while caching, lower work.batch_size."
         )
     if memory_is_full(error):
         return "This computer has too little free memory: close other programs, or take smaller batches."

@@ -5,53 +5,27 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..latents import LatentLayout, base_to_model_space, check_latents, downscale_image, join, split
-from .backbones import Backbone, build_decoder, build_encoder
-from .blocks import DCDown, DCUp, KLConfig, Ops
+from .backbones import build_decoder, build_encoder
+from .blocks import DCDown, DCUp, Ops
+from .sizes import Backbone, KLConfig
+from .sizes import CodecConfig as CodecConfig
 from .tiling import map_tiled
 
-StemOrder = Literal["detail_first", "base_first"]
+NO_DRAFTS = (
+    "This DA-VAE file was written compact, without the base decoder: for drafts split the latent and decode its base "
+    "with the stock VAE."
+)
+"""What a compact codec answers to whom asks it for a draft."""
 Progress = Callable[[int, int], None]
 
 
 class NoPictureError(ValueError):
     """A latent whose values are finite, but that no picture comes out of; the message is one sentence."""
-
-
-@dataclass(frozen=True)
-class CodecConfig:
-    """Everything that decides the shapes of a DetailAlignedVAE.
-
-    `stem_order` is the channel order the decoder stem was trained with; latents are base first everywhere else.
-    `shared_trunk`: the detail head reads the base encoder's own trunk instead of a copy of it.
-    """
-
-    layout: LatentLayout
-    backbone: Backbone
-    stem_order: StemOrder = "detail_first"
-    shared_trunk: bool = True
-
-    def __post_init__(self) -> None:
-        self.layout.require_detail()
-        require_factor(self.layout, self.backbone)
-        if self.stem_order not in ("detail_first", "base_first"):
-            raise ValueError(
-                f"stem_order must be detail_first or base_first, not {self.stem_order!r}."
-            )
-
-
-def require_factor(layout: LatentLayout, backbone: Backbone) -> None:
-    """Raise ValueError unless the backbone makes the layout's base latent cells."""
-    if layout.base_factor != backbone.factor:
-        raise ValueError(
-            f"The layout says {layout.base_factor} pixels per base latent cell, but the backbone's "
-            f"resolution levels make {backbone.factor}."
-        )
 
 
 @dataclass
@@ -177,21 +151,18 @@ class Codec(nn.Module, ABC):
         """
         check_latents(latents, self.layout)
         if self.decoder is None:
-            raise ValueError(
-                "This DA-VAE file was written compact, without the base decoder: for drafts split the latent and "
-                "decode its base with the stock VAE."
-            )
+            raise ValueError(NO_DRAFTS)
         return in_range(base_decode(self, split(latents, self.layout)[0]))
 
     def encode_tiled(
-        self, images: Tensor, tile: int = 512, overlap: int = 64, progress: Progress | None = None
+        self, images: Tensor, tile: int = 768, overlap: int = 64, progress: Progress | None = None
     ) -> Tensor:
         """`encode` in tiles of `tile` picture pixels that share `overlap`; both multiples of f * s."""
         self.check_images(images)
         return map_tiled(self.encode, images, tile, overlap, (1, self.layout.factor), progress)
 
     def decode_tiled(
-        self, latents: Tensor, tile: int = 32, overlap: int = 8, progress: Progress | None = None
+        self, latents: Tensor, tile: int = 48, overlap: int = 4, progress: Progress | None = None
     ) -> Tensor:
         """`decode` in tiles of `tile` latent cells that share `overlap`."""
         check_latents(latents, self.layout)
@@ -247,15 +218,33 @@ class DetailAlignedVAE(Codec):
         codec.joint.decoder.load_state_dict(base.decoder.state_dict(), strict=False)
         return codec
 
-    def encode_moments(self, images: Tensor) -> CodecMoments:
-        """Posteriors of [B, 3, H, W] in [-1, 1]: base and detail, each [B, channels, H/(f s), W/(f s)].
+    def trunk_features(self, images: Tensor) -> Tensor:
+        """What the detail head reads of [B, 3, H, W] in [-1, 1]: [B, features, H/f, W/f].
 
         Raises ValueError when a side is no multiple of f * s.
         """
         self.check_sides(images)
+        return (self.encoder if self.detail.trunk is None else self.detail.trunk).features(images)
+
+    def encode_moments(self, images: Tensor, features: Tensor | None = None) -> CodecMoments:
+        """Posteriors of [B, 3, H, W] in [-1, 1]: base and detail, each [B, channels, H/(f s), W/(f s)].
+
+        `features`: `trunk_features` of the same pictures, where they are known already. Raises ValueError when a side
+        is no multiple of f * s.
+        """
+        self.check_sides(images)
         base = base_moments(self, downscale_image(images, self.layout.ratio))
-        trunk = self.encoder if self.detail.trunk is None else self.detail.trunk
-        return CodecMoments(base, Moments.from_channels(self.detail.down(trunk.features(images))))
+        found = self.trunk_features(images) if features is None else features
+        return CodecMoments(base, Moments.from_channels(self.detail.down(found)))
+
+    def full_size_moments(self, images: Tensor, features: Tensor) -> Moments:
+        """The pretrained VAE's own posterior of pictures that are not reduced, [B, C, H/f, W/f].
+
+        `features`: `trunk_features` of the same pictures. They are the pretrained encoder's own where the trunk is
+        shared; a trunk of the detail's own has others.
+        """
+        own = features if self.detail.trunk is None else self.encoder.features(images)
+        return _quantised(self, self.encoder.moments(own))
 
     def encode(self, images: Tensor) -> Tensor:
         """The base's posterior mean, beside it the detail's, normalised (`Codec.encode`)."""
@@ -318,7 +307,11 @@ def _quant_convs(
 
 def base_moments(module: KLAutoencoder | Codec, images: Tensor) -> Moments:
     """The base posterior of pictures [B, 3, H, W] as they are, at 1/f of their size, also in a codec."""
-    moments = module.encoder(images)
+    return _quantised(module, module.encoder(images))
+
+
+def _quantised(module: KLAutoencoder | Codec, moments: Tensor) -> Moments:
+    """What the encoder made, through the 1x1 convolution behind it where there is one."""
     if module.quant_conv is not None:
         moments = module.quant_conv(moments)
     return Moments.from_channels(moments)

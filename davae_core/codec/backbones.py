@@ -1,11 +1,11 @@
-"""The two kinds of pretrained autoencoder a codec grows from, and what builds their halves."""
+"""What builds the halves of the two kinds of pretrained autoencoder that a codec grows from."""
 
 from torch import nn
 
-from .blocks import Decoder, Encoder, KLConfig, Ops
-from .small import SmallConfig, SmallDecoder, SmallEncoder
-
-Backbone = KLConfig | SmallConfig
+from .blocks import Decoder, Encoder, Ops
+from .sizes import Backbone as Backbone
+from .sizes import SmallConfig
+from .small import SmallDecoder, SmallEncoder
 
 
 def build_encoder(

@@ -5,53 +5,27 @@ injected `ops` namespace (torch.nn by default, comfy.ops inside ComfyUI), which 
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
-from ..reading.typed import Length, Limits, check_limits
+from .sizes import KLConfig as KLConfig
+from .sizes import require_even_stem, require_even_unshuffle
+from .stripes import (
+    is_large,
+    norm_silu_conv,
+    residual_block,
+    residual_block_over,
+    upsampled_halves,
+)
+from .subpixel import upsample_conv
 
 Ops = Any
 """A namespace with Conv2d and GroupNorm that take torch.nn's arguments; comfy.ops has no common type with torch.nn."""
-
-
-@dataclass(frozen=True)
-class KLConfig:
-    """Sizes of a KL autoencoder.
-
-    `widths` holds a channel count per resolution level, full resolution first; `attention_levels` the levels whose
-    residual blocks are followed by attention (the middle always has one); `quant_conv` tells whether 1x1 convolutions
-    stand between the encoder and the moments and between the latent and the decoder.
-    """
-
-    widths: Annotated[tuple[Annotated[int, Limits(1, 8192)], ...], Length(8)]
-    res_blocks: Annotated[int, Limits(1, 16)]
-    norm_groups: Annotated[int, Limits(1, 8192)]
-    attention_levels: Annotated[tuple[Annotated[int, Limits(0, 7)], ...], Length(8)] = ()
-    quant_conv: bool = False
-
-    def __post_init__(self) -> None:
-        check_limits(self)
-        if not self.widths:
-            raise ValueError("An autoencoder needs a width for each level.")
-        for width in self.widths:
-            if width % self.norm_groups:
-                raise ValueError(
-                    f"The width {width} cannot be divided into {self.norm_groups} normalisation groups."
-                )
-
-    @property
-    def factor(self) -> int:
-        """Picture pixels per latent cell along one side."""
-        return 1 << (len(self.widths) - 1)
-
-    @property
-    def features(self) -> int:
-        """Channels at the latent's resolution, which the detail head reads and the stem makes."""
-        return self.widths[-1]
 
 
 def _conv3(ops: Ops, inputs: int, outputs: int) -> nn.Module:
@@ -78,10 +52,19 @@ class ResnetBlock(nn.Module):
         self.nin_shortcut = _conv1(ops, inputs, outputs) if inputs != outputs else None
 
     def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return residual_block(self, x) if is_large(x) else self._in_place(x)
         hidden: Tensor = self.conv1(F.silu(self.norm1(x)))
         hidden = self.conv2(F.silu(self.norm2(hidden)))
         shortcut: Tensor = x if self.nin_shortcut is None else self.nin_shortcut(x)
         return shortcut + hidden
+
+    def _in_place(self, x: Tensor) -> Tensor:
+        """The same numbers, to the last bit, with nothing kept that is not needed any more."""
+        hidden: Tensor = self.conv1(F.silu(self.norm1(x), inplace=True))
+        hidden = self.norm2(hidden)
+        hidden = self.conv2(F.silu(hidden, inplace=True))
+        return hidden.add_(x if self.nin_shortcut is None else self.nin_shortcut(x))
 
 
 class AttnBlock(nn.Module):
@@ -113,10 +96,17 @@ def _downsample(ops: Ops, width: int) -> nn.Module:
     return nn.Sequential(OrderedDict(pad=nn.ZeroPad2d((0, 1, 0, 1)), conv=conv))
 
 
-def _upsample(ops: Ops, width: int) -> nn.Module:
+class Upsample(nn.Module):
     """Doubles both sides by nearest neighbour, then a convolution."""
-    twice = nn.Upsample(scale_factor=2.0, mode="nearest")
-    return nn.Sequential(OrderedDict(twice=twice, conv=_conv3(ops, width, width)))
+
+    def __init__(self, width: int, ops: Ops) -> None:
+        super().__init__()
+        self.conv = _conv3(ops, width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return upsample_conv(x, self.conv)
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))  # type: ignore[no-any-return]
 
 
 class Level(nn.Module):
@@ -134,17 +124,32 @@ class Level(nn.Module):
             AttnBlock(outputs, groups, ops) for _ in range(blocks if attention else 0)
         )
         self.downsample: nn.Module | None = None
-        self.upsample: nn.Module | None = None
+        self.upsample: Upsample | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers():
+            x = layer(x)
+        return x
+
+    def layers(self) -> Iterator[nn.Module]:
+        """Its layers in order.
+
+        Whoever runs them one by one holds no picture longer than the layer that reads it.
+        """
         for index, block in enumerate(self.block):
-            x = block(x)
+            yield block
             if self.attn:
-                x = self.attn[index](x)
+                yield self.attn[index]
         for resize in (self.downsample, self.upsample):
             if resize is not None:
-                x = resize(x)
-        return x
+                yield resize
+
+
+def layers_of(levels: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """The layers of several levels in order."""
+    for level in levels:
+        assert isinstance(level, Level)
+        yield from level.layers()
 
 
 def _middle(ops: Ops, width: int, groups: int) -> nn.Module:
@@ -185,13 +190,18 @@ class Encoder(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """What the last convolution reads: [B, widths[-1], H/f, W/f]."""
         x = self.conv_in(images)
-        for level in self.down:
-            x = level(x)
+        for layer in layers_of(self.down):
+            x = layer(x)
         return F.silu(self.norm_out(self.mid(x)))
+
+    def moments(self, features: Tensor) -> Tensor:
+        """What the last convolution makes of them: [B, outputs, H/f, W/f]."""
+        assert self.conv_out is not None
+        return self.conv_out(features)  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.features(images)
-        return features if self.conv_out is None else self.conv_out(features)
+        return features if self.conv_out is None else self.moments(features)
 
 
 class Decoder(nn.Module):
@@ -203,6 +213,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: KLConfig, inputs: int | None, ops: Ops = nn) -> None:
         super().__init__()
+        self.config = config
         groups, widths = config.norm_groups, config.widths
         self.conv_in = None if inputs is None else _conv3(ops, inputs, widths[-1])
         self.mid = _middle(ops, widths[-1], groups)
@@ -213,7 +224,7 @@ class Decoder(nn.Module):
                 above, width, config.res_blocks + 1, index in config.attention_levels, groups, ops
             )
             if index > 0:
-                level.upsample = _upsample(ops, width)
+                level.upsample = Upsample(width, ops)
             self.up.append(level)
         self.norm_out = _norm(ops, widths[0], groups)
         self.conv_out = _conv3(ops, widths[0], 3)
@@ -225,9 +236,29 @@ class Decoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         x = self.mid(latents if self.conv_in is None else self.first_features(latents))
-        for level in reversed(self.up):
-            x = level(x)
+        layers = layers_of(reversed(self.up))
+        for layer in layers:
+            if layer is self._last_upsample and not torch.is_grad_enabled() and is_large(x):
+                assert isinstance(layer, Upsample)
+                # The largest picture of all, which its first block writes over.
+                halves = upsampled_halves(x, layer.conv)
+                del x
+                x = residual_block_over(next(layers), halves)
+                del halves
+            else:
+                x = layer(x)
+        if not torch.is_grad_enabled() and is_large(x):
+            return norm_silu_conv(x, self.norm_out, self.conv_out)
         return self.conv_out(F.silu(self.norm_out(x)))  # type: ignore[no-any-return]
+
+    @property
+    def _last_upsample(self) -> nn.Module | None:
+        """What makes the full size, if the block after it halves the channels."""
+        if len(self.up) < 2 or self.config.widths[1] != 2 * self.config.widths[0]:
+            return None
+        level = self.up[1]
+        assert isinstance(level, Level)
+        return level.upsample
 
 
 class DCDown(nn.Module):
@@ -240,11 +271,7 @@ class DCDown(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, ratio: int, ops: Ops = nn) -> None:
         super().__init__()
-        if outputs % ratio**2:
-            raise ValueError(
-                f"{outputs} moment channels cannot be made by a pixel-unshuffle of {ratio}: "
-                f"twice the detail channels must be a multiple of {ratio**2}."
-            )
+        require_even_unshuffle(outputs, ratio)
         self.ratio, self.outputs = ratio, outputs
         self.conv = _conv3(ops, inputs, outputs // ratio**2)
         self.shortcut_proj: nn.Module | None = None
@@ -272,11 +299,7 @@ class DCUp(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, ratio: int, ops: Ops = nn) -> None:
         super().__init__()
-        if outputs * ratio**2 % inputs:
-            raise ValueError(
-                f"The stem cannot repeat {inputs} latent channels evenly into {outputs} features at {ratio} times the "
-                f"size: base plus detail channels must divide {outputs * ratio**2}."
-            )
+        require_even_stem(inputs, outputs, ratio)
         self.ratio, self.repeats = ratio, outputs * ratio**2 // inputs
         self.conv = _conv3(ops, inputs, outputs * ratio**2)
 

@@ -15,37 +15,32 @@ from ..format import (
     PREFIXES,
     check_weights,
     damaged,
-    layout_from,
     read_metadata,
     shapes_of,
     what_is,
     write_described,
 )
-from ..latents import Channels, LatentLayout, Number
+from ..layout import LatentLayout, Number
 from ..reading.json_text import read_json
-from ..reading.plain_text import plain, shown
 from ..reading.typed import Limits, build, picked
-from .autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder, StemOrder
-from .backbones import Backbone
-from .blocks import KLConfig, Ops
-from .packed import PackedConfig, PackedVAE
-from .small import SmallConfig
-from .small_files import (
-    as_one_file,
-    latent_channels,
-    small_config_of,
-    small_level_blocks,
-    small_vae_tensors,
+from .autoencoder import DetailAlignedVAE, KLAutoencoder
+from .blocks import Ops
+from .description import (
+    PACKED,
+    STATISTICS,
+    backbone_from,
+    base_numbers,
+    check_counts,
+    check_keys,
+    has_base_decoder,
+    read_codec_config,
 )
-from .stock_saved import codec_header, read_codec_part
-from .stock_vae import kl_config_of, level_blocks, to_ldm_names
+from .packed import PackedVAE
+from .sizes import AnyConfig, Backbone, PackedConfig, SmallConfig
+from .small_files import as_one_file, latent_channels, small_config_of, small_vae_tensors
+from .stock_saved import read_codec_part
+from .stock_vae import kl_config_of, to_ldm_names
 
-STATISTICS = ("detail.mean", "detail.std", "detail.prediction", "detail.axes")
-"""What a codec file keeps in float32 whatever its weights are in: the detail's channel statistics, and a packing."""
-PACKED = "packed"
-"""What `codec` says in the file of a PackedVAE; a DetailAlignedVAE's says nothing."""
-
-AnyConfig = CodecConfig | PackedConfig
 AnyCodec = DetailAlignedVAE | PackedVAE
 
 T = TypeVar("T")
@@ -57,15 +52,6 @@ class BaseVae:
 
     vae: KLAutoencoder
     layout: LatentLayout
-
-
-@dataclass(frozen=True)
-class BaseNumbers:
-    """What our own base file says beside its sizes."""
-
-    latent_channels: Channels
-    shift: Number
-    scale: Number
 
 
 @dataclass(frozen=True)
@@ -84,29 +70,13 @@ class DiffusersSettings:
         )
 
 
-@dataclass(frozen=True)
-class _Switches:
-    """What a codec file says beside its sizes."""
-
-    stem_order: StemOrder
-    shared_trunk: bool
-
-
-@dataclass(frozen=True)
-class _PackedNumbers:
-    """What a packed codec's file says beside its sizes."""
-
-    alignment: Annotated[float, Limits(0.0, 1.0)]
-
-
 def read_codec_file(path: str | Path) -> tuple[AnyConfig, dict[str, Tensor]]:
     """Configuration and tensors of a codec file, keys and shapes checked against each other.
 
     Raises CheckpointError for anything that is not one, saying what it is instead and what to pick.
     """
     # What a file is stands in its header: a stranger's checkpoint is not read for it.
-    shapes, metadata = codec_header(path)
-    config = codec_config(path, shapes, metadata)
+    config = read_codec_config(path)
     tensors = read_codec_part(path)
     check_weights(path, tensors)
     numbers = [tensors[name] for name in STATISTICS if name in tensors]
@@ -124,7 +94,9 @@ def load_codec(
 ) -> AnyCodec:
     """Read a codec file, ready to run; `dtype` None keeps the file's. Raises CheckpointError."""
     config, tensors = read_codec_file(path)
-    codec = build_codec(config, tensors)
+    # Every weight comes from the file: on a real device fresh ones would be drawn first, and thrown away.
+    with torch.device("meta"):
+        codec = build_codec(config, tensors)
     codec.load_state_dict(tensors, assign=True)
     return codec.to(device=device, dtype=dtype).eval()
 
@@ -134,63 +106,6 @@ def build_codec(config: AnyConfig, names: Iterable[str], ops: Ops = nn) -> AnyCo
     if isinstance(config, PackedConfig):
         return PackedVAE(config, ops)
     return DetailAlignedVAE(config, ops, base_decoder=has_base_decoder(names))
-
-
-def codec_config(
-    path: str | Path, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]
-) -> AnyConfig:
-    """The configuration a codec file's metadata gives, after checking its keys and shapes. Raises CheckpointError."""
-    described = read_metadata(path, metadata)
-    if not described and set(STATISTICS[:2]) <= shapes.keys():
-        raise CheckpointError(
-            f"{path} is a DA-VAE that lost its description, as a program that drops metadata writes it: use the file "
-            "that it was made from."
-        )
-    if described.get("kind") != KIND_CODEC:
-        raise CheckpointError(
-            f"{path} is {what_is(shapes, described)}, not a DA-VAE: pick a DA-VAE file (models/vae)."
-        )
-    try:
-        config = _config_from(described)
-        _check_counts(config.backbone, shapes)
-    except ValueError as error:
-        raise damaged(path, error) from error
-    empty_codec(path, config, shapes)
-    return config
-
-
-def _config_from(described: Mapping[str, Any]) -> AnyConfig:
-    """The configuration in our JSON. Raises ValueError when it is damaged."""
-    layout = layout_from(described.get("layout", {}))
-    backbone = backbone_from(described.get("backbone", {}))
-    if described.get("codec") == PACKED:
-        numbers = build(_PackedNumbers, picked(_PackedNumbers, described))
-        return PackedConfig(layout, backbone, numbers.alignment)
-    switches = build(_Switches, picked(_Switches, described))
-    return CodecConfig(layout, backbone, switches.stem_order, switches.shared_trunk)
-
-
-def backbone_from(values: Mapping[str, Any]) -> Backbone:
-    """The sizes in our JSON; a KL autoencoder has a width per level, a small one has one width.
-
-    Raises ValueError when they are damaged.
-    """
-    return build(SmallConfig, values) if "width" in values else build(KLConfig, values)
-
-
-def _check_counts(backbone: Backbone, names: Iterable[str]) -> None:
-    """Raise ValueError unless the encoder has as many levels and blocks in the file as the sizes say.
-
-    Before anything of these sizes is built: a few bytes can ask for a great many layers.
-    """
-    if isinstance(backbone, KLConfig):
-        told, found = (len(backbone.widths), backbone.res_blocks), level_blocks(names)
-    else:
-        told, found = (backbone.levels, backbone.blocks), small_level_blocks(names)
-    if told != found:
-        raise ValueError(
-            f"it tells of {told[0]} levels with {told[1]} blocks, but the tensors' names of {found[0]} with {found[1]}"
-        )
 
 
 def empty_codec(
@@ -205,31 +120,8 @@ def empty_codec(
             codec = build_codec(config, shapes)
     except (RuntimeError, ValueError) as error:  # the sizes' product may be beyond any tensor's
         raise damaged(path, error) from error
-    _check_keys(path, shapes, shapes_of(codec.state_dict()))
+    check_keys(path, shapes, shapes_of(codec.state_dict()))
     return codec
-
-
-def _check_keys(
-    path: str | Path, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]
-) -> None:
-    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-    if missing or extra:
-        what = f"lacks {missing[0]}" if missing else f"holds the unknown tensor {plain(extra[0])}"
-        raise CheckpointError(
-            f"{path} {what} ({len(missing)} missing, {len(extra)} unknown), so it is not the DA-VAE its metadata "
-            "describes: download or write it again."
-        )
-    for name, shape in wanted.items():
-        if found[name] != shape:
-            raise CheckpointError(
-                f"{path} has {name} of shape {shown(list(found[name]))} where its metadata means {list(shape)}: "
-                "download or write it again."
-            )
-
-
-def has_base_decoder(names: Iterable[str]) -> bool:
-    """Whether a codec's tensors hold the base VAE's own decoder, which a compact file lacks."""
-    return any(name.startswith("decoder.") for name in names)
 
 
 def encoding_part(tensors: Mapping[str, T]) -> dict[str, T]:
@@ -243,12 +135,14 @@ def save_codec(
     codec: AnyCodec,
     compact: bool = False,
     dtype: torch.dtype | None = None,
+    encoding: str | None = None,
 ) -> None:
     """Write a codec file; its parent is the base encoder in it, by hash.
 
     `compact` leaves the base decoder out. `dtype` None keeps the weights' own; the statistics are never rounded. What
     the codec's latents are known by (latent_files.encoding_hash) is taken before any rounding, so copies of less
-    precision keep it. Raises CheckpointError, and ValueError for a compact packed codec: its decoder is the base's.
+    precision keep it; `encoding` gives it for a codec whose encoder came from a file and stayed as it was. Raises
+    CheckpointError, and ValueError for a compact packed codec: its decoder is the base's.
     """
     packed = isinstance(codec, PackedVAE)
     if packed and compact:
@@ -256,7 +150,6 @@ def save_codec(
             "A packed DA-VAE decodes with the base decoder: it cannot be written compact."
         )
     config, tensors = codec.config, codec.state_dict()
-    encoding = value_hash(encoding_part(tensors))
     kept = {
         name: tensor if name in STATISTICS else tensor.to(dtype or tensor.dtype)
         for name, tensor in tensors.items()
@@ -271,7 +164,7 @@ def save_codec(
     described = {
         **({"codec": PACKED} if packed else {}),
         **asdict(config),
-        "encoding": encoding,
+        "encoding": encoding or value_hash(encoding_part(tensors)),
         "parents": {"base_encoder": value_hash(base)},
     }
     write_described(path, kept, KIND_CODEC, described)
@@ -345,7 +238,7 @@ def load_base_vae(
             vae = KLAutoencoder(backbone, found)
     except (RuntimeError, ValueError) as error:  # the sizes' product may be beyond any tensor's
         raise damaged(file, error) from error
-    _check_keys(file, shapes_of(weights), shapes_of(vae.state_dict()))
+    check_keys(file, shapes_of(weights), shapes_of(vae.state_dict()))
     check_weights(file, weights)
     vae.load_state_dict(weights, assign=True)
     return BaseVae(vae.eval(), layout)
@@ -362,26 +255,29 @@ def _check_channels(file: Path, found: int, wanted: int | None) -> None:
 def _base_within(file: Path, channels: int | None) -> BaseVae:
     """The pretrained VAE that a codec file keeps as it was."""
     codec = load_codec(file)
-    weights = {n: t for n, t in codec.state_dict().items() if n.split(".")[0] in VAE_PARTS}
-    if not has_base_decoder(weights):
+    require_base_decoder(file, codec)
+    layout, backbone = codec.layout, codec.config.backbone
+    _check_channels(file, layout.base_channels, channels)
+    numbers = layout.base_shift, layout.base_scale
+    kept = LatentLayout(layout.base_channels, 0, backbone.factor, 1, *numbers)
+    return BaseVae(base_of(codec), kept)
+
+
+def require_base_decoder(file: str | Path, codec: AnyCodec) -> None:
+    """Raise CheckpointError, naming `file`, for a compact codec."""
+    if codec.decoder is None:
         raise CheckpointError(
             f"{file} is a compact DA-VAE, without its base decoder: pick the VAE it came from, or its whole file."
         )
-    layout, backbone = codec.layout, codec.config.backbone
-    _check_channels(file, layout.base_channels, channels)
+
+
+def base_of(codec: AnyCodec) -> KLAutoencoder:
+    """The pretrained VAE within a codec that is not compact, sharing its weights."""
+    weights = {n: t for n, t in codec.state_dict().items() if n.split(".")[0] in VAE_PARTS}
     with torch.device("meta"):
-        vae = KLAutoencoder(backbone, layout.base_channels)
+        vae = KLAutoencoder(codec.config.backbone, codec.layout.base_channels)
     vae.load_state_dict(weights, assign=True)
-    numbers = layout.base_shift, layout.base_scale
-    return BaseVae(vae.eval(), LatentLayout(layout.base_channels, 0, backbone.factor, 1, *numbers))
-
-
-def base_numbers(path: str | Path, described: Mapping[str, Any]) -> BaseNumbers:
-    """What the metadata of our own base file says. Raises CheckpointError when it is damaged."""
-    try:
-        return build(BaseNumbers, picked(BaseNumbers, described))
-    except ValueError as error:
-        raise damaged(path, error) from error
+    return vae.eval()
 
 
 def _backbone_of(
@@ -394,7 +290,7 @@ def _backbone_of(
         if "backbone" not in described:
             return kl_config_of(stock, norm_groups=settings.norm_num_groups)
         backbone = backbone_from(described["backbone"])
-        _check_counts(backbone, stock)
+        check_counts(backbone, stock)
         return backbone
     except (LookupError, ValueError) as error:
         raise CheckpointError(

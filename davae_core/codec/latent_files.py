@@ -6,13 +6,19 @@ from pathlib import Path
 from torch import Tensor
 
 from ..files import CheckpointError, open_safetensors, read_safetensors, read_tensor, value_hash
-from ..format import KIND_LATENT, check_weights, read_metadata, shapes_of, what_is, write_described
+from ..format import (
+    KIND_LATENT,
+    SAMPLES,
+    check_weights,
+    read_metadata,
+    shapes_of,
+    what_is,
+    write_described,
+)
 from ..latents import LatentLayout, check_latents
 from .autoencoder import Codec
 from .files import encoding_part
 from .stock_saved import codec_metadata, part_under, prefix_of
-
-SAMPLES = "samples"
 
 
 def save_latents(
@@ -56,10 +62,10 @@ def encoding_hash(codec_file: str | Path) -> str:
     weights before they were rounded, else of the weights it holds. Compact and whole files of one codec agree. Raises
     CheckpointError.
     """
+    described = read_metadata(codec_file, codec_metadata(codec_file))
+    if "encoding" in described:
+        return str(described["encoding"])
     with open_safetensors(codec_file) as file:
-        described = read_metadata(codec_file, codec_metadata(codec_file))
         prefix = prefix_of(file.keys()) or ""
-        if "encoding" in described:
-            return str(described["encoding"])
         names = encoding_part(dict.fromkeys(part_under(prefix, file.keys()), None))
         return value_hash({name: read_tensor(codec_file, file, prefix + name) for name in names})

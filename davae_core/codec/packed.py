@@ -8,8 +8,6 @@ U has orthonormal rows. With as many rows as p has channels the picture is exact
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,41 +20,11 @@ from .autoencoder import (
     base_decode,
     base_moments,
     in_range,
-    require_factor,
 )
-from .backbones import Backbone
 from .blocks import Ops, shuffle, unshuffle
+from .sizes import PackedConfig as PackedConfig
+from .sizes import phase_channels as phase_channels
 from .tiling import map_tiled
-
-
-@dataclass(frozen=True)
-class PackedConfig:
-    """Everything that decides the shapes of a PackedVAE, and how it was fitted.
-
-    `alignment`: the share of the base's prediction that is taken off the detail, in [0, 1]; 1 leaves what the base does
-    not tell, 0 the pretrained latent's own phases.
-    """
-
-    layout: LatentLayout
-    backbone: Backbone
-    alignment: float
-
-    def __post_init__(self) -> None:
-        self.layout.require_detail()
-        require_factor(self.layout, self.backbone)
-        if self.layout.detail_channels > phase_channels(self.layout):
-            raise ValueError(
-                f"{self.layout.ratio} times {self.layout.ratio} latent cells of {self.layout.base_channels} channels "
-                f"are {phase_channels(self.layout)} numbers, so {self.layout.detail_channels} detail channels are too "
-                "many."
-            )
-        if not 0 <= self.alignment <= 1:
-            raise ValueError(f"alignment must be between 0 and 1, not {self.alignment}.")
-
-
-def phase_channels(layout: LatentLayout) -> int:
-    """Channels of the pretrained VAE's full-size latent once its phases are channels: s * s * C."""
-    return layout.ratio**2 * layout.base_channels
 
 
 class Packing(nn.Module):
@@ -109,10 +77,14 @@ class PackedVAE(Codec):
 
     @classmethod
     def from_base(cls, base: KLAutoencoder, config: PackedConfig, packing: Packing) -> PackedVAE:
-        """The codec of a pretrained VAE and a packing fitted to it, on the CPU."""
-        codec = cls(config)
+        """The codec of a pretrained VAE and a packing fitted to it, on the CPU in float32."""
         packed = {f"detail.{name}": tensor for name, tensor in packing.state_dict().items()}
-        codec.load_state_dict({**base.state_dict(), **packed})
+        tensors = {**base.state_dict(), **packed}
+        with torch.device("meta"):
+            codec = cls(config)
+        codec.load_state_dict(
+            {name: t.to("cpu", torch.float32) for name, t in tensors.items()}, assign=True
+        )
         return codec.eval()
 
     def encode(self, images: Tensor) -> Tensor:
@@ -126,7 +98,7 @@ class PackedVAE(Codec):
         return self._decode_phases(self._unpack(latents))
 
     def encode_tiled(
-        self, images: Tensor, tile: int = 512, overlap: int = 64, progress: Progress | None = None
+        self, images: Tensor, tile: int = 768, overlap: int = 64, progress: Progress | None = None
     ) -> Tensor:
         """`encode` with the networks in tiles; the packing sees the whole, so that no tile's edge is predicted from."""
         self.check_images(images)
@@ -134,7 +106,7 @@ class PackedVAE(Codec):
         return self._pack(map_tiled(self._both_latents, images, tile, overlap, scale, progress))
 
     def decode_tiled(
-        self, latents: Tensor, tile: int = 32, overlap: int = 8, progress: Progress | None = None
+        self, latents: Tensor, tile: int = 48, overlap: int = 4, progress: Progress | None = None
     ) -> Tensor:
         """`decode` with the network in tiles, the unpacking whole."""
         check_latents(latents, self.layout)

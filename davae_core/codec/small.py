@@ -5,47 +5,17 @@ like any VAE here, pictures in [-1, 1] and latents in VAE space (docs/method.md,
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..reading.typed import Limits, check_limits
 from .blocks import Ops
+from .sizes import SmallConfig as SmallConfig
+from .subpixel import upsample_conv
 
 _CERTAIN = -30.0
 """Log-variance of a latent without uncertainty, the least that a posterior has here."""
-
-
-@dataclass(frozen=True)
-class SmallConfig:
-    """Sizes of a small autoencoder: `width` channels at each of `levels` resolutions, `blocks` residual blocks in each.
-
-    Full resolution has one block. `shift` and `scale` lead to the model space that its latents are in.
-    """
-
-    width: Annotated[int, Limits(1, 8192)]
-    levels: Annotated[int, Limits(1, 8)]
-    blocks: Annotated[int, Limits(1, 16)]
-    shift: Annotated[float, Limits(-1e6, 1e6)]
-    scale: Annotated[float, Limits(-1e6, 1e6)]
-
-    def __post_init__(self) -> None:
-        check_limits(self)
-        if self.scale == 0:
-            raise ValueError("The scale of a small autoencoder must not be 0.")
-
-    @property
-    def factor(self) -> int:
-        """Picture pixels per latent cell along one side."""
-        return 1 << (self.levels - 1)
-
-    @property
-    def features(self) -> int:
-        """Channels at the latent's resolution, which the detail head reads and the stem makes."""
-        return self.width
 
 
 class SmallBlock(nn.Module):
@@ -59,7 +29,13 @@ class SmallBlock(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.conv(x) + x)
+        if torch.is_grad_enabled():
+            return F.relu(self.conv(x) + x)
+        # The same numbers, with nothing kept that is not needed any more.
+        hidden = x
+        for layer in self.conv:
+            hidden = hidden.relu_() if isinstance(layer, nn.ReLU) else layer(hidden)
+        return hidden.add_(x).relu_()
 
 
 class SmallEncoder(nn.Sequential):
@@ -92,12 +68,15 @@ class SmallEncoder(nn.Sequential):
             x = layer(x)
         return x
 
-    def forward(self, images: Tensor) -> Tensor:
-        features = self.features(images)
-        if self.conv_out is None:
-            return features
+    def moments(self, features: Tensor) -> Tensor:
+        """What the last convolution makes of them: [B, 2 C, H/f, W/f] in VAE space."""
+        assert self.conv_out is not None
         mean = self.conv_out(features) / self.config.scale + self.config.shift
         return torch.cat([mean, torch.full_like(mean, _CERTAIN)], dim=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images)
+        return features if self.conv_out is None else self.moments(features)
 
 
 class SmallDecoder(nn.Sequential):
@@ -139,8 +118,10 @@ class SmallDecoder(nn.Sequential):
     def forward(self, latents: Tensor) -> Tensor:
         whole = self.conv_in is not None
         x = self.first_features(latents) if whole else latents
-        for layer in list(self)[2 if whole else 0 :]:
-            x = layer(x)
+        layers = iter(list(self)[2 if whole else 0 :])
+        for layer in layers:
+            doubles = isinstance(layer, nn.Upsample) and not torch.is_grad_enabled()
+            x = upsample_conv(x, next(layers)) if doubles else layer(x)
         return x * 2 - 1
 
 

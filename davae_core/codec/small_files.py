@@ -1,14 +1,14 @@
 """Small autoencoders in files: TAESD's published pair, the one file stock ComfyUI reads, and sizes from shapes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..files import CheckpointError, read_safetensors, reason_of
-from ..format import numbers_in
 from ..latents import LatentLayout
+from .level_counts import small_level_blocks
 from .small import SmallConfig
 
 PREFIX = "taesd_"
@@ -80,20 +80,6 @@ def small_config_of(
         raise CheckpointError(
             f"{file} holds no whole small VAE ({reason_of(error)}): download it again."
         ) from error
-
-
-def small_level_blocks(names: Iterable[str]) -> tuple[int, int]:
-    """Resolution levels of a small encoder and residual blocks at each, counted among its names.
-
-    0 blocks where the names do not share them out evenly.
-    """
-    names = list(names)
-    # All levels but the first begin with a convolution; so does the encoder, and one more ends it.
-    levels = len(numbers_in(names, r"encoder\.(\d+)\.weight$")) - 1
-    # The first level has one block.
-    blocks = len(numbers_in(names, r"encoder\.(\d+)\.conv\.0\.weight$")) - 1
-    even = levels > 1 and blocks % (levels - 1) == 0
-    return levels, blocks // (levels - 1) if even else 0
 
 
 def _number(name: str, tensor: Tensor) -> float:

@@ -4,15 +4,17 @@ They keep tensors and drop the metadata by which our files are known, so the cod
 UTF-8 bytes, as it does in a merged model (docs/method.md, "Files").
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from ..files import METADATA_KEY, TYPE_NAMES, open_safetensors, read_shapes, read_tensor
+from ..files import BYTES, HEADER, METADATA_KEY, open_safetensors, read_shapes, read_tensor
 from ..format import PREFIXES, check_description, damaged
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DESCRIPTION = "davae.codec"
 """Name of the tensor beside the codec's own, uint8 [bytes]."""
@@ -20,6 +22,8 @@ DESCRIPTION = "davae.codec"
 
 def description_tensor(metadata: dict[str, str]) -> Tensor:
     """The codec's JSON in a file's metadata as the tensor DESCRIPTION."""
+    import torch
+
     return torch.tensor(list(metadata[METADATA_KEY].encode()), dtype=torch.uint8)
 
 
@@ -33,7 +37,7 @@ def metadata_in(path: str | Path, file: Any, prefix: str) -> dict[str, str]:
     """The metadata that the tensor DESCRIPTION of an open safetensors file stands for. Raises CheckpointError."""
     part = file.get_slice(prefix + DESCRIPTION)
     try:
-        check_description(tuple(part.get_shape()), str(part.get_dtype()) == TYPE_NAMES[torch.uint8])
+        check_description(tuple(part.get_shape()), str(part.get_dtype()) == BYTES)
         told = bytes(file.get_tensor(prefix + DESCRIPTION).tolist()).decode()
     except ValueError as error:
         raise damaged(path, error) from error
@@ -50,7 +54,7 @@ def codec_header(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str
     prefix = prefix_of(found)
     if prefix is None:
         return {name: shape for name, (shape, _) in found.items()}, metadata
-    with open_safetensors(path) as file:
+    with open_safetensors(path, HEADER) as file:
         metadata = metadata_in(path, file, prefix)
     return {name: found[prefix + name][0] for name in part_under(prefix, found)}, metadata
 

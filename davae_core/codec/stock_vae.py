@@ -1,12 +1,13 @@
 """Names of pretrained VAEs: diffusers' AutoencoderKL to the LDM/Stability names used here, and sizes from shapes."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from ..format import numbers_in
-from .blocks import KLConfig
+from .level_counts import level_blocks
+from .sizes import KLConfig
 
 _RENAMES = (
     (r"\.mid_block\.resnets\.0\.", ".mid.block_1."),
@@ -43,13 +44,6 @@ def to_ldm_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             tensor = tensor[:, :, None, None]
         renamed[name] = tensor
     return renamed
-
-
-def level_blocks(names: Iterable[str]) -> tuple[int, int]:
-    """Resolution levels of the encoder and residual blocks of its first one, counted among LDM names."""
-    names = list(names)
-    levels = numbers_in(names, r"encoder\.down\.(\d+)\.block\.0\.conv1\.weight$")
-    return len(levels), len(numbers_in(names, r"encoder\.down\.0\.block\.(\d+)\.conv1\.weight$"))
 
 
 def kl_config_of(tensors: Mapping[str, Tensor], norm_groups: int = 32) -> KLConfig:

@@ -2,21 +2,28 @@
 
 from collections.abc import Callable
 from itertools import product
+from math import ceil
 
 import torch
 from torch import Tensor
 
 
-def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Where tiles of at most `tile` cells begin that cover `length`, neighbours sharing at least `overlap` cells.
+def tiles_of(length: int, tile: int, overlap: int, unit: int = 1) -> list[slice]:
+    """As few stretches of at most `tile` cells as cover `length`, all of one size; neighbours share `overlap` or more.
 
-    Raises ValueError unless 0 <= overlap < tile.
+    Their ends are multiples of `unit`, as `length`, `tile` and `overlap` must be. Raises ValueError unless
+    0 <= overlap < tile.
     """
     if not 0 <= overlap < tile:
         raise ValueError(
             f"The overlap ({overlap}) must be smaller than the tile ({tile}) and not negative."
         )
-    return [*range(0, length - tile, tile - overlap), max(length - tile, 0)]
+    count = max(1, ceil((length - overlap) / (tile - overlap)))
+    # No larger than they must be: a last tile that only just sticks out would cost as much as a whole one.
+    size = min(length, ceil((length + (count - 1) * overlap) / count / unit) * unit)
+    rest = (length - size) // unit
+    starts = (index * rest // max(count - 1, 1) * unit for index in range(count))
+    return [slice(start, start + size) for start in starts]
 
 
 def map_tiled(
@@ -36,23 +43,23 @@ def map_tiled(
     if tile % divide or overlap % divide:
         raise ValueError(f"Tile ({tile}) and overlap ({overlap}) must be multiples of {divide}.")
     height, width = inputs.shape[-2:]
-    corners = list(product(*(tile_starts(side, tile, overlap) for side in (height, width))))
+    tiles = list(product(*(tiles_of(side, tile, overlap, divide) for side in (height, width))))
     total: Tensor | None = None
     weights: Tensor | None = None
     feather = overlap * multiply // divide
-    for done, (top, left) in enumerate(corners, start=1):
-        result = function(inputs[..., top : top + tile, left : left + tile])
+    for done, (seen_rows, seen_columns) in enumerate(tiles, start=1):
+        result = function(inputs[..., seen_rows, seen_columns])
         if total is None or weights is None:
             shape = (height * multiply // divide, width * multiply // divide)
             total = result.new_zeros((*result.shape[:2], *shape))
             weights = result.new_zeros((1, 1, *shape))
-        top, left = top * multiply // divide, left * multiply // divide
+        top, left = (side.start * multiply // divide for side in (seen_rows, seen_columns))
         mask = _feathered(result, feather, top, left, total)
         rows, columns = slice(top, top + result.shape[-2]), slice(left, left + result.shape[-1])
         total[..., rows, columns] += result * mask
         weights[..., rows, columns] += mask
         if progress is not None:
-            progress(done, len(corners))
+            progress(done, len(tiles))
     assert total is not None and weights is not None
     return total / weights
 

@@ -8,7 +8,7 @@ model's; the metadata key "davae" says layout, sizes, how to sample it, and the 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,36 +18,18 @@ from ..format import (
     KIND_CLASS_MODEL,
     check_weights,
     damaged,
-    read_metadata,
     shapes_of,
-    what_is,
     write_described,
 )
 from ..latents import ChannelStatistics, LatentLayout
 from ..reading.plain_text import plain, shown
-from ..reading.typed import Limits, build, check_limits, picked
+from .description import ClassAdvice, describe_class_model
 from .model import LightningDiT
 from .rotary import RotaryTable
 from .sizes import LightningSizes
 
 MEAN, STD = "latent.mean", "latent.std"
 _ROTARY = ("feat_rope.freqs_cos", "feat_rope.freqs_sin")
-
-
-@dataclass(frozen=True)
-class ClassAdvice:
-    """How to sample: shift of even levels (`flow.even_sigmas`), steps, guidance, and the level it begins below.
-
-    The defaults are the published ones: 250 points of time t' = 0.3 t / (1 - 0.7 t), guidance 4 from t = 0.2 on.
-    """
-
-    shift: Annotated[float, Limits(1e-3, 1e6)] = 10 / 3
-    steps: Annotated[int, Limits(1, 10**6)] = 249
-    guidance: Annotated[float, Limits(-1e6, 1e6)] = 4.0
-    guided_below: Annotated[float, Limits(0, 1)] = 0.8
-
-    def __post_init__(self) -> None:
-        check_limits(self)
 
 
 @dataclass(frozen=True)
@@ -60,22 +42,6 @@ class ClassModel:
     weights: dict[str, Tensor]
     advice: ClassAdvice = field(default_factory=ClassAdvice)
     parents: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ClassModelDescription:
-    """What the metadata of a class-conditional model says."""
-
-    layout: LatentLayout
-    sizes: LightningSizes
-    advice: ClassAdvice
-    parents: dict[str, str]
-
-    def __post_init__(self) -> None:
-        if self.layout.channels != self.sizes.channels:
-            raise ValueError(
-                f"a latent of {self.layout.channels} channels is none of a model that reads {self.sizes.channels}"
-            )
 
 
 def write_class_model(path: str | Path, model: ClassModel) -> None:
@@ -102,22 +68,6 @@ def read_class_model(path: str | Path) -> ClassModel:
     except (LookupError, ValueError) as error:
         raise damaged(path, error) from error
     return ClassModel(told.layout, told.sizes, statistics, weights, told.advice, told.parents)
-
-
-def describe_class_model(
-    path: str | Path, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]
-) -> ClassModelDescription:
-    """What the metadata of the file at `path` says. Raises CheckpointError for another kind and for damage."""
-    described = read_metadata(path, metadata)
-    if described.get("kind") != KIND_CLASS_MODEL:
-        raise CheckpointError(
-            f"{path} is {what_is(shapes, described)}, not a class-conditional model: give one that `python -m training "
-            "dit` wrote with model.kind lightning."
-        )
-    try:
-        return build(ClassModelDescription, picked(ClassModelDescription, described))
-    except ValueError as error:
-        raise damaged(path, error) from error
 
 
 def check_lightning(path: str | Path, weights: Mapping[str, Tensor], sizes: LightningSizes) -> None:

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from .rotary import RotaryTable
 from .sizes import HEAD_WEIGHT, LightningSizes
@@ -21,16 +20,13 @@ _SLOWEST = 10000.0
 
 
 class LightningDiT(nn.Module):
-    """A transformer over a square latent, its blocks modulated by time and class.
-
-    `recompute`: blocks are computed again in the backward pass, for less memory.
-    """
+    """A transformer over a square latent, its blocks modulated by time and class."""
 
     pos_embed: nn.Parameter
 
     def __init__(self, sizes: LightningSizes) -> None:
         super().__init__()
-        self.sizes, self.recompute = sizes, False
+        self.sizes = sizes
         width = sizes.width
         self.x_embedder = PatchEmbedder(sizes)
         self.t_embedder = TimeEmbedder(width)
@@ -48,10 +44,7 @@ class LightningDiT(nn.Module):
         tokens = self.x_embedder(latents) + self.pos_embed
         condition = self.t_embedder(time) + self.y_embedder(labels)
         for block in self.blocks:
-            if self.recompute and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, condition, self.feat_rope, use_reentrant=False)
-            else:
-                tokens = block(tokens, condition, self.feat_rope)
+            tokens = block(tokens, condition, self.feat_rope)
         side, patch = self.sizes.side, self.sizes.patch
         velocity: Tensor = rearrange(
             self.final_layer(tokens, condition),

@@ -1,14 +1,17 @@
 """The sizes of a LightningDiT, read off its weights (published names), and those of the published models."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
-from typing import Annotated
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Annotated
 
 from ..format import numbers_in
 from ..reading.typed import Limits, check_limits
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EMBEDDER_WEIGHT, EMBEDDER_BIAS = "x_embedder.proj.weight", "x_embedder.proj.bias"
 HEAD_WEIGHT, HEAD_BIAS = "final_layer.linear.weight", "final_layer.linear.bias"

@@ -5,39 +5,16 @@ file, so ComfyUI's own CLIP class reads the same weights.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..reading.typed import Limits, check_limits
 from .clip_tokenizer import END, POSITIONS, VOCABULARY, ClipTokenizer
-
-CONTEXT_WIDTH = 4096
-"""Width of Stable Diffusion 3's context: the T5 encoder's; CLIP's states are filled up to it with zeros."""
-CLIP_G_WIDTH = 1280
-"""Width of the second CLIP's pooled vector, all zeros where only the first one is there."""
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """Sizes of a CLIP text transformer; its names are those ComfyUI's and transformers' configurations use."""
-
-    hidden_size: Annotated[int, Limits(1, 8192)]
-    num_hidden_layers: Annotated[int, Limits(1, 64)]
-    num_attention_heads: Annotated[int, Limits(1, 1024)]
-    intermediate_size: Annotated[int, Limits(1, 65536)]
-
-    def __post_init__(self) -> None:
-        check_limits(self)
-        if self.num_hidden_layers < 2:
-            raise ValueError("A text encoder needs 2 layers, because the last but one is read.")
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"A width of {self.hidden_size} cannot be shared by {self.num_attention_heads} heads."
-            )
+from .text_config import CLIP_G_WIDTH, CONTEXT_WIDTH
+from .text_config import TextConfig as TextConfig
 
 
 def clip_text_model(config: TextConfig) -> Any:

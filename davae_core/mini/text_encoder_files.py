@@ -12,15 +12,14 @@ from ..files import CheckpointError, read_safetensors
 from ..format import (
     KIND_TEXT_ENCODER,
     check_weights,
-    damaged,
     read_metadata,
     shapes_of,
     what_is,
     write_described,
 )
-from ..reading.typed import build
 from .clip_tokenizer import POSITIONS, VOCABULARY, ClipTokenizer
-from .text_encoder import TextConfig, TextEncoder, clip_text_model
+from .text_config import TextConfig, text_config
+from .text_encoder import TextEncoder, clip_text_model
 
 
 def write_text_encoder(path: str | Path, model: Any) -> None:
@@ -71,14 +70,6 @@ def read_text_encoder_file(path: str | Path) -> tuple[TextConfig, dict[str, Tens
         )
     check_weights(path, tensors)
     return config, tensors
-
-
-def text_config(path: str | Path, described: Mapping[str, Any]) -> TextConfig:
-    """The sizes that a text encoder file's metadata gives. Raises CheckpointError when they are damaged."""
-    try:
-        return build(TextConfig, described.get("text_model"))
-    except ValueError as error:
-        raise damaged(path, error) from error
 
 
 def stored_shapes(config: TextConfig) -> dict[str, tuple[int, ...]]:

@@ -50,9 +50,8 @@ def holds_stage_two(source: Path) -> bool:
     """Whether a published checkpoint is stage 2's step_N.pt. Raises CheckpointError when it cannot be read."""
     if source.suffix == ".safetensors":
         return False
-    loaded = read_plain_weights(
-        source, "the published pytorch_model.bin (stage 1) or step_N.pt (stage 2)"
-    )
+    wanted = "the published pytorch_model.bin (stage 1) or step_N.pt (stage 2)"
+    loaded = read_plain_weights(source, wanted, mapped=True)
     return any(isinstance(loaded.get(state), dict) for state, *_ in _HEADS.values())
 
 

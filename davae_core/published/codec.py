@@ -18,7 +18,7 @@ from ..codec.files import BaseVae, empty_codec
 from ..codec.stock_vae import kl_config_of, to_ldm_names
 from ..files import CheckpointError, read_safetensors, reason_of
 from ..format import check_weights, shapes_of
-from ..latents import Number
+from ..layout import Number
 from ..presets import SD3
 from ..reading.json_text import read_json
 from ..reading.plain_text import plain

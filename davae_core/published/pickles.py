@@ -39,10 +39,11 @@ _UNREADABLE = (
 )
 
 
-def read_plain_weights(source: Path, wanted: str) -> dict[str, Any]:
+def read_plain_weights(source: Path, wanted: str, mapped: bool = False) -> dict[str, Any]:
     """The dictionary in a .bin or .pt file, its tensors on the CPU, read with weights_only.
 
-    `wanted` says in errors which file to give instead. Raises CheckpointError when there is no such file, when it is
+    `wanted` says in errors which file to give instead. `mapped`: the tensors' numbers are neither read nor checked for
+    damage, for those who only look what is there. Raises CheckpointError when there is no such file, when it is
     damaged, holds code, would unpack to more than it has bytes, or is no dictionary, and where this PyTorch is too old
     to read a stranger's pickle safely.
     """
@@ -50,11 +51,13 @@ def read_plain_weights(source: Path, wanted: str) -> dict[str, Any]:
         raise CheckpointError(f"{source} does not exist or is not a file: check the name.")
     refuse_unsafe_pytorch(source, torch.__version__)
     try:
-        _check_zip(source)
+        is_zip = _check_zip(source)
         with warnings.catch_warnings():
             # Every pickle that torch did not write brings a warning; the sentence below is enough.
             warnings.simplefilter("ignore")
-            loaded = torch.load(source, map_location="cpu", weights_only=True)
+            # PyTorch can map no other format than its zip.
+            mapped = mapped and is_zip
+            loaded = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
         if isinstance(loaded, dict):
             _check_tensors(loaded)
     except _UNREADABLE as error:
@@ -80,15 +83,16 @@ def refuse_unsafe_pytorch(source: Path, version: str) -> None:
         )
 
 
-def _check_zip(source: Path) -> None:
-    """Raise ValueError when a zip's parts are larger than the zip: PyTorch packs them without compression."""
+def _check_zip(source: Path) -> bool:
+    """Whether it is a zip; raises ValueError when its parts are larger than that: PyTorch does not compress them."""
     with source.open("rb") as file:
         if file.read(len(_ZIP)) != _ZIP:
-            return
+            return False
     with zipfile.ZipFile(source) as parts:
         unpacked = sum(part.file_size for part in parts.infolist())
     if unpacked > source.stat().st_size:
         raise ValueError("it unpacks to more than it has bytes")
+    return True
 
 
 def _check_tensors(loaded: dict[Any, Any]) -> None:

@@ -1,12 +1,11 @@
 """The last net under a command: whatever nobody foresaw becomes one sentence that names the files it was given."""
 
 import struct
+import sys
 import traceback
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-
-import torch
 
 from .plain_text import SentenceError, printable
 
@@ -21,6 +20,11 @@ _CPU_MEMORY = ("DefaultCPUAllocator", "Cannot allocate memory")
 
 def gpu_is_full(error: BaseException) -> bool:
     """Whether a GPU's memory ran out; some of CUDA's libraries say so in words alone."""
+    # Nothing else uses a GPU here, and importing PyTorch to ask it takes seconds.
+    if "torch" not in sys.modules:
+        return False
+    import torch
+
     return isinstance(error, torch.cuda.OutOfMemoryError) or (
         isinstance(error, RuntimeError)
         and "CUDA" in str(error)

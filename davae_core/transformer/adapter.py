@@ -22,7 +22,9 @@ from ..format import KIND_ADAPTER, check_weights, shapes_of
 from ..latents import LatentLayout
 from ..reading.plain_text import plain, shown
 from .description import Advice, Mode, ModelDescription, describe_file, not_whole
+from .names import DOWN as DOWN
 from .names import EDGES
+from .names import UP as UP
 from .widened_model import widen_model
 
 PREFIX = "transformer."
@@ -30,7 +32,6 @@ _DIFFERENCES = {
     name: PREFIX + name.replace(".weight", ".diff").replace(".bias", ".diff_b") for name in EDGES
 }
 """The adapter's key of each edge tensor, which goes by diffusers' name."""
-DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,15 @@ tensors too: stock loaders hand no metadata on, tensors always arrive. The tenso
 UTF-8 bytes, so a merged model keeps its layout and its shift through any stock loader and saver.
 """
 
+from __future__ import annotations
+
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-import torch
-from torch import Tensor
-
-from ..files import CheckpointError, read_shapes, reason_of
+from ..files import BYTES, HEADER, CheckpointError, open_safetensors, read_shapes, reason_of
 from ..format import (
     FORMAT_VERSION,
     KIND_ADAPTER,
@@ -25,9 +24,12 @@ from ..format import (
     read_metadata,
     what_is,
 )
-from ..latents import LatentLayout
+from ..layout import LatentLayout
 from ..reading.plain_text import shown
 from ..reading.typed import Length, Limits, build, check_limits, picked
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Mode = Literal["joint", "detail"]
 """What the transformer draws: base and detail together, or the detail alone on a clean base (docs/method.md, "Detail
@@ -67,7 +69,7 @@ class Advice:
     @classmethod
     def of_sizes(
         cls, shift: float, guidance: float, steps: int, trained: Iterable[tuple[int, int]]
-    ) -> "Advice":
+    ) -> Advice:
         """Advice for a model trained at sizes (width, height), sorted, each said once."""
         found = sorted(set(trained))
         squares = tuple(width for width, height in found if width == height)
@@ -133,7 +135,7 @@ class ModelDescription:
         }
 
     @classmethod
-    def from_json(cls, described: Mapping[str, Any]) -> "ModelDescription":
+    def from_json(cls, described: Mapping[str, Any]) -> ModelDescription:
         """Read it from such an object. Raises ValueError, saying what is wrong, when it is damaged."""
         for key in ("advice", "parents", "kind"):
             if key not in described:
@@ -183,15 +185,50 @@ def not_whole(path: str | Path, kind: str, error: Exception) -> CheckpointError:
 
 def description_tensor(description: ModelDescription) -> Tensor:
     """The description as the tensor DESCRIPTION."""
+    import torch
+
     text = json.dumps(description.as_json()).encode()
     return torch.tensor(list(text), dtype=torch.uint8)
 
 
 def read_description(tensor: Tensor) -> ModelDescription:
     """The inverse of `description_tensor`. Raises ValueError when the tensor is another's or its bytes are damaged."""
+    import torch
+
+    return _parsed(tuple(tensor.shape), tensor.dtype == torch.uint8, tensor.tolist)
+
+
+def description_inside(
+    path: str | Path, name: str, kind: tuple[tuple[int, ...], str]
+) -> ModelDescription:
+    """The description among a file's tensors, called `name`, of the shape and type in `kind`; read without PyTorch.
+
+    Raises CheckpointError when it is damaged.
+    """
+    shape, dtype = kind
+
+    def told() -> list[int]:
+        with open_safetensors(path, HEADER) as file:
+            found: list[int] = file.get_tensor(name).tolist()
+        return found
+
     try:
-        check_description(tuple(tensor.shape), tensor.dtype == torch.uint8)
-        return ModelDescription.from_json(parse_described(bytes(tensor.tolist())))
+        return _parsed(shape, dtype == BYTES, told)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise not_whole(path, KIND_MERGED, error) from error
+
+
+def _parsed(
+    shape: tuple[int, ...], are_bytes: bool, told: Callable[[], list[int]]
+) -> ModelDescription:
+    """The description of a tensor of this shape, whose values `told` gives once that is sure to be sensible."""
+    try:
+        check_description(shape, are_bytes)
+        return ModelDescription.from_json(parse_described(bytes(told())))
+    except CheckpointError:
+        raise
     except ValueError as error:
         raise ValueError(
             f"the model's own description is damaged ({reason_of(error)}): download or merge it again."

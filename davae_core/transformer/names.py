@@ -4,16 +4,21 @@ Stability's file fuses q, k and v into one matrix and keeps the picture's and th
 (`x_block`, `context_block`); diffusers swaps shift and scale in the two-part modulations (docs/method.md, "Adapters").
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..format import numbers_in
 from ..reading.plain_text import plain
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+"""Endings of a LoRA's two matrices, behind diffusers' name of the layer."""
 EMBEDDER, HEAD = "pos_embed.proj", "proj_out"
 """The edge layers under diffusers' names, the only ones a widening replaces: the patch embedder and the output head."""
 _OUTSIDE = {
@@ -163,6 +168,8 @@ def swap_halves(tensor: Tensor) -> Tensor:
 
 def _joined(*parts: Tensor) -> Tensor:
     """Rows behind each other; float8 tensors cannot be concatenated, but their bytes can."""
+    import torch
+
     if all(part.element_size() == 1 and part.dtype == parts[0].dtype for part in parts):
         return torch.cat([part.view(torch.uint8) for part in parts]).view(parts[0].dtype)
     return torch.cat(parts)

@@ -1,17 +1,20 @@
 """Reading a pretrained SD3 transformer from whatever file holds it, under Stability's names."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from torch import Tensor
-
-from ..files import TYPE_NAMES, CheckpointError, read_safetensors
+from ..files import CheckpointError, read_safetensors, type_name
 from ..format import read_metadata, shapes_of, what_is
 from ..reading.json_text import read_json
 from ..reading.plain_text import is_plain, plain, shown
 from .description import DESCRIPTION
 from .names import EDGES, EMBEDDER, EMBEDDER_WEIGHT, QUANTISED, diffusers_to_stability
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "")
 """Where checkpoints keep the transformer; the empty prefix is a transformer file of its own."""
@@ -22,7 +25,6 @@ _LONGEST_FILE_NAME = 200
 """Characters of a shard's file name; beyond 255 bytes no system has a file."""
 _RANKS = (4, 1, 2, 1)
 """Of the edge layers' tensors, in their order."""
-_PLAIN = [kind for kind in TYPE_NAMES if kind.is_floating_point]
 
 
 def load_transformer(path: str | Path) -> dict[str, Tensor]:
@@ -41,12 +43,16 @@ def load_transformer(path: str | Path) -> dict[str, Tensor]:
             f"{path} is a merged DA-VAE model, not a pretrained transformer: give the model it starts from."
         )
     for name, tensor in found.items():
-        if name.endswith(QUANTISED) or tensor.dtype not in _PLAIN:
+        if name.endswith(QUANTISED) or not _is_plain(tensor):
             raise CheckpointError(
                 f"{path} holds a quantised transformer ({plain(name)}), whose layers cannot be changed one by one: "
                 "give the same model in float16, bfloat16 or float32."
             )
     return found
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return type_name(tensor.dtype) is not None and tensor.is_floating_point()
 
 
 def transformer_weights(path: Path) -> list[Path]:

@@ -23,13 +23,13 @@ BUILT_ON = {
     "comfy.patcher_extension": "WrappersMP.OUTER_SAMPLE WrappersMP.PREDICT_NOISE add_wrapper_with_key",
     "comfy.sample": "prepare_noise sample",
     "comfy.samplers": "KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS KSampler.SAMPLERS KSampler.SCHEDULERS",
-    "comfy.sd": "CLIP VAE.decode_tiled_ VAE.get_sd VAE.vae_encode_crop_pixels load_diffusion_model_state_dict "
-    "load_lora_for_models",
+    "comfy.sd": "CLIP VAE.decode_tiled VAE.decode_tiled_ VAE.encode_tiled_ VAE.get_sd VAE.vae_encode_crop_pixels "
+    "load_diffusion_model_state_dict load_lora_for_models",
     "comfy.supported_models": "SD3.get_model SD3.matches SD3.process_unet_state_dict_for_saving "
     "SD3.process_vae_state_dict "
     "SD3.sampling_settings models",
     "comfy.text_encoders.sd3_clip": "SD3Tokenizer sd3_clip",
-    "comfy.utils": "PROGRESS_BAR_ENABLED load_torch_file",
+    "comfy.utils": "PROGRESS_BAR_ENABLED ProgressBar load_torch_file",
     "comfy.weight_adapter": "LoRAAdapter",
     "comfy_execution.graph_utils": "ExecutionBlocker",
     "folder_paths": "folder_names_and_paths get_filename_list get_folder_paths get_full_path",

@@ -75,7 +75,7 @@ def decode(
 ) -> Placed:
     """DA-VAE Decode."""
     links = {"samples": latent, "vae": ("vae", 0)}
-    return Placed(key, "DAVAE_Decode", (mode, 512, 128), links, title)
+    return Placed(key, "DAVAE_Decode", (mode, 768, 64), links, title)
 
 
 def encode(picture: Link, fit: str = "crop") -> Placed:

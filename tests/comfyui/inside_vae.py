@@ -29,6 +29,7 @@ features = inside_pack.part("nodes.compat.features")
 core = inside_pack.part("davae_core")
 codec_files = inside_pack.part("davae_core.codec.files")
 mini = inside_pack.part("davae_core.mini")
+tiling = inside_pack.part("davae_core.codec.tiling")
 DESCRIPTION = inside_pack.part("davae_core.codec.stock_saved").DESCRIPTION
 
 RANDOM = MODELS / "davae_random.safetensors"
@@ -153,12 +154,67 @@ def tiles_on_a_photograph() -> dict[str, Any]:
 
 
 def tile_borders(width: int) -> list[int]:
-    """Columns where a tile begins or ends, in any of ComfyUI's three passes over tiles of 256 sharing 64 pixels."""
-    columns = set()
-    for tile in (128, 256, 512):
-        for start in range(0, width - 64, tile - 64):
-            columns |= {start, min(start + tile, width)}
+    """Columns where a tile of at most 256 pixels that shares 64 with the next begins or ends."""
+    tiles = tiling.tiles_of(width // 16, 16, 4)
+    columns = {side * 16 for tile in tiles for side in (tile.start, tile.stop)}
     return sorted(columns - {0, width})
+
+
+def work_and_memory_of_tiles() -> dict[str, Any]:
+    """Which tiles a decode in tiles works through, and for how many bytes it asks before."""
+    vae, asked, tried = DetailAlignedComfyVAE(RANDOM), [], []
+    hook = vae.first_stage_model.joint.register_forward_pre_hook(
+        lambda _, inputs: tried.append(inputs[0].shape[-2] * inputs[0].shape[-1])
+    )
+    load = management.load_models_gpu
+
+    def watched(models: Any, memory_required: int = 0, **rest: Any) -> None:
+        asked.append(memory_required)
+        load(models, memory_required=memory_required, **rest)
+
+    management.load_models_gpu = watched
+    try:
+        vae.decode(torch.zeros(1, 32, 40, 40))
+        vae.decode_tiled(torch.zeros(2, 32, 40, 40), tile_x=24, tile_y=24, overlap=4)
+    finally:
+        management.load_models_gpu = load
+        hook.remove()
+    return {"cells": tried, "asked": asked}
+
+
+def drafts_on_their_own() -> dict[str, Any]:
+    """Whether the base decoder is moved to the device with the codec, and whether it is when a draft is asked for."""
+    vae, loaded = DetailAlignedComfyVAE(RANDOM), []
+    load = management.load_models_gpu
+
+    def watched(models: Any, **rest: Any) -> None:
+        loaded.append([name.split(".")[0] for m in models for name in m.model.state_dict()])
+        load(models, **rest)
+
+    management.load_models_gpu = watched
+    try:
+        latents = torch.zeros(1, 32, 4, 4)
+        vae.decode(latents)
+        vae.decode_draft(latents)
+    finally:
+        management.load_models_gpu = load
+    return {"full": sorted(set(loaded[0])), "draft": sorted(set(loaded[1]))}
+
+
+def tiles_of_an_encode() -> dict[str, Any]:
+    """Stock VAE Encode (Tiled) on the bundled miniature, beside the whole encode."""
+    vae = DetailAlignedComfyVAE(mini.davae_path())
+    picture = photograph()[:, :256, :384]
+    whole, calls = vae.encode(picture), []
+    hook = vae.first_stage_model.detail.down.register_forward_pre_hook(
+        lambda _, inputs: calls.append(list(inputs[0].shape[-2:]))
+    )
+    tiled = vae.encode_tiled(picture, tile_x=256, tile_y=256, overlap=64)
+    hook.remove()
+    return {
+        "calls": calls,
+        "difference": float((tiled - whole).abs().mean() / whole.abs().mean()),
+    }
 
 
 def inner_columns(width: int, borders: list[int]) -> list[int]:
@@ -231,6 +287,9 @@ EXPERIMENTS = (
     a_small_vae_in_stock_hands,
     fallback_when_memory_runs_out,
     tiles_on_a_photograph,
+    work_and_memory_of_tiles,
+    tiles_of_an_encode,
+    drafts_on_their_own,
     interruption,
     another_copy,
     half_precision,

@@ -96,7 +96,7 @@ def codec_trainings() -> Iterator[VaeTrainingConfig]:
 
 def test_the_guides_crops_are_cut_from_the_pictures_own_pixels_and_never_enlarged():
     found = list(codec_trainings())
-    assert len(found) == 2
+    assert len(found) == 3
     for config in found:
         whole = config.data.crop >= config.validation.size
         assert whole or (config.data.window == "pixels" and config.data.scale[0] >= 1)

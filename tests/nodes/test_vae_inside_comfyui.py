@@ -65,6 +65,28 @@ def test_a_tiled_decode_shows_no_seam(found):
     assert found["step_at_borders"] < 1.25 * found["step_elsewhere"] + 0.2 / 255
 
 
+@answers_of("work_and_memory_of_tiles")
+def test_tiles_are_one_pass_of_little_more_work_and_ask_for_a_tiles_memory(found):
+    whole, *tiles = found["cells"]
+    assert whole == 40 * 40 and len(tiles) == 2 * 4
+    assert sum(tiles) < 1.25 * 2 * whole
+    for_all, for_tiles = found["asked"]
+    assert for_tiles < for_all
+
+
+@answers_of("tiles_of_an_encode")
+def test_a_tiled_encode_is_one_pass_near_the_whole(found):
+    # The trunk's features in tiles of 256 x 224 pixels, at an eighth.
+    assert found["calls"] == [[32, 28], [32, 28]]
+    assert found["difference"] < 0.1
+
+
+@answers_of("drafts_on_their_own")
+def test_the_base_decoder_is_loaded_for_drafts_alone(found):
+    assert "decoder" not in found["full"] and "joint" in found["full"]
+    assert found["draft"] == ["decoder"]
+
+
 @answers_of("interruption")
 def test_an_interrupt_passes_through_a_draft(found):
     assert found["raised"] == "InterruptProcessingException"

@@ -14,6 +14,7 @@ from ..errors import TrainingError
 from ..pictures import SUFFIXES, PictureFolder, scan_folders, spelled
 from .captions import CAPTION_SUFFIXES, CaptionedPicture, Place
 from .class_names import class_of_file
+from .remote_tars import RemoteTars
 from .shard_patterns import tar_files
 from .tar_samples import scan_tar
 
@@ -32,11 +33,14 @@ class CaptionedSet:
 
 
 def scan_captioned(
-    folders: Sequence[str], shards: Sequence[str], by_class: bool = False
+    folders: Sequence[str],
+    shards: Sequence[str],
+    remote: RemoteTars | None = None,
+    by_class: bool = False,
 ) -> CaptionedSet:
-    """The captioned pictures below the folders, then those in the tar files, each sorted by name.
+    """The captioned pictures below the folders, in the tar files and in `remote` ones, each of these sorted by name.
 
-    `by_class`: their captions are their classes (class_names.py).
+    `by_class`: their captions are their classes (class_names.py), as `remote` is told itself.
 
     Raises TrainingError for a missing or empty folder, a tar file that cannot be read, and when nothing has a caption.
     """
@@ -53,7 +57,11 @@ def scan_captioned(
                 suffix = caption.suffix.lower()
                 pictures.append(CaptionedPicture(name, Place(path), Place(caption), suffix))
     for shard, label in tar_files(shards).items():
-        found, bare = scan_tar(shard, label, by_class)
+        found, bare = scan_tar(shard, label, shard.stem if by_class else None)
+        pictures += found
+        uncaptioned += bare
+    if remote is not None:
+        found, bare = remote.pictures()
         pictures += found
         uncaptioned += bare
     if not pictures and not uncaptioned:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path, PurePath
 
-from .captions import Named, Place
+from .captions import Place
 
 CLASS_SUFFIX = ".cls"
 """WebDataset's for the number of a class."""
-Caption = tuple[Place | Named, str]
+Caption = tuple[Place, str]
 """A caption and the suffix by which it is read."""
 
 
@@ -17,12 +18,19 @@ def class_of_file(picture: Path) -> Caption:
     beside = picture.with_suffix(CLASS_SUFFIX)
     if beside.is_file():
         return Place(beside), CLASS_SUFFIX
-    return Named(picture.parent.name), CLASS_SUFFIX
+    return _named(picture, picture.parent.name), CLASS_SUFFIX
 
 
-def class_of_member(said: Place | None, member: PurePath, shard: Path) -> Caption:
+def class_of_member(said: Place | None, member: PurePath, shard: Path, its_class: str) -> Caption:
     """Of a picture in a tar file: what the .cls member of its sample says, else the name of its folder in there, else
-    that of the tar file, which is how ImageNet's own archives hold a class each."""
+    `its_class`, the tar file's name, for ImageNet's own archives hold a class each."""
     if said is not None:
         return said, CLASS_SUFFIX
-    return Named(member.parent.name or shard.stem), CLASS_SUFFIX
+    return _named(shard, member.parent.name or its_class), CLASS_SUFFIX
+
+
+def _named(file: Path, name: str) -> Place:
+    """A caption that stands in no file: the name of what the picture in `file` lies in."""
+    # A name that is no text is refused where captions are read.
+    told = name.encode("utf-8", "surrogateescape")
+    return Place(file, 0, len(told), hashlib.sha256(told).hexdigest(), told)

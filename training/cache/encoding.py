@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from davae_core.codec.files import encoding_part, load_codec, read_codec_file
+from davae_core.codec.description import read_codec_config
+from davae_core.codec.files import encoding_part, load_codec
 from davae_core.codec.latent_files import encoding_hash
 from davae_core.files import value_hash
 from davae_core.latents import LatentLayout
@@ -21,7 +22,7 @@ from davae_core.reading.plain_text import shown
 from ..base_source import load_base_source
 from ..errors import TrainingError
 from .class_list import read_class_list
-from .config import CacheVaeConfig, TextConfig
+from .config import CacheVaeConfig, TextConfig, TextPrecision
 from .detail_posterior import drawing_detail
 from .text_states import TextStates
 
@@ -60,15 +61,18 @@ def latents_of(file: str, detail: bool, key: str) -> tuple[LatentLayout, str]:
     `key` is the setting that names the file. Raises CheckpointError or TrainingError.
     """
     if detail:
-        return read_codec_file(file)[0].layout, encoding_hash(file)
+        return read_codec_config(file).layout, encoding_hash(file)
     base = load_base_source(file, key)
     return base.layout, value_hash(encoding_part(base.vae.state_dict()))
 
 
 def load_caption_encoder(
-    config: TextConfig, device: torch.device
+    config: TextConfig, device: torch.device, precision: TextPrecision = "auto"
 ) -> Callable[[Sequence[str]], TextStates]:
-    """The text encoders that a cache is made with, as one function. Raises CheckpointError or TrainingError."""
+    """The text encoders that a cache is made with, as one function. Raises CheckpointError or TrainingError.
+
+    `precision` is that of SD3's; the miniature's has fp32.
+    """
     if config.kind == "classes":
         return read_class_list(config.source).encode
     if config.kind == "mini":
@@ -81,7 +85,10 @@ def load_caption_encoder(
         return encode
     from .sd3_text import Sd3TextEncoders
 
-    return Sd3TextEncoders(config.source, config.t5_tokens, device).encode
+    on_cpu = device.type == "cpu"
+    half = precision == "bf16" or (precision == "auto" and not on_cpu)
+    dtype = torch.bfloat16 if half else torch.float32
+    return Sd3TextEncoders(config.source, config.t5_tokens, device, dtype).encode
 
 
 def _cut(caption: str, tokenizer: ClipTokenizer) -> str:

@@ -23,11 +23,11 @@ Members = dict[str, Place]
 
 
 def scan_tar(
-    shard: Path, label: str, by_class: bool = False
+    shard: Path, label: str, its_class: str | None = None
 ) -> tuple[list[CaptionedPicture], list[str]]:
     """The samples of a shard whose pictures are called `label`/…, and the names of pictures without a caption.
 
-    `by_class`: the caption is the picture's class (class_names.py), which every picture has.
+    `its_class`: the class of pictures of which nothing else says one; then all captions are classes (class_names.py).
     A sample's members share the name up to its first dot. A picture whose name goes on after a dot (`v1.5_a.png`) is
     one too, if the sample of its first part has no picture, or a caption beside it has the same name up to its last.
     Raises TrainingError for a file that is no tar file, or not a whole one.
@@ -43,8 +43,9 @@ def scan_tar(
             ]
             continue
         name = f"{label}/{stem}{picture}"
-        if by_class:
-            told = class_of_member(members.get(CLASS_SUFFIX), PurePosixPath(stem), shard)
+        if its_class is not None:
+            said = members.get(CLASS_SUFFIX)
+            told = class_of_member(said, PurePosixPath(stem), shard, its_class)
             pictures.append(CaptionedPicture(name, members[picture], *told))
             continue
         caption = next((suffix for suffix in CAPTION_SUFFIXES if suffix in members), None)

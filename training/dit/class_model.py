@@ -105,7 +105,9 @@ def sizes_of_run(
 
 def _side(caches: Sequence[LatentCache], patch: int) -> int:
     """Tokens along a side of every latent. Raises TrainingError unless all are one square of whole patches."""
-    latents = sorted({(found.height, found.width) for cache in caches for found in cache.pictures})
+    tables = [cache.pictures for cache in caches]
+    all_sizes = np.concatenate([np.stack([table.heights, table.widths], 1) for table in tables])
+    latents: list[list[int]] = np.unique(all_sizes, axis=0).tolist()
     height, width = latents[0]
     if len(latents) > 1 or height != width or height % patch:
         raise TrainingError(

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from davae_core.files import CheckpointError, value_hash, write_safetensors
 from davae_core.latents import ChannelStatistics
-from davae_core.lightning.files import ClassAdvice, ClassModel, write_class_model
+from davae_core.lightning.description import ClassAdvice
+from davae_core.lightning.files import ClassModel, write_class_model
 from davae_core.lightning.sizes import EMBEDDER_WEIGHT, HEAD_WEIGHT
 from davae_core.published.lightning import load_statistics
 
@@ -27,6 +28,7 @@ from .class_model import (
 from .drawing import SamplingPlan
 from .export import DTYPES
 from .train import DitTraining
+from .transformer import recompute_blocks
 
 STATISTICS = "statistics.safetensors"
 """In a run's folder: means and deviations that its latents are taken in, also when its caches have grown since."""
@@ -58,7 +60,7 @@ class ClassTraining(DitTraining):
     def build_denoiser(self) -> ClassDenoiser:
         """The LightningDiT to train, on the CPU."""
         model = build_class_transformer(self.sizes, self.pretrained, self.layout)
-        model.recompute = self.config.train.gradient_checkpointing
+        recompute_blocks(model, self.config.train.recomputed_blocks)
         return ClassDenoiser(model)
 
     def sampling_plan(self) -> SamplingPlan:

@@ -19,12 +19,12 @@ from .class_model import read_class_base, sizes_of_run
 from .config import DitTrainingConfig
 from .inputs import open_caches
 from .start_from import check_lora, read_start
-from .transformer import build_transformer, new_sizes, read_base
+from .transformer import build_transformer, new_sizes, read_base, recompute_blocks
 
 GIB = 2**30
-# Bytes a 16-bit block keeps per token and channel for its backward pass, attention itself not stored
-# (Korthikanti et al. 2022, equation 2 without the attention term), and what a recomputed block keeps: its input.
-_KEPT, _KEPT_RECOMPUTED = 34, 2
+# Bytes a 16-bit block keeps per token and channel for its backward pass, attention itself not stored: 55 to 63 were
+# counted in SD3.5 Medium with its LoRA (benchmarks/training_kept.py). A recomputed block keeps its input.
+_KEPT, _KEPT_RECOMPUTED = 60, 2
 # Optimizer states in multiples of a float32 weight.
 _STATES = {"adamw": 2.0, "adamw8bit": 0.5, "muon": 1.0}
 
@@ -34,7 +34,7 @@ class RunPlan:
     """Parameters that train and that stay frozen, tokens of the largest picture and of a caption, steps, bytes.
 
     With the weights go the model's tables, which stay in float32: SD3.5's of positions has 864 MiB. The bytes are those
-    of one process that has the whole model.
+    of one process that has the whole model, without the text encoders that it needs if `live_text`.
     """
 
     trainable: int
@@ -46,6 +46,7 @@ class RunPlan:
     steps_per_epoch: float
     weights_bytes: int
     activations_bytes: int
+    live_text: bool = False
 
     def lines(self) -> tuple[str, ...]:
         """The plan in words."""
@@ -62,7 +63,15 @@ class RunPlan:
         unshared = (
             "This memory is for the whole model in every process; what FSDP shares takes less."
         )
-        return (*lines, unshared) if spread else lines
+        encoders = (
+            "The caches hold no text states, so the text encoders are in memory besides: 11 GB in bfloat16 where they "
+            "are Stable Diffusion 3's (an estimate), on the processor with text.device=cpu."
+        )
+        return (
+            *lines,
+            *([unshared] if spread else []),
+            *([encoders] if self.live_text else []),
+        )
 
 
 def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
@@ -94,6 +103,7 @@ def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
         steps_per_epoch=batches.per_epoch / config.train.accumulate,
         weights_bytes=_weights_bytes(config, counts) + buffers,
         activations_bytes=_activations_bytes(config, sizes, tokens + text),
+        live_text=not caches[0].has_texts,
     )
 
 
@@ -107,6 +117,7 @@ def _sd3_model(
     sizes = new_sizes(config.model, channels) if base is None else transformer_sizes(base)
     with torch.device("meta"):
         model = build_transformer(config.model, None, channels, layout.detail_channels, sizes, mode)
+        recompute_blocks(model, config.train.recomputed_blocks)
     start = None if base is None else read_start(config.model, base, layout, head.vae_hash, mode)
     if start is not None:
         check_lora(model, start, config.model)
@@ -121,6 +132,7 @@ def _class_model(
     )
     with torch.device("meta"):
         model = LightningDiT(sizes)
+        recompute_blocks(model, config.train.recomputed_blocks)
     return sizes, model
 
 
@@ -145,6 +157,8 @@ def _activations_bytes(
         * sizes.width
         * (1 if config.train.precision == "bf16" else 2)
     )
-    if config.train.gradient_checkpointing:
-        return width * (_KEPT_RECOMPUTED * sizes.blocks + _KEPT)
-    return width * _KEPT * sizes.blocks
+    recomputed = config.train.recomputed_blocks
+    at_the_end = _KEPT_RECOMPUTED * recomputed + _KEPT * (sizes.blocks - recomputed)
+    # The recomputed ones come last in the backward pass, one at a time, when the others' activations are gone.
+    while_recomputing = _KEPT_RECOMPUTED * recomputed + _KEPT if recomputed else 0
+    return width * max(at_the_end, while_recomputing)

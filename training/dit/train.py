@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from davae_core.codec.autoencoder import NoPictureError
 from davae_core.files import reason_of, require_finite, write_safetensors
 from davae_core.flow import add_noise_apart
-from davae_core.latents import ChannelStatistics
+from davae_core.latents import ChannelStatistics, ModelSpace
 from davae_core.transformer.adapter import write_adapter
 from davae_core.transformer.description import Advice
 from davae_core.transformer.fingerprint import base_fingerprint
 
 from ..cache.latent_cache import LatentCache
+from ..cache.text_states import moved_as
 from ..engine.checkpointing import MODEL, Contents, RunState, Trained
 from ..engine.loop import run_to
 from ..engine.optimizers import build_optimizer
@@ -26,29 +27,26 @@ from ..engine.own_folder import own_folder
 from ..engine.progress import progress_bar
 from ..engine.run import Run
 from ..engine.sharding import gather, shard, sharding_wanted
+from ..engine.unhurried import unhurried
 from ..engine.updates import Parts, synchronised
 from ..errors import TrainingError
 from .bases import draw_bases
-from .batches import (
-    LatentBatch,
-    LatentBatches,
-    base_levels,
-    noise_and_levels,
-    read_in_order,
-)
+from .batches import LatentBatches, read_in_order
 from .class_denoiser import AnyDenoiser
 from .config import DitTrainingConfig
 from .denoiser import Denoiser, flow_loss
 from .drawing import FULL, PictureDecoder, SamplingPlan, draw_detail, draw_latents, write_grid
 from .export import DTYPES, adapter_of, whole_transformer
 from .inputs import check_ramp, check_vae, open_caches, open_held_out
+from .noising import NoisedBatch, NoisedBatches
 from .start_from import read_start, start_from
+from .texts import texts_on
 from .transformer import (
     blocks_of,
     build_transformer,
-    checkpoint_transformer,
     lower_frozen,
     read_base,
+    recompute_blocks,
 )
 from .validation import ValidationPlan, measure_velocity
 
@@ -69,7 +67,7 @@ def train_dit(config: DitTrainingConfig, stop_at: int | None = None) -> Path | N
         return run_to(kind(config), stop_at)
 
 
-class DitTraining(Run[LatentBatch]):
+class DitTraining(Run[NoisedBatch]):
     """A stage-2 run: everything built from its configuration, and its latest checkpoint loaded when there is one."""
 
     shown_term = "detail"
@@ -87,14 +85,12 @@ class DitTraining(Run[LatentBatch]):
         check_vae(config.model.vae, caches[0])
         check_ramp(config, self.layout)
         self.prompts, self.empty = caches[0].prompts(), caches[0].empty_text()
+        self.texts = texts_on(self.accelerator.device, config.text, caches[0])
         self.prepare(caches)
+        self.space = ModelSpace(self.layout, self.statistics)
         self.held_out = self._held_out(caches)
         self.data = LatentBatches(
-            caches,
-            self.share.whole,
-            config.train.seed,
-            config.data.caption_dropout,
-            self.statistics,
+            caches, self.share.whole, config.train.seed, config.data.caption_dropout
         )
         self._warn_of_small_buckets()
         self.denoiser = self.placed(self.build_denoiser())
@@ -103,7 +99,8 @@ class DitTraining(Run[LatentBatch]):
         )
         parts = {MODEL: Trained(self.denoiser, build_optimizer(self.denoiser, config.optimizer))}
         self.start(parts, self._fresh_state(caches), "model.base", "data.caches")
-        self.bases = self._draw_bases()
+        with unhurried():
+            self.bases = self._draw_bases()
 
     def prepare(self, caches: list[LatentCache]) -> None:
         """Read what the run starts from, before its batches and its model are made."""
@@ -120,21 +117,23 @@ class DitTraining(Run[LatentBatch]):
         """As the configuration says."""
         return self.config.validation.at_start
 
-    def batches(self, first_step: int, stop_at: int) -> Iterator[LatentBatch]:
-        """Cached latents and texts."""
-        parts = self.share.parts(first_step, stop_at)
-        return read_in_order(self.data, parts, self.config.data.workers)
+    def batches(self, first_step: int, stop_at: int) -> Iterator[NoisedBatch]:
+        """Cached latents and texts, and their noise."""
+        parts, config = self.share.parts(first_step, stop_at), self.config
+        noised = NoisedBatches(self.data, config.train.seed, config.train.mode, config.loss)
+        on_gpu = self.accelerator.device.type == "cuda"
+        return read_in_order(noised, parts, config.data.workers, pinned=on_gpu)
 
-    def backward(self, step: int, batch: LatentBatch, last: bool) -> Parts:
+    def backward(self, step: int, batch: NoisedBatch, last: bool) -> Parts:
         """Add the gradients of a micro-batch under noise; its loss terms, detached."""
         config, accelerator, model = self.config, self.accelerator, self.updates.models[MODEL]
-        seed, loss, mode = config.train.seed, config.loss, config.train.mode
-        noise, sigma = noise_and_levels(seed, batch, loss)
-        base_sigma = base_levels(seed, batch, sigma, mode, loss)
-        noise, sigma, base_sigma = (t.to(accelerator.device) for t in (noise, sigma, base_sigma))
-        latents = batch.latents.to(noise.device)
+        loss, mode = config.loss, config.train.mode
+        drawn = (batch.noise, batch.sigma, batch.base_sigma)
+        noise, sigma, base_sigma = (t.to(accelerator.device, non_blocking=True) for t in drawn)
+        clean = moved_as(batch.clean.latents, noise.device, torch.float32)
+        latents = self.space.enter(clean)
         noised = add_noise_apart(latents, noise, base_sigma, sigma, self.layout)
-        text = self.denoiser.under(batch.text.to(noise.device))
+        text = self.denoiser.under(self.texts(batch.clean.text))
         with synchronised(accelerator, model, last):
             # accelerate's own wrapper computes in this precision anyhow; a sharded model has none.
             with accelerator.autocast():
@@ -156,7 +155,9 @@ class DitTraining(Run[LatentBatch]):
     def validate(self) -> dict[str, float]:
         """The velocity errors of the held-out cache."""
         assert self.held_out is not None
-        return measure_velocity(self.denoiser, self.held_out, self.layout, self.accelerator)
+        return measure_velocity(
+            self.denoiser, self.held_out, self.layout, self.accelerator, self.texts
+        )
 
     def draw(self) -> None:
         """One grid over the prompts, full and as a draft from the base channels, which a detail run never changes."""
@@ -296,8 +297,7 @@ class DitTraining(Run[LatentBatch]):
             mode=config.train.mode,
         )
         self._start_from(transformer)
-        if config.train.gradient_checkpointing:
-            checkpoint_transformer(transformer)
+        recompute_blocks(transformer, config.train.recomputed_blocks)
         if config.train.precision == "bf16":
             lower_frozen(transformer, torch.bfloat16)
         denoiser = Denoiser(transformer)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
@@ -21,6 +20,7 @@ from davae_core.transformer.presets import LORA_TARGETS, SD35_MEDIUM
 from davae_core.transformer.pretrained import load_transformer
 from davae_core.transformer.sizes import TransformerSizes, transformer_sizes
 
+from ..engine.recomputing import recompute
 from ..errors import TrainingError
 from .config import DitModelConfig, LoraConfig
 from .edges import split_edges
@@ -157,7 +157,16 @@ def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
     return model.get_submodule(name).children()
 
 
-def checkpoint_transformer(model: nn.Module) -> None:
-    """Recompute every block in the backward pass: less memory, slower."""
-    whole: Any = model
-    whole.enable_gradient_checkpointing()
+def recompute_blocks(model: nn.Module, count: int) -> None:
+    """Let the first `count` blocks be recomputed in the backward pass: less memory, slower.
+
+    The first, because the backward pass comes to them when what the others keep is gone already. Raises TrainingError
+    where there are fewer.
+    """
+    blocks = list(blocks_of(model))
+    if count > len(blocks):
+        raise TrainingError(
+            f"train.recomputed_blocks is {count}, but the transformer has {len(blocks)} blocks: set it to that or less."
+        )
+    for block in blocks[:count]:
+        recompute(block)

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from .sharding import local
 
 
 class WeightAverage:
@@ -25,8 +28,11 @@ class WeightAverage:
         """Take the module's current weights into the mean."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        for name, value in _trainable(self.module):
-            self.means[name].lerp_(value.detach().float(), 1.0 - decay)
+        # All at once: one tensor after another, a GPU would mostly wait for the next.
+        weights = {name: local(value.detach()).float() for name, value in _trainable(self.module)}
+        means = [local(self.means[name]) for name in weights]
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average(means, list(weights.values()), self.updates)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

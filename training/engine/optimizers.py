@@ -14,6 +14,8 @@ from ..settings.run_config import OptimizerConfig
 # Quintic Newton-Schulz coefficients of K. Jordan's Muon: steepest at zero, singular values end near 1.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _NEWTON_SCHULZ_STEPS = 5
+_FUSED = {"cpu", "cuda"}
+"""Where PyTorch's fused AdamW is used: on what a training runs on here."""
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
@@ -105,9 +107,9 @@ def group_of(parameters: list[nn.Parameter], rate: float, decay: float) -> dict[
 
 
 def adamw(groups: list[dict[str, Any]], betas: tuple[float, ...]) -> torch.optim.AdamW:
-    """PyTorch's AdamW, fused on a GPU, over groups made by `group_of`."""
-    on_gpu = all(value.is_cuda for group in groups for value in group["params"])
-    return torch.optim.AdamW(groups, betas=(betas[0], betas[1]), fused=on_gpu or None)
+    """PyTorch's AdamW, one pass over a parameter and its states where it has that, over groups made by `group_of`."""
+    kinds = {value.device.type for group in groups for value in group["params"]}
+    return torch.optim.AdamW(groups, betas=(betas[0], betas[1]), fused=kinds <= _FUSED or None)
 
 
 def _adamw_in_8_bits(

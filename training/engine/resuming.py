@@ -23,6 +23,7 @@ _FREE_KEYS = frozenset(
         "data.cache_mb",
         "train.device",
         "train.gradient_checkpointing",
+        "train.recomputed_blocks",
         "train.statistics_samples",
     }
 )

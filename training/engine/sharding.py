@@ -55,6 +55,11 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a tensor, sharing its memory; all of one that is not sharded."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def gather(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
     """The tensors whole, sharded ones on the CPU; empty where `keep` is false. All processes must call this together.
 
@@ -86,7 +91,7 @@ def _check(settings: FullyShardedDataParallelPlugin) -> None:
     if settings.activation_checkpointing:
         raise TrainingError(
             "The accelerate configuration sets fsdp_activation_checkpointing: leave it out and set "
-            "train.gradient_checkpointing instead."
+            "train.recomputed_blocks instead."
         )
     if parse_flag_from_env("FSDP_OFFLOAD_PARAMS"):
         raise TrainingError(

@@ -66,17 +66,18 @@ def _codec_stages(out: Path) -> tuple[tuple[Stage, ...], Codec]:
         _pictures(pictures, pictures / "train" / "scenes", pictures / "val"),
     )  # fmt: skip
     grown = {"model.base_vae": str(base.result)}
-    davae = _training(
-        out, "davae", "vae", "mini_davae", mini.davae_path(),
-        grown | _pictures(pictures, out / "scenes" / "train", out / "scenes" / "val"),
-    )  # fmt: skip
+    crops = _pictures(pictures, out / "scenes" / "train", out / "scenes" / "val")
+    davae = _training(out, "davae", "vae", "mini_davae", mini.davae_path(), grown | crops)
+    begun = {"model.start_from": str(davae.result)}
+    decoder = _training(out, "decoder", "vae", "mini_decoder", mini.davae_path(), begun | crops)
     stages = (
         Stage("pictures", "pictures", "mini_pictures", {"folder": str(pictures)}, pictures),
         base,
         davae,
+        decoder,
         Stage("text", "text", "mini_clip_l", {"output.file": str(clip)}, clip),
     )
-    return stages, Codec(davae.result, clip)
+    return stages, Codec(decoder.result, clip)
 
 
 def _pictures(pictures: Path, scenes: Path, held_out: Path) -> dict[str, Any]:

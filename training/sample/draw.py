@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 from davae_core.disk.leftovers import remove_left_overs
 from davae_core.files import file_hash, write_text
 from davae_core.images import write_image
-from davae_core.lightning.files import ClassAdvice, ClassModel, build_lightning, read_class_model
+from davae_core.lightning.description import ClassAdvice
+from davae_core.lightning.files import ClassModel, build_lightning, read_class_model
 from davae_core.reading.json_text import read_json
 from davae_core.reading.plain_text import shown
 
@@ -24,9 +24,10 @@ from ..cache.class_list import states_of
 from ..cache.encoding import latents_of
 from ..dit.class_denoiser import ClassDenoiser
 from ..dit.drawing import PictureDecoder, SamplingPlan, draw_latents
-from ..engine.processes import LONGEST_WAIT
+from ..engine.processes import make_state
 from ..engine.progress import progress_bar
 from ..engine.randomness import Stream, numpy_generator
+from ..engine.unhurried import unhurried
 from ..errors import TrainingError
 from .config import SampleConfig, SamplesConfig
 
@@ -54,24 +55,24 @@ def draw_samples(config: SampleConfig) -> int:
     Every process of an `accelerate launch` draws its share. A set that was stopped goes on. Raises TrainingError or
     CheckpointError, also for a folder with pictures that were drawn otherwise.
     """
-    state = PartialState(cpu=config.work.device == "cpu", timeout=LONGEST_WAIT)
+    state = make_state(config.work.device)
     folder = Path(config.output.folder).expanduser()
     model = read_class_model(Path(config.model.file).expanduser())
     _check(config, model)
-    if state.is_main_process:
-        _begin(folder, config, model)
-    state.wait_for_everyone()
-    missing = [n for n in range(config.samples.count) if not picture_path(folder, n).is_file()]
+    with unhurried():
+        if state.is_main_process:
+            _begin(folder, config, model)
     # Every process lists what is missing before one of them changes it.
-    state.wait_for_everyone()
-    own = missing[state.process_index :: state.num_processes]
-    sampler = Sampler(config, model, state.device)
-    with progress_bar(len(own), "drawing", "picture", state.is_main_process) as bar:
-        for numbers in _batches(own, config.work.batch_size):
-            for number, picture in zip(numbers, sampler.pictures(numbers), strict=True):
-                write_image(picture_path(folder, number), picture)
-            bar.update(len(numbers))
-    state.wait_for_everyone()
+    with unhurried():
+        missing = [n for n in range(config.samples.count) if not picture_path(folder, n).is_file()]
+    with unhurried():
+        own = missing[state.process_index :: state.num_processes]
+        sampler = Sampler(config, model, state.device)
+        with progress_bar(len(own), "drawing", "picture", state.is_main_process) as bar:
+            for numbers in _batches(own, config.work.batch_size):
+                for number, picture in zip(numbers, sampler.pictures(numbers), strict=True):
+                    write_image(picture_path(folder, number), picture)
+                bar.update(len(numbers))
     return len(missing)
 
 

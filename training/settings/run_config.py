@@ -41,7 +41,6 @@ class TrainConfig:
     seed: Seed = 0
     device: Literal["auto", "cpu"] = "auto"
     precision: str = "fp32"
-    gradient_checkpointing: bool = False
     compile: bool = False
 
 

@@ -33,16 +33,19 @@ class ModelConfig:
     base_vae: str | None = None
     base_shift: float | None = None
     base_scale: float | None = None
+    start_from: str | None = None
+    train: Literal["codec", "decoder"] = "codec"
     trunk: Literal["frozen", "trained"] = "frozen"
     detail: Literal["learned", "zero"] = "learned"
     detail_dropout: Annotated[float, Limits(0.0, 0.99)] = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind == "davae" and not self.base_vae:
+        if self.kind == "davae" and not (self.base_vae or self.start_from):
             raise TrainingError(
                 "model.base_vae is missing: a davae grows from a pretrained VAE, so name its file, folder or Hugging "
                 "Face id."
             )
+        self._check_start()
         if self.detail == "zero" and self.trunk == "trained":
             raise TrainingError(
                 "model.trunk is trained while model.detail is zero: nothing reads the trunk then, so set "
@@ -55,6 +58,26 @@ class ModelConfig:
         if self.base_scale == 0:
             raise TrainingError(
                 "model.base_scale is 0, which wipes the base latent out: give another number or leave it empty."
+            )
+
+    def _check_start(self) -> None:
+        if self.train == "decoder" and not self.start_from:
+            raise TrainingError(
+                "model.train is decoder, which trains a davae's decoder on behind latents that stay: name that davae "
+                "in model.start_from, or set model.train to codec."
+            )
+        if self.start_from and self.kind == "base_vae":
+            raise TrainingError(
+                "model.start_from names a davae, but model.kind is base_vae: train a base VAE on by model.base_vae."
+            )
+        if self.start_from and self.base_vae:
+            raise TrainingError(
+                "model.start_from and model.base_vae are both set, but a davae brings its base VAE: leave one empty."
+            )
+        if self.start_from and self.detail == "zero":
+            raise TrainingError(
+                "model.detail is zero while model.start_from names a davae, whose detail is learned: set it to "
+                "learned, or grow the control arm from model.base_vae."
             )
 
 
@@ -163,6 +186,7 @@ class VaeTrainConfig(TrainConfig):
     """Length, batch, precision and speed of stage 1."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    gradient_checkpointing: bool = False
     statistics_samples: Whole = 512
 
 

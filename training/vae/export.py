@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from davae_core.codec.files import save_base_vae, save_codec
+from davae_core.codec.latent_files import encoding_hash
 from davae_core.codec.small import SmallConfig
 
 from .config import VaeTrainingConfig
@@ -28,7 +29,8 @@ def export_trained(
     """Measure the latent over training crops and write the file; returns what was measured.
 
     A base VAE gets the shift and scale that bring its latent to mean 0 and deviation 1 (all channels together); a codec
-    the mean and deviation of each detail channel. Raises CheckpointError when the file cannot be written.
+    the mean and deviation of each detail channel, unless only its decoder was trained: then its latents stay what they
+    are known as. Raises CheckpointError when the file cannot be written.
     """
     images = leading_crops(dataset, config, config.train.statistics_samples, device)
     dtype = _DTYPES[config.output.dtype]
@@ -45,6 +47,10 @@ def export_trained(
         return {"shift": shift, "scale": scale, "channel_std": deviation(mean, square).tolist()}
     assert isinstance(trainee, DetailTrainee)
     codec = trainee.codec
+    if trainee.decoder_only:
+        encoding = encoding_hash(str(config.model.start_from))
+        save_codec(target, codec, config.output.compact, dtype, encoding)
+        return {}
     mean, square = channel_means(codec.encode_moments(batch).detail.mean for batch in images)
     # A channel that never moves must not be divided by zero.
     std = deviation(mean, square).clamp(min=1e-6)

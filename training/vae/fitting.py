@@ -51,15 +51,17 @@ def _full_from_base(codec: DetailAlignedVAE, crops: Crops) -> LeastSquares:
     channels, device = layout.base_channels, next(codec.parameters()).device
     squares = LeastSquares(9 * channels, layout.ratio**2 * channels, device)
     for images in crops():
-        squares.add(*_base_and_phases(codec, images))
+        squares.add(*_base_and_phases(codec, images, codec.trunk_features(images)))
     return squares
 
 
-def _base_and_phases(codec: DetailAlignedVAE, images: Tensor) -> tuple[Tensor, Tensor]:
+def _base_and_phases(
+    codec: DetailAlignedVAE, images: Tensor, features: Tensor
+) -> tuple[Tensor, Tensor]:
     """One row a latent cell: the base's surroundings [N, 9 C] and the full-size latent's phases [N, s s C]."""
     ratio = codec.layout.ratio
     small = base_moments(codec, downscale_image(images, ratio)).mean
-    phases = unshuffle(base_moments(codec, images).mean, ratio)
+    phases = unshuffle(codec.full_size_moments(images, features).mean, ratio)
     return neighbourhoods(small, outside="zero"), rows(phases)
 
 
@@ -91,12 +93,12 @@ def _fit_to_packed_detail(
     codec: DetailAlignedVAE, crops: Crops, by_base: Tensor, mixed: Tensor
 ) -> None:
     """The head's first kernels: what `by_base` [1 + 9 C, s s C] leaves of the latent, mixed, as the trunk tells it."""
-    down, trunk = codec.detail.down, codec.detail.trunk
+    down = codec.detail.down
     weight, ratio = conv_of(down.conv).weight, codec.layout.ratio
     squares = LeastSquares(9 * weight.shape[1], len(mixed), weight.device)
     for images in crops():
-        features = (codec.encoder if trunk is None else trunk).features(images)
-        base, phases = _base_and_phases(codec, images)
+        features = codec.trunk_features(images)
+        base, phases = _base_and_phases(codec, images, features)
         left = phases - (by_base[0] + base.double() @ by_base[1:]).to(phases.dtype)
         channels = len(mixed) * ratio**2
         shortcut = down.shortcut(features)[:, :channels]
@@ -118,12 +120,13 @@ def _fit_stem(codec: DetailAlignedVAE, crops: Crops, detail_learned: bool) -> No
     layout, stem = codec.layout, conv_of(codec.joint.up.conv)
     squares = LeastSquares(9 * layout.channels, stem.out_channels, stem.weight.device)
     for images in crops():
-        moments = codec.encode_moments(images)
+        features = codec.trunk_features(images)
+        moments = codec.encode_moments(images, features)
         base, detail = base_to_model_space(moments.base.mean, layout), moments.detail.mean
         detail = detail if detail_learned else torch.zeros_like(detail)
         detail_first = codec.config.stem_order == "detail_first"
         latents = torch.cat((detail, base) if detail_first else (base, detail), dim=1)
-        wanted = unshuffle(_first_features(codec, images), layout.ratio)
+        wanted = unshuffle(_first_features(codec, images, features), layout.ratio)
         squares.add(
             neighbourhoods(latents, outside="zero"), rows(wanted - codec.joint.up.shortcut(latents))
         )
@@ -132,10 +135,10 @@ def _fit_stem(codec: DetailAlignedVAE, crops: Crops, detail_learned: bool) -> No
     stem.weight.copy_(found[1:].T.reshape_as(stem.weight))
 
 
-def _first_features(codec: DetailAlignedVAE, images: Tensor) -> Tensor:
+def _first_features(codec: DetailAlignedVAE, images: Tensor, features: Tensor) -> Tensor:
     """What the pretrained decoder's first convolution makes of the full-size latent: [B, w, H/f, W/f]."""
     assert codec.decoder is not None
-    latent = base_moments(codec, images).mean
+    latent = codec.full_size_moments(images, features).mean
     if codec.post_quant_conv is not None:
         latent = codec.post_quant_conv(latent)
     return codec.decoder.first_features(latent)

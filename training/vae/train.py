@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -35,7 +35,7 @@ from .gradient_checkpointing import checkpoint_blocks
 from .perceptual import build_perceptual
 from .small_pictures import pictures_for_crops
 from .trainees import DetailTrainee, build_trainee
-from .validation import means, measure, read_validation_set, write_side_by_side
+from .validation import HeldOut, means, measure, read_validation_set, write_side_by_side
 
 _LOG = logging.getLogger(__name__)
 _FITTED_CROPS = 256
@@ -75,11 +75,13 @@ class VaeTraining(Run[Batch]):
         self.held_out = (
             read_validation_set(held_out, self.trainee.crop_multiple) if held_out.folders else ()
         )
+        self._rows: dict[Path, Tensor] = {}
         self.dataset = CropDataset(self.folders, config.data, config.train.seed)
         parts = self._build_parts()
         self._fit_start()
         fresh = RunState(pictures=folders_digest(self.folders), frozen=frozen)
-        self.start(parts, fresh, frozen_key="model.base_vae", pictures_key="data.train")
+        frozen_key = "model.start_from" if config.model.start_from else "model.base_vae"
+        self.start(parts, fresh, frozen_key=frozen_key, pictures_key="data.train")
         self._backward = CodecBackward(
             self.accelerator, config, parts, self.updates.models, perceptual
         )
@@ -125,17 +127,23 @@ class VaeTraining(Run[Batch]):
         started = time.process_time()
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         own = self.held_out[rank::processes]
-        rows = measure(self.trainee, own, self.accelerator.device)
-        rows = gather_object(rows) if processes > 1 else rows
+        shown = [held.path for held in self._shown] if self.accelerator.is_main_process else []
+        found = measure(self.trainee, own, self.accelerator.device, shown)
+        self._rows = found.rows
+        rows = gather_object(found.numbers) if processes > 1 else found.numbers
         spent = round(time.process_time() - started, 3)
         return {**means(rows), "pictures": len(rows), "cpu_seconds": spent}
 
     def draw(self) -> None:
         """The first held-out pictures side by side with what the codec makes of them."""
         if self.accelerator.is_main_process:
-            shown = self.held_out[: self.config.validation.side_by_side]
-            folder = self._drawn_folder(self.state.step)
-            write_side_by_side(self.trainee, shown, self.accelerator.device, folder)
+            folder, device = self._drawn_folder(self.state.step), self.accelerator.device
+            write_side_by_side(self.trainee, self._shown, device, folder, self._rows)
+            self._rows = {}
+
+    @property
+    def _shown(self) -> Sequence[HeldOut]:
+        return self.held_out[: self.config.validation.side_by_side]
 
     def has_drawn(self, step: int) -> bool:
         """Whether the folder is there, which has its name when all pictures are in it."""
@@ -182,10 +190,10 @@ class VaeTraining(Run[Batch]):
         return parts
 
     def _fit_start(self) -> None:
-        """Fit a new codec to the first pictures; a resumed one gets its weights from the checkpoint."""
-        trainee = self.trainee
-        init = self.config.model.init
-        if init == "torch" or not isinstance(trainee, DetailTrainee):
+        """Fit a new codec to the first pictures; one that is resumed or trained on has its weights."""
+        trainee, model = self.trainee, self.config.model
+        init = model.init
+        if init == "torch" or model.start_from or not isinstance(trainee, DetailTrainee):
             return
         if self.checkpoints.latest() is None:
             device = self.accelerator.device

@@ -11,11 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from davae_core.codec.alignment import alignment_loss, project
-from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder, Moments
+from davae_core.codec.autoencoder import (
+    CodecConfig,
+    DetailAlignedVAE,
+    KLAutoencoder,
+    Moments,
+    base_decode,
+)
 from davae_core.codec.blocks import KLConfig
-from davae_core.codec.files import VAE_PARTS
+from davae_core.codec.files import VAE_PARTS, encoding_part
 from davae_core.files import CheckpointError, reason_of
-from davae_core.latents import base_to_model_space, join
+from davae_core.latents import LatentLayout, base_to_model_space, join
 from davae_core.presets import PRESETS
 
 from ..base_source import load_base_source
@@ -23,6 +29,7 @@ from ..errors import TrainingError
 from .config import ModelConfig, SizesConfig
 from .convolutions import conv_of
 from .initialisation import initialise_base_vae, initialise_detail
+from .start_from import read_start
 
 
 class Forward(NamedTuple):
@@ -125,36 +132,50 @@ class BaseVaeTrainee(Trainee):
 class DetailTrainee(Trainee):
     """A codec over a frozen base: detail head, stem and joint decoder trained, the trunk on request.
 
-    `detail_learned` False is the control arm: the decoder sees zeros in place of the detail. With a `teacher`, its
-    reconstruction of the full-size picture is the target instead of the picture.
+    `detail_learned` False is the control arm: the decoder sees zeros in place of the detail. `decoder_only` leaves the
+    latents what they are. With `base_target` the codec's own base VAE teaches: what it makes of the full-size picture
+    is the target instead of the picture.
     """
 
     def __init__(
-        self, codec: DetailAlignedVAE, detail_learned: bool, teacher: KLAutoencoder | None = None
+        self,
+        codec: DetailAlignedVAE,
+        detail_learned: bool = True,
+        decoder_only: bool = False,
+        base_target: bool = False,
     ) -> None:
         super().__init__(codec.layout.detail_channels, codec.layout.factor)
-        self.codec, self.detail_learned = codec, detail_learned
-        self.teacher = None if teacher is None else teacher.requires_grad_(False)
+        self.codec, self.detail_learned, self.decoder_only = codec, detail_learned, decoder_only
+        self.base_target = base_target
         codec.requires_grad_(False)
         codec.joint.requires_grad_(True)
-        if detail_learned:
-            codec.detail.requires_grad_(True)
+        codec.detail.requires_grad_(self.encodes)
+
+    @property
+    def encodes(self) -> bool:
+        """Whether the detail's encoder is among what trains."""
+        return self.detail_learned and not self.decoder_only
 
     def forward(self, images: Tensor, noise: Tensor, keep: Tensor) -> Forward:
-        target = self._target(images)
-        moments = self.codec.encode_moments(images)
+        with torch.set_grad_enabled(self.encodes and torch.is_grad_enabled()):
+            features = self.codec.trunk_features(images)
+            moments = self.codec.encode_moments(images, features)
+        target = self._target(images, features)
         base = base_to_model_space(moments.base.mean, self.codec.layout)
         if not self.detail_learned:
             return Forward(self.codec.decode_joint(base, torch.zeros_like(noise)), target)
         detail = moments.detail.sample(noise)
         reconstruction = self.codec.decode_joint(base, detail * keep)
+        if not self.encodes:
+            return Forward(reconstruction, target)
         return Forward(reconstruction, target, moments.detail, detail=detail, base=base)
 
     @torch.no_grad()
-    def _target(self, images: Tensor) -> Tensor:
-        if self.teacher is None:
+    def _target(self, images: Tensor, features: Tensor) -> Tensor:
+        if not self.base_target:
             return images
-        return self.teacher.decode(self.teacher.encode_moments(images).mean).clamp(-1, 1)
+        latents = self.codec.full_size_moments(images, features).mean
+        return base_decode(self.codec, latents).clamp(-1, 1)
 
     def evaluate(self, images: Tensor) -> Evaluation:
         moments, layout = self.codec.encode_moments(images), self.codec.layout
@@ -170,11 +191,12 @@ class DetailTrainee(Trainee):
         )
 
     def frozen_weights(self) -> dict[str, Tensor]:
-        """The base VAE, and the two numbers that lead to its model space."""
+        """The base VAE, the two numbers that lead to its model space, and an encoder of the detail that stays."""
         layout, weights = self.codec.layout, self.codec.state_dict()
         space = torch.tensor([layout.base_shift, layout.base_scale], dtype=torch.float64)
         base = {name: part for name, part in weights.items() if name.split(".")[0] in VAE_PARTS}
-        return base | {"model_space": space}
+        kept = encoding_part(weights) if self.decoder_only else {}
+        return base | kept | {"model_space": space}
 
     @property
     def last_layer(self) -> Tensor:
@@ -182,7 +204,7 @@ class DetailTrainee(Trainee):
 
     @property
     def posterior_layer(self) -> Tensor | None:
-        return conv_of(self.codec.detail.down.conv).weight if self.detail_learned else None
+        return conv_of(self.codec.detail.down.conv).weight if self.encodes else None
 
 
 def build_trainee(config: ModelConfig, base_target: bool = False, held: bool = False) -> Trainee:
@@ -208,21 +230,34 @@ def _build(config: ModelConfig, base_target: bool, held: bool) -> Trainee:
     if config.kind == "base_vae":
         vae = _plain_vae(config, sizes).train()
         return BaseVaeTrainee(vae, deepcopy(vae) if held else None)
+    if config.start_from is not None:
+        return _started(config, sizes, base_target)
     assert config.base_vae is not None
     # Asks once, before anything is loaded, whether the alignment can be computed at all.
     project(torch.zeros(1, sizes.layout.detail_channels, 1, 1), sizes.layout.base_channels)
     base = load_base_source(config.base_vae, "model.base_vae", sizes.layout.base_channels)
-    layout = replace(
-        sizes.layout,
-        base_shift=base.layout.base_shift if config.base_shift is None else config.base_shift,
-        base_scale=base.layout.base_scale if config.base_scale is None else config.base_scale,
-    )
-    codec = DetailAlignedVAE.from_base(base.vae.float(), replace(sizes, layout=layout))
+    codec = DetailAlignedVAE.from_base(base.vae.float(), _in_space(sizes, config, base.layout))
     if config.init != "torch":
         initialise_detail(codec)
-    return DetailTrainee(
-        codec.train(), config.detail == "learned", base.vae if base_target else None
+    learned = config.detail == "learned"
+    return DetailTrainee(codec.train(), learned, base_target=base_target)
+
+
+def _started(config: ModelConfig, sizes: CodecConfig, base_target: bool) -> DetailTrainee:
+    """The codec to train on, whose sizes must be those of the configuration."""
+    codec = read_start(config, lambda layout: _in_space(sizes, config, layout))
+    decoder_only = config.train == "decoder"
+    return DetailTrainee(codec.train(), decoder_only=decoder_only, base_target=base_target)
+
+
+def _in_space(sizes: CodecConfig, config: ModelConfig, found: LatentLayout) -> CodecConfig:
+    """The sizes with the configured shift and scale, those found in a file where nothing is configured."""
+    layout = replace(
+        sizes.layout,
+        base_shift=found.base_shift if config.base_shift is None else config.base_shift,
+        base_scale=found.base_scale if config.base_scale is None else config.base_scale,
     )
+    return replace(sizes, layout=layout)
 
 
 def _plain_vae(config: ModelConfig, sizes: CodecConfig) -> KLAutoencoder:

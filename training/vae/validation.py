@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,16 +70,37 @@ def _central_crop(picture: Tensor, size: int, multiple: int) -> Tensor:
     return cropped
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was found of held-out pictures.
+
+    `numbers`, of each: psnr, ssim, and where they exist kl (nats per value), alignment, base_psnr. `rows`: of those
+    that are shown the picture side by side with what was made of it, on the CPU, by path.
+    """
+
+    numbers: list[dict[str, float]]
+    rows: dict[Path, Tensor]
+
+
 @torch.no_grad()
 def measure(
-    trainee: Trainee, pictures: Sequence[HeldOut], device: torch.device
-) -> list[dict[str, float]]:
-    """The numbers of each picture: psnr, ssim, and where they exist kl (nats per value), alignment, base_psnr."""
-    return [_measure_one(trainee, held.image.to(device)) for held in pictures]
+    trainee: Trainee,
+    pictures: Sequence[HeldOut],
+    device: torch.device,
+    shown: Collection[Path] = (),
+) -> Measured:
+    """Rebuild each picture once, for its numbers and, where its path is among `shown`, its row."""
+    numbers, rows = [], {}
+    for held in pictures:
+        image = held.image.to(device)
+        found = trainee.evaluate(image)
+        numbers.append(_numbers(found, image))
+        if held.path in shown:
+            rows[held.path] = _row(found, image).cpu()
+    return Measured(numbers, rows)
 
 
-def _measure_one(trainee: Trainee, image: Tensor) -> dict[str, float]:
-    found = trainee.evaluate(image)
+def _numbers(found: Evaluation, image: Tensor) -> dict[str, float]:
     numbers = {
         "psnr": float(psnr(found.reconstruction.float(), image)[0]),
         "ssim": float(ssim(found.reconstruction.float(), image)[0]),
@@ -100,18 +121,22 @@ def means(numbers: Sequence[dict[str, float]]) -> dict[str, float]:
 
 @torch.no_grad()
 def write_side_by_side(
-    trainee: Trainee, pictures: Sequence[HeldOut], device: torch.device, folder: Path
+    trainee: Trainee,
+    pictures: Sequence[HeldOut],
+    device: torch.device,
+    folder: Path,
+    rows: Mapping[Path, Tensor] | None = None,
 ) -> None:
     """One PNG per picture: original | base alone, enlarged | reconstruction | four times the difference.
 
-    `folder` has its name when all of them are in it.
+    `folder` has its name when all of them are in it. `rows`: those that `measure` has made with the same weights.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_left_overs(folder.parent)
     part = beside(folder)
     part.mkdir()
     try:
-        _write_rows(trainee, pictures, device, part)
+        _write_rows(trainee, pictures, device, part, rows or {})
         if folder.exists():
             shutil.rmtree(folder)
         part.rename(folder)
@@ -120,11 +145,16 @@ def write_side_by_side(
 
 
 def _write_rows(
-    trainee: Trainee, pictures: Sequence[HeldOut], device: torch.device, folder: Path
+    trainee: Trainee,
+    pictures: Sequence[HeldOut],
+    device: torch.device,
+    folder: Path,
+    rows: Mapping[Path, Tensor],
 ) -> None:
     for index, held in enumerate(pictures):
-        image = held.image.to(device)
-        row = _row(trainee.evaluate(image), image)
+        row = rows.get(held.path)
+        if row is None:
+            row = measure(trainee, [held], device, (held.path,)).rows[held.path]
         # As in stage 2, a model that diverged has no pictures, and goes on.
         if torch.isfinite(row).all():
             write_image(folder / f"{index:02d}_{held.path.stem}.png", row)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.reliability.damage.values import places, put
 from benchmarks.reliability.isolation import ROOT, sentence_flaw
 from davae_core import mini
-from davae_core.codec.files import codec_config
+from davae_core.codec.description import codec_config
 from davae_core.files import CheckpointError, read_shapes
 from davae_core.transformer.description import read_file_description
 from training.cache.config import CacheConfig

@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from davae_core.codec.autoencoder import KLAutoencoder, base_moments
 from davae_core.codec.blocks import KLConfig
+from davae_core.codec.description import read_codec_config
 from davae_core.codec.files import (
     CheckpointError,
     load_base_vae,
@@ -52,6 +53,20 @@ def test_the_base_encoder_is_named_by_hash_among_the_parents(codec_file, tiny_co
     )
     assert whole == compact
     assert len(whole["base_encoder"]) == 64
+
+
+def test_loading_leaves_no_weight_unread_and_draws_none(codec_file, tiny_codec):
+    before = torch.get_rng_state()
+    loaded = load_codec(codec_file)
+    assert torch.equal(torch.get_rng_state(), before), "weights were drawn, to be thrown away"
+    held = {**dict(loaded.named_parameters()), **dict(loaded.named_buffers())}
+    assert held.keys() == tiny_codec.state_dict().keys()
+    for name, tensor in tiny_codec.state_dict().items():
+        assert not held[name].is_meta and torch.equal(held[name], tensor), name
+
+
+def test_the_configuration_is_in_the_header(codec_file, tiny_codec):
+    assert read_codec_config(codec_file) == read_codec_file(codec_file)[0] == tiny_codec.config
 
 
 def test_weights_can_be_written_in_half_precision(tiny_codec, tmp_path):

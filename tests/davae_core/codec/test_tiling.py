@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from davae_core.codec.tiling import map_tiled, tile_starts
+from davae_core.codec.tiling import map_tiled, tiles_of
 
 TILES = st.integers(1, 20).flatmap(lambda tile: st.tuples(st.just(tile), st.integers(0, tile - 1)))
 """A tile's side and an overlap that it allows."""
@@ -14,12 +14,24 @@ SIDES = st.integers(1, 50)
 SCALES = st.sampled_from([(1, 1), (2, 1), (3, 1), (1, 2), (1, 4)])
 
 
-@given(SIDES, TILES)
-def test_tiles_cover_every_cell_stay_inside_and_overlap_enough(length, size):
+@given(SIDES, TILES, st.sampled_from([1, 4]))
+def test_tiles_cover_every_cell_stay_inside_and_overlap_enough(length, size, unit):
     tile, overlap = size
-    starts = list(tile_starts(length, tile, overlap))
-    assert starts[0] == 0 and starts[-1] == max(length - tile, 0)
-    assert all(0 < after - before <= tile - overlap for before, after in pairwise(starts))
+    found = tiles_of(length * unit, tile * unit, overlap * unit, unit)
+    assert found[0].start == 0 and found[-1].stop == length * unit
+    assert {part.stop - part.start for part in found} == {found[0].stop}
+    assert found[0].stop <= tile * unit
+    assert all(part.start % unit == 0 for part in found)
+    for before, after in pairwise(found):
+        assert before.start < after.start <= before.stop - overlap * unit
+
+
+@pytest.mark.parametrize(
+    ("side", "most"), [(64, 1.2), (128, 1.2), (256, 1.2), (84, 1.25), (200, 1.25)]
+)
+def test_the_tiles_of_a_large_picture_are_about_a_fifth_more_work(side, most):
+    found = tiles_of(side, 48, 4)
+    assert (sum(part.stop - part.start for part in found) / side) ** 2 <= most
 
 
 @given(SIDES, SIDES, TILES, SCALES)

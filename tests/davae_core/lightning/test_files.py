@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from davae_core.files import CheckpointError, read_safetensors, write_safetensors
 from davae_core.inspection import inspect_file
 from davae_core.latents import ChannelStatistics, LatentLayout, ModelSpace
+from davae_core.lightning.description import ClassAdvice
 from davae_core.lightning.files import (
-    ClassAdvice,
     ClassModel,
     build_lightning,
     read_class_model,

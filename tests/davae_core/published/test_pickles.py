@@ -12,7 +12,16 @@ from davae_core.published.pickles import read_plain_weights, refuse_unsafe_pytor
 
 
 @pytest.mark.parametrize("as_zip", [True, False])
-def test_damage_anywhere_gives_weights_or_one_sentence(as_zip, tmp_path):
+def test_a_mapped_file_holds_what_it_holds_when_it_is_read(as_zip, tmp_path):
+    path, weights = tmp_path / "a.bin", {"state": {"a": torch.arange(6.0)}}
+    torch.save(weights, path, _use_new_zipfile_serialization=as_zip)
+    found = read_plain_weights(path, "x", mapped=True)["state"]["a"]
+    assert torch.equal(found, weights["state"]["a"])
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+@pytest.mark.parametrize("as_zip", [True, False])
+def test_damage_anywhere_gives_weights_or_one_sentence(as_zip, mapped, tmp_path):
     whole, damaged = tmp_path / "whole.bin", tmp_path / "damaged.bin"
     torch.save({"a": torch.ones(3, 3)}, whole, _use_new_zipfile_serialization=as_zip)
     content, chance = whole.read_bytes(), random.Random(0)
@@ -22,7 +31,7 @@ def test_damage_anywhere_gives_weights_or_one_sentence(as_zip, tmp_path):
             broken[chance.randrange(len(broken))] = chance.randrange(256)
         damaged.write_bytes(broken)
         try:
-            read_plain_weights(damaged, "a whole file")
+            read_plain_weights(damaged, "a whole file", mapped)
         except CheckpointError as error:
             assert "damaged.bin" in str(error) and str(error).endswith("give a whole file.")
 

@@ -35,7 +35,7 @@ def cache_of(tmp_path, davae):
 
 def classes_by_name(cache):
     return {
-        picture.name: (picture.caption, int(labels_of(cache.read(number)[1])[0]))
+        picture.name: (*picture.captions, int(labels_of(cache.read(number)[1])[0]))
         for number, picture in enumerate(cache.pictures)
     }
 
@@ -65,14 +65,14 @@ def test_a_cls_file_is_asked_before_any_name(tmp_path):
     folder = write_classes(tmp_path / "classes", pictures=1)
     (folder / "ape" / "0.cls").write_text("2")
     found = scan_captioned([str(folder)], [], by_class=True).pictures
-    assert [picture.read_caption("") for picture in found] == ["2", "bee", "cat"]
+    assert [picture.read_captions("")[0] for picture in found] == ["2", "bee", "cat"]
     shard = tmp_path / "shard.tar"
     with tarfile.open(shard, "w") as tar:
         for name in ("ape/0.png", "ape/0.cls", "bee/0.png"):
             tar.add(folder / name, arcname=name)
         tar.add(folder / "cat" / "0.png", arcname="alone.png")
     found = scan_captioned([], [str(shard)], by_class=True).pictures
-    told = {picture.name: picture.read_caption("") for picture in found}
+    told = {picture.name: picture.read_captions("")[0] for picture in found}
     wanted = {"alone.png": "shard", "ape/0.png": "2", "bee/0.png": "bee"}
     assert told == {f"shard.tar/{name}": caption for name, caption in wanted.items()}
 

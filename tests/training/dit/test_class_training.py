@@ -12,7 +12,8 @@ from accelerate import Accelerator
 
 from davae_core.files import CheckpointError, read_safetensors, write_safetensors
 from davae_core.latents import ModelSpace
-from davae_core.lightning.files import ClassAdvice, build_lightning, read_class_model
+from davae_core.lightning.description import ClassAdvice
+from davae_core.lightning.files import build_lightning, read_class_model
 from tests.training.class_fixtures import CLASSES, write_class_run
 from tests.training.two_processes import on_two_processes, train
 from training.cache.class_list import labels_of
@@ -40,8 +41,9 @@ def latents_of_all(cache: LatentCache) -> torch.Tensor:
 def test_the_run_starts_with_the_pretrained_models_velocity(class_stack):
     training = ClassTraining(config_of(class_stack, "start"))
     batch = training.data.batch(0)
-    noise, sigma = torch.randn_like(batch.latents), torch.rand(4)
-    noised = (1 - sigma)[:, None, None, None] * batch.latents + sigma[:, None, None, None] * noise
+    latents, sigma = training.space.enter(batch.latents.float()), torch.rand(4)
+    noise, share = torch.randn_like(latents), sigma[:, None, None, None]
+    noised = (1 - share) * latents + share * noise
     labels = labels_of(batch.text)
     pretrained = read_class_model(class_stack / "pretrained.safetensors")
     plain = build_lightning(pretrained.sizes, pretrained.weights)
@@ -90,7 +92,7 @@ def test_a_run_draws_validates_and_leaves_a_model_that_says_how_to_sample_it(cla
     run = ClassTraining(config)
     cache = open_caches([str(held_out)], in_memory=True)[0]
     plan = ValidationPlan(cache, 4, 2, 1.0, statistics=run.statistics)
-    measured = measure_velocity(run.denoiser, plan, run.layout, Accelerator(cpu=True))
+    measured = measure_velocity(run.denoiser, plan, run.layout, Accelerator(cpu=True), run.texts)
     assert measured.keys() == {"velocity", "base", "detail"}
 
 
@@ -98,7 +100,7 @@ RUNS = {
     "from nothing": {"base": False},
     "widened": {},
     "the published loss": {"loss__cosine": 1.0, "model__lightning": {"weights": "ema"}},
-    "recomputed blocks": {"train__gradient_checkpointing": True},
+    "recomputed blocks": {"train__recomputed_blocks": 1},
     "bf16": {"train__precision": "bf16"},
     "from files": {"data__in_memory": False},
 }

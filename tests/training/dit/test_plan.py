@@ -1,5 +1,6 @@
 """The dry run counts what the run would train, and writes nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from safetensors.torch import load_file
 
 from tests.training.dit_fixtures import SIZES
 from training.__main__ import main
+from training.cache.head import read_head, write_head
 from training.dit.plan import plan_run
 from training.dit.train import DitTraining, train_dit
 
@@ -54,11 +56,13 @@ def test_bf16_halves_what_is_frozen(dit_config):
     assert whole.weights_bytes - half.weights_bytes == 2 * whole.frozen
 
 
-def test_checkpointing_needs_less_memory(dit_config):
-    plain, recomputed = (
-        plan_run(dit_config(train__gradient_checkpointing=wanted)) for wanted in (False, True)
+def test_a_recomputed_block_keeps_its_input_and_one_is_whole_at_a_time(dit_config):
+    none, one, both = (
+        plan_run(dit_config(train__recomputed_blocks=count)).activations_bytes for count in range(3)
     )
-    assert recomputed.activations_bytes < plain.activations_bytes
+    whole = none / 2
+    assert none > both > one
+    assert both - one == one - whole == whole / 30
 
 
 def test_a_dry_run_only_talks(write_dit_config, capsys, tmp_path):
@@ -82,3 +86,10 @@ def test_a_dry_run_counts_the_processes_it_is_launched_on_and_speaks_once(
     assert "Steps per epoch: 3.0 over 6 pictures with 2 processes." in said[0]
     assert "This memory is for the whole model in every process" in said[0]
     assert said[1] == ""
+
+
+def test_text_encoders_that_a_run_needs_in_memory_are_mentioned(dit_config, davae_cache):
+    assert "text encoders" not in " ".join(plan_run(dit_config()).lines())
+    head = read_head(davae_cache)
+    write_head(davae_cache, replace(head, settings={**head.settings, "text.states": "live"}))
+    assert "the text encoders are in memory besides" in plan_run(dit_config()).lines()[-1]

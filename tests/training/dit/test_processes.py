@@ -101,7 +101,7 @@ def test_sharding_changes_nothing_in_bf16_with_checkpointing_and_accumulation(
         **SLOW,
         "train__precision": "bf16",
         "train__accumulate": 2,
-        "train__gradient_checkpointing": True,
+        "train__recomputed_blocks": 1,
         "train__steps": 2,
     }
     whole = write_dit_config("whole", **changes)
@@ -157,7 +157,7 @@ def test_what_cannot_be_sharded_is_refused(write_dit_config):
     ("variable", "value", "sentence"),
     [
         ("FSDP_VERSION", "1", "asks for FSDP version 1"),
-        ("FSDP_ACTIVATION_CHECKPOINTING", "true", "set train.gradient_checkpointing instead"),
+        ("FSDP_ACTIVATION_CHECKPOINTING", "true", "set train.recomputed_blocks instead"),
         ("FSDP_OFFLOAD_PARAMS", "true", "fsdp_offload_params, which this trainer does not know"),
     ],
 )

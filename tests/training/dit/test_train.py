@@ -25,6 +25,7 @@ from davae_core.transformer.names import stability_to_diffusers
 from davae_core.transformer.pretrained import load_transformer
 from davae_core.transformer.sizes import transformer_sizes
 from tests.training.dit_fixtures import (
+    SIZES,
     copy_of,
     rewrite_shard,
     write_base_transformer,
@@ -33,7 +34,8 @@ from tests.training.dit_fixtures import (
     write_davae_cache,
     write_settings,
 )
-from training.cache.latent_cache import read_head, shard_path, write_head
+from training.cache.head import read_head, write_head
+from training.cache.shard_files import shard_path
 from training.dit.config import DitTrainingConfig
 from training.dit.denoiser import Denoiser
 from training.dit.drawing import SamplingPlan, _under
@@ -142,7 +144,8 @@ def test_a_validation_measured_again_gives_the_same_bits(trained):
     torch.manual_seed(1)
     with trained.average.applied():
         found = [
-            measure_velocity(model, trained.held_out, trained.layout, accelerator) for _ in range(2)
+            measure_velocity(model, trained.held_out, trained.layout, accelerator, trained.texts)
+            for _ in range(2)
         ]
     assert found[0] == found[1] == {name: logged[name] for name in found[0]}
     assert set(found[0]) == {"velocity", "base", "detail"}
@@ -322,13 +325,13 @@ def test_a_whole_widened_model_can_be_trained_too(dit_config):
     assert tensors["x_embedder.proj.weight"].shape[1] == 32
 
 
-def test_checkpointing_changes_no_gradient(dit_config):
+def test_recomputed_blocks_change_no_gradient(dit_config):
     results = []
-    for name, wanted in (("plain", False), ("checkpointed", True)):
-        config = dit_config(name, train__steps=2, train__gradient_checkpointing=wanted)
+    for count in (0, 1, SIZES["blocks"]):
+        config = dit_config(f"recomputed_{count}", train__steps=2, train__recomputed_blocks=count)
         train_dit(config, stop_at=1)
         results.append(read_log(dit_path(config), "train")[0]["gradient_norm"])
-    assert results[0] == pytest.approx(results[1], rel=1e-5)
+    assert results == pytest.approx([results[0]] * 3, rel=1e-5)
 
 
 def test_a_model_that_diverged_is_left_without_pictures_and_with_a_warning(dit_config, caplog):

@@ -11,7 +11,7 @@ import training
 from davae_core.files import write_safetensors
 from davae_core.transformer.names import diffusers_to_stability
 from training.dit.config import DitModelConfig, DitTrainingConfig, LoraConfig, NewSizesConfig
-from training.dit.transformer import build_transformer, lower_frozen, read_base
+from training.dit.transformer import build_transformer, lower_frozen, read_base, recompute_blocks
 from training.errors import TrainingError
 from training.settings.yaml_config import read_config
 
@@ -150,3 +150,22 @@ def test_a_new_transformer_starts_with_the_zero_velocity():
     with torch.no_grad():
         assert not run(model, torch.randn(1, 4, 4, 4)).any()
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_as_many_blocks_as_asked_for_are_computed_twice_and_the_first_ones(count):
+    model = build_transformer(config(base=None, train="full"), None, 4, 0)
+    names, computed = set(model.state_dict()), []
+    recompute_blocks(model, count)
+    assert set(model.state_dict()) == names
+    for number, block in enumerate(model.transformer_blocks):
+        block.ff.register_forward_hook(lambda *_, number=number: computed.append(number))
+    run(model, torch.zeros(1, 4, 4, 4)).sum().backward()
+    # In the backward pass from the last to the first.
+    assert computed == [0, 1, *reversed(range(count))]
+
+
+def test_more_recomputed_blocks_than_there_are_is_refused():
+    model = build_transformer(config(base=None, train="full"), None, 4, 0)
+    with pytest.raises(TrainingError, match=r"recomputed_blocks is 3, .* has 2 blocks"):
+        recompute_blocks(model, 3)

@@ -12,6 +12,21 @@ def test_a_constant_weight_is_its_own_average() -> None:
     torch.testing.assert_close(average.means["weight"], module.weight.detach())
 
 
+def test_all_means_at_once_are_what_one_after_another_would_be() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(5, 7), nn.LayerNorm(7), nn.Linear(7, 3).bfloat16())
+    average = WeightAverage(module, 0.9)
+    alone = {name: mean.clone() for name, mean in average.means.items()}
+    for update in range(4):
+        for name, value in module.named_parameters():
+            nn.init.normal_(value)
+            alone[name].lerp_(value.detach().float(), 1.0 - min(0.9, (1 + update) / (10 + update)))
+        average.update()
+    assert alone.keys() == average.means.keys() and average.updates == 4
+    for name, mean in alone.items():
+        assert torch.equal(average.means[name], mean), name
+
+
 def test_the_decay_grows_to_its_value() -> None:
     module = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(module.weight)

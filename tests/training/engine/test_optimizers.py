@@ -70,6 +70,28 @@ def test_muon_takes_kernels_and_pytorchs_adamw_the_rest_at_its_own_rate() -> Non
     assert states == [{"momentum"}, {"step", "exp_avg", "exp_avg_sq"}]
 
 
+def test_adamw_is_fused_and_within_rounding_of_one_tensor_after_another() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(20, 30), nn.Linear(30, 5))
+    config = OptimizerConfig(kind="adamw", learning_rate=1e-2, weight_decay=0.1)
+    optimizer = build_optimizer(module, config)
+    assert all(group["fused"] for group in optimizer.param_groups)
+    copies = [nn.Parameter(value.detach().clone()) for value in module.parameters()]
+    groups = [
+        {"params": [value for value in copies if value.ndim >= 2], "weight_decay": 0.1},
+        {"params": [value for value in copies if value.ndim < 2], "weight_decay": 0.0},
+    ]
+    plain = torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.99), fused=False, foreach=False)
+    for _ in range(5):
+        for value, copy in zip(module.parameters(), copies, strict=True):
+            value.grad = torch.randn_like(value)
+            copy.grad = value.grad.clone()
+        optimizer.step()
+        plain.step()
+    for value, copy in zip(module.parameters(), copies, strict=True):
+        torch.testing.assert_close(value.detach(), copy.detach(), rtol=1e-5, atol=1e-7)
+
+
 def test_a_whole_state_comes_back_through_pytorchs_own_state_dict() -> None:
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8))
     optimizer = build_optimizer(module, OptimizerConfig(kind="muon"))

@@ -119,6 +119,8 @@ def test_the_papers_sd35_recipe_is_the_published_one_but_for_its_loss() -> None:
     )
     assert (paper["loss.weighting"], paper["loss.levels"]) == ("none", "continuous")
     names = {"loss.weighting", "loss.levels", "output.folder", "output.name"}
+    # For smaller GPUs; it changes no gradient.
+    names.add("train.recomputed_blocks")
     assert {name for name in published if paper[name] != published[name]} == names
 
 

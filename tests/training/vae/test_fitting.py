@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder, StemOrder
+from davae_core.codec.autoencoder import CodecConfig, DetailAlignedVAE, KLAutoencoder
 from davae_core.codec.blocks import KLConfig
 from davae_core.codec.least_squares import LeastSquares, rows
+from davae_core.codec.sizes import StemOrder
 from davae_core.codec.small import SmallConfig
 from davae_core.latents import LatentLayout, base_to_model_space
 from training.vae.fitting import fit_codec
@@ -158,3 +159,15 @@ def test_a_small_codec_starts_fitted_too() -> None:
         before = missed()
         fit_codec(codec, crops, detail_learned=True)
         assert missed() < 0.35 < before
+
+
+@pytest.mark.parametrize(("packed", "passes"), [(False, 2), (True, 3)])
+def test_the_trunk_runs_once_for_each_time_the_crops_are_read(packed: bool, passes: int) -> None:
+    codec, sides = build(), list[int]()
+    assert codec.detail.trunk is None
+    codec.encoder.conv_in.register_forward_hook(
+        lambda module, given, made: sides.append(given[0].shape[-1])
+    )
+    fit_codec(codec, crops, True, packed=packed)
+    # Twelve crops at their own size, and at half of it for the base.
+    assert sides.count(48) == sides.count(24) == 12 * passes and len(sides) == 24 * passes

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from davae_core.codec.files import load_base_vae
+from davae_core.codec.files import base_of, load_base_vae
 from davae_core.latents import base_to_model_space, downscale_image
 from training.errors import TrainingError
 from training.vae.config import SizesConfig
@@ -129,11 +129,24 @@ def test_dropped_detail_reaches_the_alignment_but_not_the_decoder(make_config: A
 def test_the_target_may_be_the_base_vaes_own_reconstruction(make_config: Any) -> None:
     trainee = build(make_config, loss__target="base_reconstruction")
     assert isinstance(trainee, DetailTrainee)
-    assert trainee.teacher is not None
     found = trainee(images(), torch.zeros(2, *trainee.noise_shape(16)), ONE)
-    expected = trainee.teacher.decode(trainee.teacher.encode_moments(images()).mean).clamp(-1, 1)
+    base = base_of(trainee.codec)
+    expected = base.decode(base.encode_moments(images()).mean).clamp(-1, 1)
     torch.testing.assert_close(found.target, expected)
     assert not found.target.requires_grad
+
+
+@pytest.mark.parametrize("trunk", ["frozen", "trained"])
+def test_the_base_encoder_sees_each_picture_once_at_each_size(make_config: Any, trunk: str) -> None:
+    """The teacher's latent and the detail head read one pass; a trunk of the detail's own has its own beside it."""
+    trainee = build(make_config, loss__target="base_reconstruction", model__trunk=trunk)
+    assert isinstance(trainee, DetailTrainee)
+    sides: list[int] = []
+    trainee.codec.encoder.conv_in.register_forward_hook(
+        lambda module, given, made: sides.append(given[0].shape[-1])
+    )
+    trainee(images(), torch.zeros(2, *trainee.noise_shape(16)), ONE)
+    assert sorted(sides) == [8, 16]
 
 
 def test_drafts_are_the_base_vae_at_a_fraction_of_the_size(make_config: Any) -> None:

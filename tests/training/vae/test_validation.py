@@ -42,12 +42,12 @@ def test_numbers_are_those_of_the_rebuilt_pictures(
 ) -> None:
     trainee = build_trainee(make_config().model, base_target=False)
     found = read_validation_set(settings, trainee.crop_multiple)
-    first, second = measure(trainee, found, CPU)
+    first, second = measure(trainee, found, CPU).numbers
     assert set(first) == {"psnr", "ssim", "kl", "alignment", "base_psnr"}
     image = found[0].image
     made = trainee.evaluate(image).reconstruction.detach()
     assert first["psnr"] == pytest.approx(float(psnr(made, image)[0]))
-    assert measure(trainee, found, CPU) == [first, second]
+    assert measure(trainee, found, CPU).numbers == [first, second]
     assert means([first, second])["ssim"] == pytest.approx((first["ssim"] + second["ssim"]) / 2)
 
 
@@ -56,7 +56,7 @@ def test_the_control_arm_has_no_alignment_and_no_kl(
 ) -> None:
     trainee = build_trainee(make_config(model__detail="zero").model, base_target=False)
     found = read_validation_set(settings, trainee.crop_multiple)
-    assert set(measure(trainee, found, CPU)[0]) == {"psnr", "ssim", "base_psnr"}
+    assert set(measure(trainee, found, CPU).numbers[0]) == {"psnr", "ssim", "base_psnr"}
 
 
 def test_side_by_side_shows_original_base_result_and_difference(
@@ -70,6 +70,29 @@ def test_side_by_side_shows_original_base_result_and_difference(
     assert path.name == "00_00.png"
     assert row.shape == (1, 3, 32, 4 * 32)
     torch.testing.assert_close(row[..., :32], found[0].image, atol=1e-2, rtol=0)
+
+
+def test_what_was_measured_is_shown_without_being_rebuilt_and_in_the_same_bytes(
+    make_config: Any, settings: ValidationConfig, tmp_path: Path
+) -> None:
+    trainee = build_trainee(make_config().model, base_target=False)
+    found = read_validation_set(settings, trainee.crop_multiple)
+    write_side_by_side(trainee, found, CPU, tmp_path / "alone")
+    rows = measure(trainee, found, CPU, shown=[found[0].path]).rows
+    assert set(rows) == {found[0].path}
+    rebuilt: list[int] = []
+    conv_in = trainee.get_submodule("codec.encoder.conv_in")
+    conv_in.register_forward_hook(lambda module, given, made: rebuilt.append(given[0].shape[-1]))
+    write_side_by_side(trainee, found[:1], CPU, tmp_path / "measured", rows)
+    assert not rebuilt
+    write_side_by_side(trainee, found, CPU, tmp_path / "measured", rows)
+    # The second was not among those that were shown: it is rebuilt, at both sizes.
+    assert sorted(rebuilt) == [16, 32]
+    alone, measured = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("alone", "measured")
+    )
+    assert alone == measured and len(alone) == 2
 
 
 def test_a_codec_that_diverged_has_no_picture_and_a_warning(

@@ -1,0 +1,1 @@
+"""The codec against ComfyUI's stock VAE: ``python -m benchmarks.speed`` (docs/performance.md)."""
