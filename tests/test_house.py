@@ -14,6 +14,7 @@ from shutil import copytree, ignore_patterns
 import pytest
 
 from davae_core.presets import SD3
+from tests.davae_core.lightning.tiny import write_tiny
 
 ROOT = Path(__file__).parents[1]
 COMFYUI = Path(os.environ.get("COMFYUI_PATH", ROOT / ".comfyui"))
@@ -222,6 +223,7 @@ def test_help_wrong_usage_and_inspecting_import_no_torch(tmp_path):
     mini = ROOT / "davae_core" / "mini"
     asked = [["--help"], ["decode", "--help"], ["merge"], ["inspect", "missing.safetensors"]]
     asked += [["inspect", str(path)] for path in sorted(mini.glob("*.safetensors"))]
+    asked.append(["inspect", str(write_tiny(tmp_path / "class_model.safetensors"))])
     code = (
         "import contextlib, json, sys\n"
         "from davae_core.cli.commands import main\n"

@@ -8,34 +8,20 @@ from safetensors.torch import save_file
 
 from davae_core.files import CheckpointError, read_safetensors, write_safetensors
 from davae_core.inspection import inspect_file
-from davae_core.latents import ChannelStatistics, LatentLayout, ModelSpace
+from davae_core.latents import ModelSpace
 from davae_core.lightning.description import ClassAdvice
 from davae_core.lightning.files import (
-    ClassModel,
     build_lightning,
     read_class_model,
-    write_class_model,
 )
 from davae_core.lightning.sizes import lightning_sizes
 from davae_core.published.lightning import load_lightning, load_statistics
-from tests.davae_core.lightning.tiny import TINY, random_weights
-
-LAYOUT = LatentLayout(2, 4, 2, 2, 0.0, 1.0)
-MODEL = ClassModel(
-    LAYOUT,
-    TINY,
-    ChannelStatistics(torch.arange(6.0), torch.arange(1.0, 7.0)),
-    random_weights(TINY),
-    ClassAdvice(steps=7),
-    {"vae": "ab"},
-)
+from tests.davae_core.lightning.tiny import LAYOUT, MODEL, TINY, random_weights, write_tiny
 
 
 @pytest.fixture
 def written(tmp_path):
-    path = tmp_path / "model.safetensors"
-    write_class_model(path, MODEL)
-    return path
+    return write_tiny(tmp_path / "model.safetensors")
 
 
 def test_a_file_comes_back_whole(written):

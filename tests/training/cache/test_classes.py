@@ -61,6 +61,16 @@ def test_a_tar_file_is_a_class_and_holds_the_same_latents(cache_of, tmp_path):
         assert torch.equal(plain.read(number)[0], packed.read(number)[0])
 
 
+def test_a_tar_file_at_an_address_is_a_class_by_its_own_name(cache_of, tmp_path):
+    shards = pack_classes(tmp_path / "classes", tmp_path / "shards")
+    room = str(tmp_path / "downloads")
+    addresses = [f"file://{shards}/{name}.tar" for name in CLASSES]
+    settings = {"source__folders": [], "work__downloads": room}
+    near = cache_of("near", source__folders=[], source__shards=[str(shards / "*.tar")])
+    far = cache_of("far", source__shards=addresses, **settings)
+    assert sorted(classes_by_name(far).items()) == sorted(classes_by_name(near).items())
+
+
 def test_a_cls_file_is_asked_before_any_name(tmp_path):
     folder = write_classes(tmp_path / "classes", pictures=1)
     (folder / "ape" / "0.cls").write_text("2")
@@ -135,3 +145,8 @@ def test_the_published_posterior_needs_a_learned_detail(cache_of, base_vae):
         cache_of(
             "plain", vae__kind="base_vae", vae__file=str(Path(base_vae)), vae__posterior="noised"
         )
+
+
+def test_classes_are_not_left_to_stage_2(cache_of):
+    with pytest.raises(TrainingError, match=r"text\.states is live, but a class"):
+        cache_of("live", text__states="live")

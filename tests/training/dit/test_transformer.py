@@ -9,7 +9,9 @@ from torch import nn
 
 import training
 from davae_core.files import write_safetensors
+from davae_core.lightning.files import build_lightning
 from davae_core.transformer.names import diffusers_to_stability
+from tests.davae_core.lightning import tiny
 from training.dit.config import DitModelConfig, DitTrainingConfig, LoraConfig, NewSizesConfig
 from training.dit.transformer import build_transformer, lower_frozen, read_base, recompute_blocks
 from training.errors import TrainingError
@@ -163,6 +165,17 @@ def test_as_many_blocks_as_asked_for_are_computed_twice_and_the_first_ones(count
     run(model, torch.zeros(1, 4, 4, 4)).sum().backward()
     # In the backward pass from the last to the first.
     assert computed == [0, 1, *reversed(range(count))]
+
+
+def test_recomputed_blocks_of_a_class_model_have_the_same_gradients():
+    latents, time = torch.randn(2, tiny.TINY.channels, 4, 4), torch.rand(2)
+    gradients = []
+    for count in (0, 1):
+        model = build_lightning(tiny.TINY, tiny.random_weights(tiny.TINY))
+        recompute_blocks(model, count)
+        model(latents, time, torch.tensor([0, 3])).square().sum().backward()
+        gradients.append(model.blocks[0].attn.qkv.weight.grad)
+    assert gradients[0].any() and torch.allclose(*gradients)
 
 
 def test_more_recomputed_blocks_than_there_are_is_refused():
