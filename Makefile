@@ -10,7 +10,7 @@ export LOCK
 INSTALL := $(BIN)/python scripts/locked.py install
 LOCKED := scripts/locked.py scripts/requirements.py tests/constraints.txt $(wildcard tests/locks/*.txt)
 
-.PHONY: help demo test quick lint lock miniature clean
+.PHONY: help demo test quick lint lock bench miniature clean
 
 help:
 	@echo "make demo   six photographs through the bundled miniature DA-VAE and eight prompts drawn in three ways; see davae-demo/"
@@ -19,6 +19,7 @@ help:
 	@echo "make lint   only ruff and mypy"
 	@echo "make lock   write the lock of this platform and this Python again, with today's versions"
 	@echo "make miniature  trains the bundled miniature again on TAESD3=its folder and repeats the ablation: hours, see docs/ablation.md"
+	@echo "make bench  time and count the codec beside ComfyUI's stock VAE: docs/performance.md"
 	@echo "make clean  remove what the other commands installed and wrote"
 
 demo: $(VENV)/.demo-installed
@@ -41,6 +42,9 @@ miniature: $(VENV)/.test-installed
 		--seeds 0 1 2 --arms full no_alignment no_zero_init no_schedule no_edge_training \
 		base_upsampled base_four_times_tokens
 	$(BIN)/python -m benchmarks.ablation.compare runs/ablation/results.json
+
+bench: $(COMFYUI)/.unpacked $(VENV)/.test-installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed
 
 clean:
 	rm -rf $(VENV) $(COMFYUI) davae-demo

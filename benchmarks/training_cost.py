@@ -27,14 +27,9 @@ from davae_core.files import write_text
 from davae_core.latents import LatentLayout
 from davae_core.presets import SD3
 from davae_core.transformer.presets import SD35_MEDIUM
-from training.cache.latent_cache import (
-    CachedPicture,
-    CacheHead,
-    shard_path,
-    write_head,
-    write_shard,
-    write_texts,
-)
+from training.cache.head import CacheHead, write_head
+from training.cache.latent_cache import write_texts
+from training.cache.shard_files import CachedPicture, shard_path, write_shard
 from training.cache.text_states import TextStates
 from training.dit.config import DitModelConfig, DitTrainingConfig
 from training.dit.denoiser import Denoiser
@@ -137,7 +132,7 @@ def write_empty_cache(folder: Path, t5_tokens: int, pictures: int) -> None:
     write_head(folder, CacheHead(layout, "", "", {}, (), 1, ""))
     write_texts(folder, _no_text(t5_tokens), [])
     cells = 1024 // layout.factor
-    entries = tuple(CachedPicture(str(n), "", cells, cells, 1) for n in range(pictures))
+    entries = tuple(CachedPicture(str(n), ("",), cells, cells, 1) for n in range(pictures))
     path = shard_path(folder, 0)
     shapes: dict[str, Sequence[int]] = {}
     words = _no_text(t5_tokens)

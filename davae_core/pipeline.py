@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .codec.autoencoder import Codec
@@ -36,7 +37,9 @@ LEAST_DENOISE = 0.01
 Progress = Callable[[int, int], None]
 """Told (steps done, steps in all)."""
 EncodeText = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
-"""B prompts -> context [B, N, width] and pooled vectors [B, pooled width]; `TextEncoder.encode` is one."""
+"""B prompts -> context [B, N, width] and pooled vectors [B, pooled width]; `TextEncoder.encode` is one.
+
+A context narrower than the transformer's is filled up with zeros, as CLIP's states are in SD3."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class TextToImage:
         height: int,
         *,
         negative: str = "",
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         steps: int | None = None,
         guidance: float | None = None,
         shift: float | None = None,
@@ -97,7 +100,7 @@ class TextToImage:
         height: int,
         *,
         negative: str = "",
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         steps: int | None = None,
         guidance: float | None = None,
         shift: float | None = None,
@@ -111,10 +114,12 @@ class TextToImage:
         Steps, guidance and shift are the model's own advice unless given. With a detail adapter they are those of the
         detail, and the untouched model draws the base first, as `base` says (None: as the pretrained model is sampled):
         what it would draw at half the size from the same seed. `progress` is told (steps done, steps in all), of both
-        passes. The noise comes from the CPU, so a seed means the same on every device. `start`, latents of that shape
-        in VAE space, is image to image: they are noised to where the last `denoise` of the schedule begins, in as many
-        steps. Raises ValueError for sizes the token grid cannot have, for `base` where base and detail are drawn
-        together, for `start` where they are not or of another shape, and for a `denoise` below 1 without it.
+        passes. The noise comes from the CPU, so a seed means the same on every device; with a seed for each prompt a
+        picture's noise does not depend on the pictures beside it. `start`, latents of that shape in VAE space, is image
+        to image: they are noised to where the last `denoise` of the schedule begins, in as many steps. Raises
+        ValueError for sizes the token grid cannot have, for `base` where base and detail are drawn together, for
+        `start` where they are not or of another shape, for a `denoise` below 1 without it, and for seeds that are not
+        one for each prompt.
         """
         layout, advice = self.description.layout, self.description.advice
         side = layout.factor * int(self.transformer.config.patch_size)  # type: ignore[union-attr, arg-type]
@@ -145,11 +150,15 @@ class TextToImage:
         wanted = (len(prompts), layout.channels, *cells)
         if start is not None and tuple(start.shape) != wanted:
             raise ValueError(f"`start` has the shape {list(start.shape)}, not {list(wanted)}.")
-        random = torch.Generator().manual_seed(seed)
+        generators = _generators(seed, len(prompts))
+        device = next(self.transformer.parameters()).device
 
         def noise(channels: int) -> Tensor:
-            drawn = torch.randn((len(prompts), channels, *cells), generator=random)
-            return drawn.to(next(self.transformer.parameters()).device)
+            drawn = [
+                torch.randn((count, channels, *cells), generator=random)
+                for random, count in generators
+            ]
+            return torch.cat(drawn).to(device)
 
         if self.untouched is None:
             first_noise = noise(layout.channels)
@@ -192,9 +201,20 @@ class TextToImage:
         return told, _velocity(model, self.encode_text([negative] * len(prompts)))
 
 
+def _generators(seed: int | Sequence[int], prompts: int) -> list[tuple[torch.Generator, int]]:
+    """What draws the noise, and for how many prompts in turn each of them does."""
+    if isinstance(seed, int):
+        return [(torch.Generator().manual_seed(seed), prompts)]
+    if len(seed) != prompts:
+        raise ValueError(f"{len(seed)} seeds do not go with {prompts} prompts: give one for each.")
+    return [(torch.Generator().manual_seed(own), 1) for own in seed]
+
+
 def _velocity(transformer: nn.Module, text: tuple[Tensor, Tensor]) -> Velocity:
     weight = next(transformer.parameters())
     context, pooled = (part.to(weight) for part in text)
+    width = int(transformer.config.joint_attention_dim)  # type: ignore[union-attr, arg-type]
+    context = F.pad(context, (0, width - context.shape[-1]))
 
     def velocity(latents: Tensor, sigma: Tensor) -> Tensor:
         found: Tensor = transformer(
@@ -221,7 +241,7 @@ def load_pipeline(
     vae: str | Path,
     *,
     adapter: str | Path | None = None,
-    encode_text: EncodeText | None = None,
+    encode_text: EncodeText | Path | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.bfloat16,
 ) -> TextToImage:
@@ -230,8 +250,9 @@ def load_pipeline(
     `base`: a pretrained SD3 (whatever load_transformer takes), to which `adapter` belongs, or a merged DA-VAE model.
     Without adapter the widened, untrained model. With a detail adapter the pretrained model is kept beside the adapted
     one; the weights they share are held once. `vae`: a DA-VAE. `encode_text`: None for the text encoders in `base`,
-    which must be a diffusers pipeline's folder then. Nothing is downloaded. Raises CheckpointError, naming the files,
-    when they are not what they should be or do not belong together, and ImportError without diffusers.
+    which must be a diffusers pipeline's folder then, a path for those in another such folder. Nothing is downloaded.
+    Raises CheckpointError, naming the files, when they are not what they should be or do not belong together, and
+    ImportError without diffusers.
     """
     base, vae = Path(base), Path(vae)
     codec = load_codec(vae, device, torch.float32)
@@ -251,8 +272,9 @@ def load_pipeline(
     }
     transformer = _diffusers_model(base, cast)
     untouched = _diffusers_model(base, beside) if beside else None
-    text = _text_encoders(base, transformer, device, dtype) if encode_text is None else encode_text
-    return TextToImage(transformer, description, codec, text, untouched)
+    if encode_text is None or isinstance(encode_text, Path):
+        encode_text = _text_encoders(encode_text or base, transformer, device, dtype)
+    return TextToImage(transformer, description, codec, encode_text, untouched)
 
 
 def _widened(

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from davae_core.reading.console import take_any_character
 from davae_core.reading.plain_text import printable
@@ -14,6 +15,9 @@ from davae_core.reading.unforeseen import UNFORESEEN
 
 from .errors import sentence_of
 from .settings.yaml_config import read_config
+
+if TYPE_CHECKING:
+    from .cache.parts import Part
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,11 +75,26 @@ def _train_dit(options: argparse.Namespace) -> int:
 def _make_cache(options: argparse.Namespace) -> int:
     from .cache.config import CacheConfig
     from .cache.make import make_cache
+    from .cache.parts import Part, join_parts
 
     config = read_config(CacheConfig, options.config, tuple(options.set))
-    report = make_cache(config)
-    sys.stdout.write(printable(report.words(config.output.folder)) + "\n")
+    if options.join:
+        head = join_parts(Path(config.output.folder).expanduser())
+        words = f"{config.output.folder} is one cache of {head.shards} shards"
+    else:
+        report = make_cache(config, options.part or Part())
+        words = report.words(config.output.folder)
+    sys.stdout.write(printable(words) + "\n")
     return 0
+
+
+def _part(written: str) -> Part:
+    from .cache.parts import part_of
+
+    try:
+        return part_of(written)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _report(written: Path | None, folder: str) -> int:
@@ -154,6 +173,18 @@ def _parser() -> argparse.ArgumentParser:
             metavar="STEP",
             help="stop after this many steps in all, with a checkpoint",
         )
+    parts = cache.add_mutually_exclusive_group()
+    parts.add_argument(
+        "--part",
+        type=_part,
+        metavar="K/N",
+        help="make only every N-th shard, in a job of its own; the last of the N jobs makes one cache of all",
+    )
+    parts.add_argument(
+        "--join",
+        action="store_true",
+        help="make one cache of the parts that were copied into output.folder",
+    )
     dit.add_argument(
         "--dry-run",
         action="store_true",

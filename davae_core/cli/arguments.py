@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-MINIATURE = "mini"
-"""The word that stands for the bundled miniature where a DA-VAE or its plain VAE is asked for."""
+from . import card_arguments, evaluate_arguments, fetch_arguments
+from .choices import MINIATURE, add_device
+
 STORAGE_TYPES = {
     "float32": "float32",
     "float16": "float16",
@@ -29,6 +30,17 @@ def parser() -> argparse.ArgumentParser:
         ("convert", _add_convert, "a published DA-VAE checkpoint to a file of ours"),
         ("pack", _add_pack, "a DA-VAE of a plain VAE in closed form, without training"),
         ("merge", _add_merge, "a base and an adapter to one widened model"),
+        (
+            "evaluate",
+            evaluate_arguments.add_arguments,
+            "pictures, codecs and adapters judged by FID, CLIP and others",
+        ),
+        (
+            "card",
+            card_arguments.add_arguments,
+            "a folder for upload: files, hashes and a model card",
+        ),
+        ("fetch", fetch_arguments.add_arguments, "published files into ComfyUI's folders"),
         ("preview-decoder", _add_preview, "SD3's small preview decoder made to read our latents"),
     ):
         add(commands.add_parser(name, help=purpose))
@@ -169,7 +181,7 @@ def _add_pack(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep the latent's own channels instead of their principal axes (with all channels only)",
     )
-    _add_device(command)
+    add_device(command)
 
 
 def _add_merge(command: argparse.ArgumentParser) -> None:
@@ -228,10 +240,6 @@ def _add_output(command: argparse.ArgumentParser, example: str) -> None:
     command.add_argument("-o", "--output", type=path, required=True, metavar=example)
 
 
-def _add_device(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-
-
 def _add_codec_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--vae",
@@ -239,7 +247,7 @@ def _add_codec_options(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"a DA-VAE file, or {MINIATURE}, the bundled one",
     )
-    _add_device(command)
+    add_device(command)
     command.add_argument(
         "--tiled", action="store_true", help="work in overlapping tiles: less memory"
     )

@@ -84,7 +84,7 @@ def _function_of(command: str) -> Callable[[argparse.Namespace], None]:
     """What a command runs."""
     if command == "inspect":
         return run_inspect
-    from . import conversion, pictures
+    from . import card, conversion, evaluate, fetch, pictures
 
     functions: dict[str, Callable[[argparse.Namespace], None]] = {
         "demo": pictures.run_demo,
@@ -94,6 +94,9 @@ def _function_of(command: str) -> Callable[[argparse.Namespace], None]:
         "convert": conversion.run_convert,
         "pack": conversion.run_pack,
         "merge": conversion.run_merge,
+        "evaluate": evaluate.run,
+        "card": card.run,
+        "fetch": fetch.run,
         "preview-decoder": conversion.run_preview_decoder,
     }
     return functions[command]

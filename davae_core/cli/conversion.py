@@ -21,7 +21,8 @@ from ..transformer.description import Advice
 from ..transformer.merging import merge_files
 from ..transformer.pretrained import load_transformer, transformer_weights
 from . import pack
-from .arguments import MINIATURE, STORAGE_TYPES
+from .arguments import STORAGE_TYPES
+from .choices import MINIATURE
 from .options import device_of, refuse_overwriting
 from .terminal import counting, picture_bar, say
 

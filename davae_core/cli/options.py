@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .. import mini
 from ..reading.plain_text import SentenceError
-from .arguments import MINIATURE
+from .choices import MINIATURE
 
 
 def codec_path(vae: str) -> Path:

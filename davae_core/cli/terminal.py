@@ -27,6 +27,13 @@ def picture_bar(pictures: Sequence[Item]) -> Iterable[Item]:
     return tqdm(pictures, unit="picture", disable=None, leave=False)
 
 
+def named_bar(items: Sequence[Item], doing: str) -> Iterable[Item]:
+    """The same for anything, with what is done to it."""
+    from tqdm import tqdm
+
+    return tqdm(items, desc=printable(doing), disable=None, leave=False)
+
+
 @contextmanager
 def counting(unit: str) -> Iterator[Callable[[int, int], None]]:
     """A bar that is told how many of its units are done, of how many."""

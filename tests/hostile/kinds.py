@@ -1,6 +1,7 @@
 """Every kind of file that is read here: a whole one, small, how it is made hostile and what reads it."""
 
 import io
+import json
 import random
 import tarfile
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from davae_core.codec.files import load_base_vae, load_codec, save_base_vae, sav
 from davae_core.codec.latent_files import load_latents, save_latents
 from davae_core.codec.preview_decoder import pad_preview_decoder
 from davae_core.codec.small import SmallConfig
+from davae_core.evaluation.report import Result, as_json
 from davae_core.files import read_safetensors, write_safetensors
 from davae_core.format import KIND_TEXT_ENCODER, write_described
 from davae_core.images import read_image
@@ -31,21 +33,21 @@ from davae_core.presets import SD3
 from davae_core.published.adapter import convert_adapter
 from davae_core.published.codec import convert_codec
 from davae_core.reading.plain_text import LONGEST
+from davae_core.release.evaluation_report import results_of
+from davae_core.release.fetching import fetch
+from davae_core.release.manifest import MANIFEST, published, write_manifest
+from davae_core.release.sources import LocalFolder
 from davae_core.transformer.adapter import read_adapter, write_adapter
 from davae_core.transformer.merging import merge_files
 from davae_core.transformer.pretrained import load_transformer
 from tests.hostile import mutations
 from tests.hostile.mutations import Mutation
 from training.cache.caption_sources import scan_captioned
-from training.cache.latent_cache import (
-    CachedPicture,
-    CacheHead,
-    LatentCache,
-    shard_path,
-    write_head,
-    write_shard,
-    write_texts,
-)
+from training.cache.head import CacheHead, read_head, write_head
+from training.cache.latent_cache import LatentCache, write_texts
+from training.cache.parts import Part, begin_part, end_part
+from training.cache.shard_files import CachedPicture, shard_path, write_shard
+from training.cache.table_file import TABLE, write_table
 from training.cache.text_states import TextStates
 from training.dit.config import DitModelConfig
 from training.dit.transformer import read_base
@@ -231,9 +233,38 @@ def _cache(folder: Path) -> Path:
     write_head(folder, head)
     text = TextStates(torch.zeros(1, 5, 8), None, torch.zeros(1, 6))
     write_texts(folder, text, [text])
-    picture, latent = CachedPicture("0/a.png", "a", 2, 2, 1), torch.zeros(1, 8, 2, 2)
+    picture, latent = CachedPicture("0/a.png", ("a",), 2, 2, 1), torch.zeros(1, 8, 2, 2)
     write_shard(shard_path(folder, 0), [picture], [latent], [text], {"0/b.png": "damaged"})
     return folder / "cache.json"
+
+
+def _cache_with_index(folder: Path) -> Path:
+    head = read_head(_cache(folder).parent)
+    assert head is not None
+    write_table(folder, head)
+    return folder / TABLE
+
+
+def _read_cache_with_index(path: Path) -> tuple[str, ...]:
+    for picture in LatentCache(path.parent, in_memory=False).pictures:
+        assert picture.captions
+    return _read_cache(path)
+
+
+def _part(folder: Path) -> Path:
+    head = read_head(_cache(folder).parent)
+    assert head is not None
+    begin_part(folder, Part(2, 2), head)
+    end_part(folder, Part(2, 2), head)
+    begin_part(folder, Part(1, 2), head)
+    return Part(2, 2).file(folder)
+
+
+def _read_part(path: Path) -> tuple[str, ...]:
+    head = read_head(path.parent)
+    assert head is not None
+    end_part(path.parent, Part(1, 2), head)
+    return ()
 
 
 def _cache_file(name: str) -> Callable[[Path], Path]:
@@ -267,7 +298,7 @@ def _tar(folder: Path) -> Path:
 def _read_captioned(path: Path) -> tuple[str, ...]:
     folders, shards = ([], [str(path)]) if path.suffix == ".tar" else ([str(path.parent)], [])
     for picture in scan_captioned(folders, shards).pictures:
-        picture.read_caption("caption")
+        picture.read_captions("caption")
         picture.read_picture()
     return ()
 
@@ -310,6 +341,30 @@ def _configuration(folder: Path) -> Path:
 def _read_configuration(path: Path) -> tuple[str, ...]:
     read_config(VaeTrainingConfig, path)
     return ()
+
+
+def _manifest(folder: Path) -> Path:
+    (folder / "models").mkdir()
+    write_manifest(folder, [published(_codec(folder))])
+    return folder / MANIFEST
+
+
+def _read_manifest(path: Path) -> tuple[str, ...]:
+    placed = fetch(LocalFolder(path.parent), path.parent, replace=False)
+    return tuple(file.path.name for file in placed)
+
+
+def _evaluation(folder: Path) -> Path:
+    result = Result("codec", "vae", "0" * 64, 2, {"tiled": False}, {"psnr": 20.0}, {"clip": "none"})
+    told = as_json([result], ("real", 2), {"lpips": {"file": "a"}}, ("psnr", "codec"))
+    path = folder / "evaluation.json"
+    path.write_text(json.dumps(told), encoding="utf-8")
+    return path
+
+
+def _read_evaluation(path: Path) -> tuple[str, ...]:
+    found = results_of(path, ["0" * 64])
+    return tuple(result["name"] for result in found["results"])
 
 
 def _picture(suffix: str, mode: str) -> Callable[[Path], Path]:
@@ -373,11 +428,15 @@ KINDS = (
     _json("shard index", _cache_file("shard_00000.json"), _read_cache),
     _tensors("shard", _cache_file("shard_00000.safetensors"), _read_cache),
     _tensors("texts", _cache_file("texts.safetensors"), _read_cache),
+    _tensors("cache index", _cache_with_index, _read_cache_with_index),
+    _json("cache part", _part, _read_part),
     _json("caption", _captioned, _read_captioned),
     Kind("tar", _tar, _read_captioned, (mutations.damaged_bytes,)),
     _json("state.json", _checkpoint("state.json"), _read_checkpoint),
     _tensors("checkpoint", _checkpoint("model.safetensors"), _read_checkpoint),
     _tensors("optimizer", _checkpoint("model_optimizer.safetensors"), _read_checkpoint),
+    _json("manifest", _manifest, _read_manifest),
+    _json("evaluation report", _evaluation, _read_evaluation),
     Kind("configuration", _configuration, _read_configuration, (mutations.yaml_text,)),
     *(
         Kind(f"{mode} {suffix}", _picture(suffix, mode), _read_picture, (mutations.damaged_bytes, _another_format))

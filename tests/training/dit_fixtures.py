@@ -18,15 +18,15 @@ from davae_core.latents import LatentLayout
 from davae_core.transformer.names import diffusers_to_stability
 from tests.training.settings_file import write_settings_file
 from training.cache.encoding import latents_of
-from training.cache.latent_cache import (
+from training.cache.head import CacheHead, write_head
+from training.cache.latent_cache import write_texts
+from training.cache.picture_check import UNKNOWN
+from training.cache.shard_files import (
     CachedPicture,
-    CacheHead,
     read_index,
     shard_path,
-    write_head,
     write_index,
     write_shard,
-    write_texts,
 )
 from training.cache.text_states import TextStates
 from training.dit.config import DitModelConfig, DitTrainingConfig, NewSizesConfig
@@ -67,7 +67,7 @@ def write_cache(
     random = torch.Generator().manual_seed(seed)
     for number, part in enumerate((sizes[:half], sizes[half:])):
         pictures = [
-            CachedPicture(f"{number}/{i}", f"caption {seed}", h, w, variants)
+            CachedPicture(f"{number}/{i}", (f"caption {seed}",), h, w, variants)
             for i, (h, w) in enumerate(part)
         ]
         latents = [
@@ -85,7 +85,8 @@ def rewrite_shard(path: Path, change: Callable[[dict[str, torch.Tensor]], object
     write_safetensors(path, tensors, {})
     index = read_index(path)
     assert index is not None
-    write_index(path, replace(index, sha256=file_hash(path)))
+    pictures = tuple(replace(picture, crc=UNKNOWN) for picture in index.pictures)
+    write_index(path, replace(index, sha256=file_hash(path), pictures=pictures))
 
 
 def write_base_vae(folder: Path) -> Path:

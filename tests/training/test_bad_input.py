@@ -11,6 +11,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,10 @@ from tests.training.cache_fixtures import pack_captioned
 from tests.training.dit_fixtures import rewrite_shard
 from training.cache.caption_sources import scan_captioned
 from training.cache.config import CacheConfig
-from training.cache.latent_cache import LatentCache, read_index, shard_path
+from training.cache.latent_cache import LatentCache
 from training.cache.make import make_cache
+from training.cache.picture_check import UNKNOWN
+from training.cache.shard_files import read_index, shard_path, write_index
 from training.dit.train import train_dit
 from training.errors import TrainingError
 from training.settings.yaml_config import read_config
@@ -63,7 +66,18 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_flipped_bit_in_a_shard_is_found_when_the_shard_is_first_read(davae_cache):
+def without_checksums(folder: Path) -> None:
+    """The indices as an older version wrote them."""
+    for path in folder.glob("shard_*.safetensors"):
+        index = read_index(path)
+        pictures = tuple(replace(picture, crc=UNKNOWN) for picture in index.pictures)
+        write_index(path, replace(index, pictures=pictures))
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_flipped_bit_in_a_shard_is_found_when_the_picture_is_first_read(davae_cache, older):
+    if older:
+        without_checksums(davae_cache)
     cache = LatentCache(davae_cache, in_memory=False)
     cache.read(0)
     for number in (0, 1):
@@ -159,11 +173,11 @@ def test_a_full_disk_ends_a_cache_in_a_sentence_and_the_next_run_finishes_it(
     expected = shards(out)
     for path in shards(out):
         (out / path).unlink()
-    # Enough for the texts that belong to no picture, too little for a shard.
+    # Enough for the texts that belong to no picture, too little for those of a shard.
     room = (out / "texts.safetensors").stat().st_size + 500
     with full_disk(room), pytest.raises(CheckpointError, match="the disk is full") as error:
         make_cache(config)
-    assert "shard_00000.safetensors" in str(error.value) and "\n" not in str(error.value)
+    assert "shard_00000_texts.safetensors" in str(error.value) and "\n" not in str(error.value)
     assert shards(out) == {}
     make_cache(config)
     assert shards(out) == expected

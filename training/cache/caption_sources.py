@@ -13,6 +13,7 @@ from pathlib import Path
 from ..errors import TrainingError
 from ..pictures import SUFFIXES, PictureFolder, scan_folders, spelled
 from .captions import CAPTION_SUFFIXES, CaptionedPicture, Place
+from .remote_tars import RemoteTars
 from .shard_patterns import tar_files
 from .tar_samples import scan_tar
 
@@ -30,8 +31,10 @@ class CaptionedSet:
         return hashlib.sha256("\n".join(part.name for part in self.pictures).encode()).hexdigest()
 
 
-def scan_captioned(folders: Sequence[str], shards: Sequence[str]) -> CaptionedSet:
-    """The captioned pictures below the folders, then those in the tar files, each sorted by name.
+def scan_captioned(
+    folders: Sequence[str], shards: Sequence[str], remote: RemoteTars | None = None
+) -> CaptionedSet:
+    """The captioned pictures below the folders, in the tar files and in `remote` ones, each of these sorted by name.
 
     Raises TrainingError for a missing or empty folder, a tar file that cannot be read, and when nothing has a caption.
     """
@@ -47,6 +50,10 @@ def scan_captioned(folders: Sequence[str], shards: Sequence[str]) -> CaptionedSe
                 pictures.append(CaptionedPicture(name, Place(path), Place(caption), suffix))
     for shard, label in tar_files(shards).items():
         found, bare = scan_tar(shard, label)
+        pictures += found
+        uncaptioned += bare
+    if remote is not None:
+        found, bare = remote.pictures()
         pictures += found
         uncaptioned += bare
     if not pictures and not uncaptioned:

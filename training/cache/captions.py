@@ -17,18 +17,27 @@ CAPTION_SUFFIXES = (".txt", ".json", ".caption")
 """What holds a caption, the first one that is there: plain text, JSON, or plain text as some captioners name it."""
 LARGEST_CAPTION = 2**20
 """Bytes of a caption's file; a text encoder reads a few hundred."""
+MOST_CAPTIONS = 100
+"""Captions of one picture."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where bytes are: a whole file, or in a tar shard `size` of them from `offset` on."""
+    """Where bytes are: a whole file, or in a tar shard `size` of them from `offset` on.
+
+    `sha256` and `held`: their hash in hexadecimal and the bytes themselves, where they are known without the file.
+    """
 
     file: Path
     offset: int = 0
     size: int = -1
+    sha256: str = ""
+    held: bytes | None = None
 
     def read(self, most: int | None = None) -> bytes:
         """The bytes, at most `most` and one more. Raises OSError."""
+        if self.held is not None:
+            return self.held
         size = self.size
         if most is not None:
             size = most + 1 if size < 0 else min(size, most + 1)
@@ -54,27 +63,25 @@ class CaptionedPicture:
         packed = io.BytesIO(self.picture.read())
         return decode_bytes(packed, f"{self.name} in {file}")
 
-    def read_caption(self, key: str) -> str:
-        """The caption, whitespace and byte order mark trimmed; `key` is where a .json file has it.
+    def read_captions(self, key: str) -> tuple[str, ...]:
+        """Its captions, whitespace and byte order marks trimmed; `key` is where a .json file has it, or a list of them.
 
-        Raises TrainingError when it is empty or no text.
+        Raises TrainingError when one is empty or no text.
         """
         is_json = self.caption_suffix == ".json"
         try:
             held = self.caption.read(LARGEST_CAPTION)
             if len(held) > LARGEST_CAPTION:
                 raise ValueError
-            text = held.decode("utf-8-sig")
-            if is_json:
-                found = parse_json(text)
-                text = found[key] if isinstance(found, dict) else found
-            if not isinstance(text, str):
-                raise TypeError
-            # JSON can spell halves of characters, which no text encoder takes.
-            text.encode("utf-8")
-            if "\0" in text:
-                # As UTF-16 read as UTF-8 has between its letters.
-                raise ValueError
+            found = (
+                _found_in(held.decode("utf-8-sig"), key) if is_json else [held.decode("utf-8-sig")]
+            )
+            for text in found:
+                # JSON can spell halves of characters, which no text encoder takes.
+                text.encode("utf-8")
+                if "\0" in text:
+                    # As UTF-16 read as UTF-8 has between its letters.
+                    raise ValueError
         except ValueError as error:
             raise TrainingError(
                 f"The caption of {self.name} is no text in UTF-8{' or no JSON' if is_json else ''}: mend that file."
@@ -83,9 +90,23 @@ class CaptionedPicture:
             raise TrainingError(
                 f"The caption file of {self.name} has no text under the key {key!r}: set source.caption_key."
             ) from error
-        caption = " ".join(text.lstrip("\ufeff").split())
-        if not caption:
+        captions = tuple(" ".join(text.lstrip("\ufeff").split()) for text in found)
+        if not captions or not all(captions):
             raise TrainingError(
                 f"The caption of {self.name} is empty: write one, or take the picture out of the source."
             )
-        return caption
+        if len(captions) > MOST_CAPTIONS:
+            raise TrainingError(
+                f"{self.name} has {len(captions)} captions, more than {MOST_CAPTIONS}: keep the best of them."
+            )
+        return captions
+
+
+def _found_in(text: str, key: str) -> list[str]:
+    """The texts in a JSON: under the key of an object, else itself. Raises ValueError, KeyError or TypeError."""
+    found = parse_json(text)
+    found = found[key] if isinstance(found, dict) else found
+    several = found if isinstance(found, list) else [found]
+    if not all(isinstance(part, str) for part in several):
+        raise TypeError
+    return several

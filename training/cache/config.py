@@ -12,6 +12,10 @@ from davae_core.reading.plain_text import shown
 from ..errors import TrainingError
 from ..settings.limits import Count, Limits, Whole
 from .buckets import Size, bucket_sizes
+from .text_states import T5Storage
+
+TextPrecision = Literal["auto", "fp32", "bf16"]
+"""Of text encoders; `auto`: bf16 on a GPU, fp32 on a CPU, where half precision is slow and memory is plenty."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +103,17 @@ class TextConfig:
     kind: Literal["sd3", "mini"] = "sd3"
     source: str = "hf:stabilityai/stable-diffusion-3.5-medium"
     t5_tokens: Count = 256
+    states: Literal["cached", "live"] = "cached"
+    t5_storage: T5Storage = "fp16"
 
     def __post_init__(self) -> None:
         if self.kind == "mini" and self.t5_tokens:
             raise TrainingError("text.t5_tokens is set, but the miniature has no T5: set it to 0.")
+        if self.t5_storage != "fp16" and (self.states == "live" or not self.t5_tokens):
+            raise TrainingError(
+                f"text.t5_storage is {self.t5_storage}, but no caption's T5 states are stored: set it to fp16, or set "
+                "text.states to cached and text.t5_tokens above 0."
+            )
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,7 @@ class WorkConfig:
     device: Literal["auto", "cpu"] = "auto"
     precision: Literal["fp32", "bf16"] = "bf16"
     batch_size: Whole = 8
+    downloads: str | None = None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from davae_core.mini.text_encoder_files import load_text_encoder
 from davae_core.reading.plain_text import shown
 
 from ..base_source import load_base_source
-from .config import CacheVaeConfig, TextConfig
+from .config import CacheVaeConfig, TextConfig, TextPrecision
 from .text_states import TextStates
 
 _LOG = logging.getLogger(__name__)
@@ -60,9 +60,12 @@ def latents_of(file: str, detail: bool, key: str) -> tuple[LatentLayout, str]:
 
 
 def load_caption_encoder(
-    config: TextConfig, device: torch.device
+    config: TextConfig, device: torch.device, precision: TextPrecision = "auto"
 ) -> Callable[[Sequence[str]], TextStates]:
-    """The text encoders that a cache is made with, as one function. Raises CheckpointError or TrainingError."""
+    """The text encoders that a cache is made with, as one function. Raises CheckpointError or TrainingError.
+
+    `precision` is that of SD3's; the miniature's has fp32.
+    """
     if config.kind == "mini":
         encoder = load_text_encoder(config.source, device)
 
@@ -73,7 +76,10 @@ def load_caption_encoder(
         return encode
     from .sd3_text import Sd3TextEncoders
 
-    return Sd3TextEncoders(config.source, config.t5_tokens, device).encode
+    on_cpu = device.type == "cpu"
+    half = precision == "bf16" or (precision == "auto" and not on_cpu)
+    dtype = torch.bfloat16 if half else torch.float32
+    return Sd3TextEncoders(config.source, config.t5_tokens, device, dtype).encode
 
 
 def _cut(caption: str, tokenizer: ClipTokenizer) -> str:

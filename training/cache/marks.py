@@ -18,13 +18,16 @@ def mark_of(picture: CaptionedPicture, caption_key: str) -> str:
     digest = hashlib.sha256(key.encode())
     try:
         for place in (picture.caption, picture.picture):
-            digest.update(_hash(place))
+            digest.update(hash_of(place))
     except OSError:
         return ""
     return digest.hexdigest()
 
 
-def _hash(place: Place) -> bytes:
+def hash_of(place: Place) -> bytes:
+    """SHA-256 of the bytes at a place. Raises OSError."""
+    if place.sha256:
+        return bytes.fromhex(place.sha256)
     digest = hashlib.sha256()
     with place.file.open("rb") as file:
         file.seek(place.offset)

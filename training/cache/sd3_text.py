@@ -24,12 +24,18 @@ _WANTED = (
 
 
 class Sd3TextEncoders:
-    """CLIP-L, CLIP-G and, with `t5_tokens` above 0, T5, as SD3's pipelines use them; in bfloat16 on a GPU.
+    """CLIP-L, CLIP-G and, with `t5_tokens` above 0, T5, as SD3's pipelines use them, in `dtype`.
 
     Raises TrainingError when `source` does not hold them.
     """
 
-    def __init__(self, source: str, t5_tokens: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        source: str,
+        t5_tokens: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self._t5_tokens, self._device = t5_tokens, device
         id_ = hub_place(source, _KEY)
         place = id_.repository if id_ else existing_path(source, _KEY, _WANTED)
@@ -44,8 +50,6 @@ class Sd3TextEncoders:
                 f"{_KEY} {place} does not give SD3's text encoders ({reason}): name a diffusers folder or id of "
                 "Stable Diffusion 3 that you have access to."
             ) from error
-        # In float32 on a CPU, where half precision is slow and nobody lacks the memory.
-        dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
         for _, model in [*self._clips, *([self._t5] if self._t5 else [])]:
             model.to(device=device, dtype=dtype)
 

@@ -1,4 +1,7 @@
-"""Whether a cache's shards hold what was written: each is compared with its hash once, before it is first read."""
+"""Whether a whole shard holds what was written: it is compared with its hash once, before it is first read.
+
+For pictures that have no checksum of their own (picture_check.py), and where shards are read whole anyway.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,13 @@ class ShardCheck:
         if self._compared[number]:
             return
         if file_hash(shard) != self._hashes[shard]:
-            raise TrainingError(
-                f"The cache {self._folder} has a damaged {shard.name}, which does not hold what was written: run "
-                "`python -m training cache` again, which makes it anew."
-            )
+            raise other_than_written(self._folder, shard)
         self._compared[number] = True
+
+
+def other_than_written(folder: Path, shard: Path) -> TrainingError:
+    """The sentence for a shard whose bytes are not those that were written."""
+    return TrainingError(
+        f"The cache {folder} has a damaged {shard.name}, which does not hold what was written: run "
+        "`python -m training cache` again, which makes it anew."
+    )

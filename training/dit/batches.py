@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from davae_core.files import CheckpointError
 from davae_core.flow import sample_sigmas
-from davae_core.latents import to_model_space
 from davae_core.transformer.description import Mode
 
 from ..cache.latent_cache import LatentCache
@@ -25,15 +24,25 @@ from ..errors import TrainingError
 from .config import FlowLossConfig
 
 Batch = TypeVar("Batch")
+_WIDER = 2**32
+"""More cells than any latent is wide."""
 
 
 @dataclass(frozen=True)
 class LatentBatch:
-    """Sample numbers, latents [B, C + D, h, w] in model space, and their texts."""
+    """Sample numbers, latents [B, C + D, h, w] in VAE space and their texts, both as the caches hold them.
+
+    `text`: the captions themselves, the empty one where it was dropped, from caches without text states.
+    """
 
     numbers: tuple[int, ...]
     latents: Tensor
-    text: TextStates
+    text: TextStates | tuple[str, ...]
+
+    def pin_memory(self) -> LatentBatch:
+        """In memory from which a GPU takes it while the processor goes on; DataLoader calls this by its name."""
+        text = self.text.pin_memory() if isinstance(self.text, TextStates) else self.text
+        return LatentBatch(self.numbers, self.latents.pin_memory(), text)
 
 
 class LatentBatches(Dataset[LatentBatch | TrainingError]):
@@ -47,10 +56,8 @@ class LatentBatches(Dataset[LatentBatch | TrainingError]):
         self, caches: Sequence[LatentCache], size: int, seed: int, caption_dropout: float
     ) -> None:
         self.size, self.seed, self._dropout = size, seed, caption_dropout
-        self._pictures = [
-            (cache, number) for cache in caches for number in range(len(cache.pictures))
-        ]
-        self._layout = caches[0].head.layout
+        self._caches = tuple(caches)
+        self._ends = np.cumsum([len(cache.pictures) for cache in caches])
         self._empty = caches[0].empty_text()
         self.buckets = self._sizes()
         self.per_epoch = sum(-(-len(places) // size) for places in self.buckets.values())
@@ -59,7 +66,7 @@ class LatentBatches(Dataset[LatentBatch | TrainingError]):
 
     def __len__(self) -> int:
         """Pictures in all."""
-        return len(self._pictures)
+        return int(self._ends[-1])
 
     @property
     def commonest_size(self) -> tuple[int, int]:
@@ -73,8 +80,11 @@ class LatentBatches(Dataset[LatentBatch | TrainingError]):
         first = number * self.size + (part.start or 0)
         numbers = tuple(range(first, first + len(rows)))
         read = [self._sample(int(row), n) for row, n in zip(rows, numbers, strict=True)]
-        latents = to_model_space(torch.stack([latent for latent, _ in read]), self._layout)
-        return LatentBatch(numbers, latents, stack([text for _, text in read]))
+        latents = torch.stack([latent for latent, _, _ in read])
+        states = [text for _, text, _ in read if text is not None]
+        # check_alike lets no caches together of which some have text states and some have not.
+        text = stack(states) if states else tuple(caption for _, _, caption in read)
+        return LatentBatch(numbers, latents, text)
 
     def __getitem__(self, wanted: tuple[int, slice]) -> LatentBatch | TrainingError:
         # Handed over, for an exception in a worker would arrive as a traceback.
@@ -83,20 +93,31 @@ class LatentBatches(Dataset[LatentBatch | TrainingError]):
         except (TrainingError, CheckpointError) as error:
             return TrainingError(str(error))
 
-    def _sample(self, row: int, number: int) -> tuple[Tensor, TextStates]:
-        cache, place = self._pictures[row]
+    def _sample(self, row: int, number: int) -> tuple[Tensor, TextStates | None, str]:
+        """A latent, and the states of one of its captions or, where there are none, the caption."""
+        which = int(np.searchsorted(self._ends, row, side="right"))
+        cache = self._caches[which]
+        place = row - (int(self._ends[which - 1]) if which else 0)
         variants, text = cache.read(place)
         random = numpy_generator(self.seed, Stream.CROP, number)
         latent = variants[int(random.integers(len(variants)))]
         dropped = numpy_generator(self.seed, Stream.DROPOUT, number).random() < self._dropout
-        return latent, self._empty if dropped else text
+        drawn = numpy_generator(self.seed, Stream.CAPTION, number)
+        caption = int(drawn.integers(cache.pictures.captions(place)))
+        if text is None:
+            return latent, None, "" if dropped else cache.pictures.caption(place, caption)
+        return latent, self._empty if dropped else text.row(caption), ""
 
     def _sizes(self) -> dict[tuple[int, int], NDArray[np.int64]]:
-        sizes: dict[tuple[int, int], list[int]] = {}
-        for row, (cache, place) in enumerate(self._pictures):
-            picture = cache.pictures[place]
-            sizes.setdefault((picture.height, picture.width), []).append(row)
-        return {size: np.asarray(rows, dtype=np.int64) for size, rows in sorted(sizes.items())}
+        """The rows of each size, sorted."""
+        heights = np.concatenate([cache.pictures.heights for cache in self._caches])
+        widths = np.concatenate([cache.pictures.widths for cache in self._caches])
+        # As one number a picture, of which ten million are sorted in a second.
+        sizes = heights.astype(np.int64) * _WIDER + widths
+        return {
+            divmod(size, _WIDER): np.flatnonzero(sizes == size)
+            for size in np.unique(sizes).tolist()
+        }
 
     def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
         if epoch != self._epoch:
@@ -112,17 +133,22 @@ class LatentBatches(Dataset[LatentBatch | TrainingError]):
 
 
 def read_in_order(
-    batches: Dataset[Batch | TrainingError], parts: Iterator[tuple[int, slice]], workers: int
+    batches: Dataset[Batch | TrainingError],
+    parts: Iterator[tuple[int, slice]],
+    workers: int,
+    pinned: bool = False,
 ) -> Iterator[Batch]:
     """The given batches in order; `workers` processes read ahead, 0 reads in this one.
 
-    Raises TrainingError when a batch cannot be read.
+    `pinned`: in memory from which a GPU takes them while the processor goes on. Raises TrainingError when a batch
+    cannot be read.
     """
     loader: DataLoader[Batch | TrainingError] = DataLoader(
         batches,
         batch_size=None,
         sampler=Once(parts),
         num_workers=workers,
+        pin_memory=pinned,
         # A generator of its own: the loader must not draw from the global one.
         generator=torch.Generator(),
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from davae_core.transformer.description import Mode
 from davae_core.transformer.presets import LORA_ALPHA, LORA_RANK
 
+from ..cache.config import TextPrecision
 from ..errors import TrainingError
 from ..settings.limits import Count, Limits, Share, Whole
 from ..settings.run_config import OptimizerConfig, OutputConfig, TrainConfig
@@ -89,6 +90,15 @@ class DitDataConfig:
 
 
 @dataclass(frozen=True)
+class DitTextConfig:
+    """The text encoders of caches whose text.states is live; of no use to others."""
+
+    source: str | None = None
+    device: Literal["auto", "cpu"] = "auto"
+    precision: TextPrecision = "auto"
+
+
+@dataclass(frozen=True)
 class FlowLossConfig:
     """The rectified-flow loss and its noise levels."""
 
@@ -137,6 +147,7 @@ class DitTrainingConfig:
     model: DitModelConfig
     data: DitDataConfig
     output: DitOutputConfig
+    text: DitTextConfig = field(default_factory=DitTextConfig)
     loss: FlowLossConfig = field(default_factory=FlowLossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: DitTrainConfig = field(default_factory=DitTrainConfig)

@@ -6,16 +6,21 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from davae_core.latents import LatentLayout
 from davae_core.reading.plain_text import plain, shown
 
 from ..cache.encoding import latents_of
-from ..cache.latent_cache import HEAD, CachedPicture, LatentCache
+from ..cache.head import HEAD
+from ..cache.latent_cache import LatentCache
 from ..errors import TrainingError
 from ..hub import existing_path, same_source
 from .config import DitTrainingConfig, DitValidationConfig
 
 _LOG = logging.getLogger(__name__)
+_OF_TEXT = ("text.kind", "text.source", "text.t5_tokens", "text.states", "text.t5_storage")
+"""Settings in which caches that are used together agree."""
 
 
 def check_inputs(config: DitTrainingConfig) -> None:
@@ -62,12 +67,12 @@ def check_alike(first: LatentCache, second: LatentCache) -> None:
             f"The caches {first.folder} and {second.folder} were made with different VAEs "
             f"({plain(first.head.vae)}, {plain(second.head.vae)}): make them with the same one."
         )
-    for name in ("text.kind", "text.source", "text.t5_tokens"):
-        ours, other = first.head.settings.get(name), second.head.settings.get(name)
+    for name in _OF_TEXT:
+        ours, other = first.head.setting(name), second.head.setting(name)
         if not same_source(ours, other):
             raise TrainingError(
                 f"The caches {first.folder} and {second.folder} were made with {name} = {shown(ours)} and "
-                f"{shown(other)}: make them with the same text encoders and length."
+                f"{shown(other)}: make them with the same text encoders, length and storage."
             )
 
 
@@ -105,9 +110,10 @@ def _open(folder: str, key: str, in_memory: bool) -> LatentCache:
 
 def _warn_of_trained(held_out: LatentCache, measured: int, caches: Sequence[LatentCache]) -> None:
     """Say how many of the pictures that are measured have the name, the caption and the size of one trained on."""
-    wanted = {_looks(picture) for picture in held_out.pictures[:measured]}
-    found = {looks for cache in caches for looks in map(_looks, cache.pictures) if looks in wanted}
-    if found:
+    wanted = np.unique(held_out.pictures.looks[:measured])
+    seen = [wanted[np.isin(wanted, cache.pictures.looks)] for cache in caches]
+    found = np.unique(np.concatenate(seen))
+    if len(found):
         _LOG.warning(
             "%d of the first %d pictures of validation.cache %s have name, caption and size of pictures in "
             "data.caches: if they are the same, what is measured on them is not held out",
@@ -115,7 +121,3 @@ def _warn_of_trained(held_out: LatentCache, measured: int, caches: Sequence[Late
             len(wanted),
             held_out.folder,
         )
-
-
-def _looks(picture: CachedPicture) -> tuple[str, str, int, int]:
-    return picture.name, picture.caption, picture.height, picture.width

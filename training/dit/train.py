@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from davae_core.codec.autoencoder import NoPictureError
 from davae_core.files import reason_of, require_finite, write_safetensors
 from davae_core.flow import add_noise_apart
+from davae_core.latents import to_model_space
 from davae_core.transformer.adapter import write_adapter
 from davae_core.transformer.description import Advice
 from davae_core.transformer.fingerprint import base_fingerprint
 
 from ..cache.latent_cache import LatentCache
+from ..cache.text_states import moved_as
 from ..engine.checkpointing import MODEL, Contents, RunState, Trained
 from ..engine.loop import run_to
 from ..engine.optimizers import build_optimizer
@@ -25,6 +27,7 @@ from ..engine.own_folder import own_folder
 from ..engine.progress import progress_bar
 from ..engine.run import Run
 from ..engine.sharding import gather, shard, sharding_wanted
+from ..engine.unhurried import unhurried
 from ..engine.updates import Parts, synchronised
 from ..errors import TrainingError
 from .bases import draw_bases
@@ -36,6 +39,7 @@ from .export import DTYPES, adapter_of, whole_transformer
 from .inputs import check_ramp, check_vae, open_caches, open_held_out
 from .noising import NoisedBatch, NoisedBatches
 from .start_from import read_start, start_from
+from .texts import texts_on
 from .transformer import build_transformer, lower_frozen, read_base, recompute_blocks
 from .validation import ValidationPlan, measure_velocity
 
@@ -71,6 +75,7 @@ class DitTraining(Run[NoisedBatch]):
         check_ramp(config, self.layout)
         self.held_out = self._held_out(caches)
         self.prompts, self.empty = caches[0].prompts(), caches[0].empty_text()
+        self.texts = texts_on(self.accelerator.device, config.text, caches[0])
         self.data = LatentBatches(
             caches, self.share.whole, config.train.seed, config.data.caption_dropout
         )
@@ -80,7 +85,8 @@ class DitTraining(Run[NoisedBatch]):
         self.decoder = PictureDecoder(config.model.vae, self.layout, self.accelerator.device)
         parts = {MODEL: Trained(self.denoiser, build_optimizer(self.denoiser, config.optimizer))}
         self.start(parts, self._fresh_state(caches), "model.base", "data.caches")
-        self.bases = self._draw_bases()
+        with unhurried():
+            self.bases = self._draw_bases()
 
     @property
     def pictures(self) -> int:
@@ -96,7 +102,8 @@ class DitTraining(Run[NoisedBatch]):
         """Cached latents and texts, and their noise."""
         parts, config = self.share.parts(first_step, stop_at), self.config
         noised = NoisedBatches(self.data, config.train.seed, config.train.mode, config.loss)
-        return read_in_order(noised, parts, config.data.workers)
+        on_gpu = self.accelerator.device.type == "cuda"
+        return read_in_order(noised, parts, config.data.workers, pinned=on_gpu)
 
     def backward(self, step: int, batch: NoisedBatch, last: bool) -> Parts:
         """Add the gradients of a micro-batch under noise; its loss terms, detached."""
@@ -104,9 +111,10 @@ class DitTraining(Run[NoisedBatch]):
         loss, mode = config.loss, config.train.mode
         drawn = (batch.noise, batch.sigma, batch.base_sigma)
         noise, sigma, base_sigma = (t.to(accelerator.device, non_blocking=True) for t in drawn)
-        latents = batch.clean.latents.to(noise.device)
+        clean = moved_as(batch.clean.latents, noise.device, torch.float32)
+        latents = to_model_space(clean, self.layout)
         noised = add_noise_apart(latents, noise, base_sigma, sigma, self.layout)
-        text = self.denoiser.under(batch.clean.text.to(noise.device))
+        text = self.denoiser.under(self.texts(batch.clean.text))
         with synchronised(accelerator, model, last):
             # accelerate's own wrapper computes in this precision anyhow; a sharded model has none.
             with accelerator.autocast():
@@ -128,7 +136,9 @@ class DitTraining(Run[NoisedBatch]):
     def validate(self) -> dict[str, float]:
         """The velocity errors of the held-out cache."""
         assert self.held_out is not None
-        return measure_velocity(self.denoiser, self.held_out, self.layout, self.accelerator)
+        return measure_velocity(
+            self.denoiser, self.held_out, self.layout, self.accelerator, self.texts
+        )
 
     def draw(self) -> None:
         """One grid over the prompts, full and as a draft from the base channels, which a detail run never changes."""

@@ -19,6 +19,7 @@ from ..engine.progress import progress_bar
 from ..engine.randomness import sample_noise
 from ..errors import TrainingError
 from .denoiser import Denoiser
+from .texts import OnDevice
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,7 +41,11 @@ class ValidationPlan:
 
 @torch.no_grad()
 def measure_velocity(
-    denoiser: Denoiser, plan: ValidationPlan, layout: LatentLayout, accelerator: Accelerator
+    denoiser: Denoiser,
+    plan: ValidationPlan,
+    layout: LatentLayout,
+    accelerator: Accelerator,
+    texts: OnDevice,
 ) -> dict[str, float]:
     """Mean squared velocity errors without guidance: `velocity`, and of `base` and `detail` where there is detail.
 
@@ -58,10 +63,13 @@ def measure_velocity(
             bar.update()
             if not read:
                 continue
-            held = torch.stack([latent for latent, _ in read.values()])
+            held = torch.stack([latent for latent, _ in read.values()]).float()
             latents = to_model_space(held, layout).to(accelerator.device)
             noise = sample_noise(_SEED, tuple(read), tuple(latents.shape[1:])).to(latents)
-            text = denoiser.under(stack([text for _, text in read.values()]).to(latents.device))
+            told = [text for _, text in read.values()]
+            states = [text for text in told if isinstance(text, TextStates)]
+            captions = [text for text in told if isinstance(text, str)]
+            text = denoiser.under(texts(stack(states) if states else captions))
             for level in LEVELS:
                 sigma = latents.new_full((len(read),), shift_sigma(level, plan.shift))
                 base_sigma = sigma if plan.mode == "joint" else torch.zeros_like(sigma)
@@ -83,12 +91,18 @@ def _parts_of(error: Tensor, layout: LatentLayout, mode: Mode) -> dict[str, Tens
     return {**whole, "base": base, "detail": detail} if layout.detail_channels else whole
 
 
-def _read_finite(cache: LatentCache, group: list[int]) -> dict[int, tuple[Tensor, TextStates]]:
-    """The first variants [C, h, w] and texts of the group's pictures, by number, without what holds NaN or infinity."""
-    found = {}
+def _read_finite(
+    cache: LatentCache, group: list[int]
+) -> dict[int, tuple[Tensor, TextStates | str]]:
+    """The first variants [C, h, w] and captions of the group's pictures, by number, without what is not finite.
+
+    Of a caption its states or, from a cache without them, itself.
+    """
+    found: dict[int, tuple[Tensor, TextStates | str]] = {}
     for number in group:
-        variants, text = cache.read(number)
-        if torch.isfinite(variants[0]).all() and text.finite():
+        variants, states = cache.read(number)
+        if torch.isfinite(variants[0]).all() and (states is None or states.finite()):
+            text = cache.pictures.caption(number, 0) if states is None else states.row(0)
             found[number] = variants[0], text
     return found
 

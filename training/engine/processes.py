@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import (
     DistributedDataParallelKwargs,
     InitProcessGroupKwargs,
@@ -16,10 +16,11 @@ from accelerate.utils import (
 )
 
 from ..errors import TrainingError
+from .unhurried import show_life, unhurried
 
 Found = TypeVar("Found")
-LONGEST_WAIT = timedelta(hours=6)
-"""How long processes wait for one another: at the end one may work alone, on a result or on the last shard."""
+LONGEST_WAIT = timedelta(minutes=10)
+"""How long processes wait for one another while they work alike; longer only in `unhurried`."""
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -33,7 +34,7 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     if precision == "fp16" and on_cpu:
         raise TrainingError("train.precision is fp16, which needs a GPU: set it to bf16 or fp32.")
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=_PRECISIONS[precision],
         cpu=device == "cpu",
         kwargs_handlers=[
@@ -43,6 +44,15 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
             DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
         ],
     )
+    show_life()
+    return accelerator
+
+
+def make_state(device: str) -> PartialState:
+    """accelerate's knowledge of this process and the others, for work without a model that learns."""
+    state = PartialState(cpu=device == "cpu", timeout=LONGEST_WAIT)
+    show_life()
+    return state
 
 
 def any_process(accelerator: Accelerator, wish: bool) -> bool:
@@ -53,7 +63,7 @@ def any_process(accelerator: Accelerator, wish: bool) -> bool:
     return float(accelerator.reduce(wishes, reduction="sum")) > 0
 
 
-def as_main_finds(accelerator: Accelerator, find: Callable[[], Found]) -> Found:
+def as_main_finds(accelerator: Accelerator | PartialState, find: Callable[[], Found]) -> Found:
     """What `find` gives in the main process, which alone calls it, in every process; they must all call this together.
 
     Raises TrainingError in every process where it does in the main one.
@@ -61,11 +71,12 @@ def as_main_finds(accelerator: Accelerator, find: Callable[[], Found]) -> Found:
     if accelerator.num_processes == 1:
         return find()
     told: list[Found | TrainingError | None] = [None]
-    if accelerator.is_main_process:
-        try:
-            told = [find()]
-        except TrainingError as error:
-            told = [error]
+    with unhurried():
+        if accelerator.is_main_process:
+            try:
+                told = [find()]
+            except TrainingError as error:
+                told = [error]
     (found,) = broadcast_object_list(told)
     if isinstance(found, TrainingError):
         raise found

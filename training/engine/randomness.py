@@ -25,6 +25,7 @@ class Stream(IntEnum):
     LEVEL = 5
     SAMPLE = 6
     BASE_LEVEL = 7
+    CAPTION = 8
 
 
 def numpy_generator(seed: int, stream: Stream, number: int) -> np.random.Generator:

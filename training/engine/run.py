@@ -22,6 +22,7 @@ from .resuming import resume_or_start
 from .sharding import release
 from .share import Share
 from .tracking import Tracker, json_text
+from .unhurried import unhurried
 from .updates import Batch, Parts, Updates
 
 _LOG = logging.getLogger(__name__)
@@ -163,8 +164,8 @@ class Run(ABC, Generic[Batch]):
         latest = self.checkpoints.latest() if self.accelerator.is_main_process else None
         if any_process(self.accelerator, latest is not None and self.lacks(latest)):
             contents = self.contents()
-            if latest is not None:
-                with _checkpoints_untouched():
+            with unhurried(), _checkpoints_untouched():
+                if latest is not None:
                     self.write_beside(latest, contents)
 
     def _missed(self, tracker: Tracker) -> bool:
@@ -185,7 +186,7 @@ class Run(ABC, Generic[Batch]):
         if not (validates or draws):
             return
         self.module.eval()
-        with self.average.applied():
+        with unhurried(), self.average.applied():
             if validates:
                 found = self.validate()
                 if tracker is not None:
@@ -196,7 +197,6 @@ class Run(ABC, Generic[Batch]):
                     tracker.show(step, self.drawn(step))
             release(self.module)
         self.module.train()
-        self.accelerator.wait_for_everyone()
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -204,24 +204,24 @@ class Run(ABC, Generic[Batch]):
         if self.accelerator.scaler is not None:
             self.state.scaler = self.accelerator.scaler.state_dict()
         contents = self.contents()
-        if self.accelerator.is_main_process:
-            saved = self.checkpoints.save(self.state, contents)
-            with _checkpoints_untouched():
-                self.write_beside(saved, contents)
-        self.accelerator.wait_for_everyone()
+        with unhurried():
+            if self.accelerator.is_main_process:
+                saved = self.checkpoints.save(self.state, contents)
+                with _checkpoints_untouched():
+                    self.write_beside(saved, contents)
 
     def finish(self, tracker: Tracker | None) -> Path:
         """Write the result and, beside it as JSON, what it was made with and what was measured for it."""
         contents = self.contents()
-        if self.accelerator.is_main_process:
-            self.module.eval()
-            with _checkpoints_untouched():
-                measured = self.write_result(self.target, contents)
-                self._write_summary(measured)
-            if measured and tracker is not None:
-                tracker.replace("export", self.state.step, measured)
-            _LOG.info("wrote %s", self.target)
-        self.accelerator.wait_for_everyone()
+        with unhurried():
+            if self.accelerator.is_main_process:
+                self.module.eval()
+                with _checkpoints_untouched():
+                    measured = self.write_result(self.target, contents)
+                    self._write_summary(measured)
+                if measured and tracker is not None:
+                    tracker.replace("export", self.state.step, measured)
+                _LOG.info("wrote %s", self.target)
         return self.target
 
     def _write_summary(self, measured: Mapping[str, object]) -> None:

@@ -45,7 +45,7 @@ def test_captions_come_from_txt_and_json_beside_the_pictures(tmp_path):
     )  # fmt: skip
     found = scan_captioned([folder], [])
     assert [part.name for part in found.pictures] == ["0/a.png", "0/below/b.png"]
-    assert [p.read_caption("prompt") for p in found.pictures] == ["a red picture", "a blue one"]
+    assert [p.read_captions("prompt")[0] for p in found.pictures] == ["a red picture", "a blue one"]
     assert found.pictures[0].read_picture().shape == (3, 6, 8)
 
 
@@ -57,7 +57,7 @@ def test_tar_shards_give_the_same_as_folders(tmp_path):
     )  # fmt: skip
     found = scan_captioned([], [str(tmp_path / "set-*.tar")])
     assert [part.name for part in found.pictures] == ["set-000.tar/x/1.png", "set-000.tar/x/2.png"]
-    assert [p.read_caption("prompt") for p in found.pictures] == ["one", "two"]
+    assert [p.read_captions("prompt")[0] for p in found.pictures] == ["one", "two"]
     red = found.pictures[0].read_picture()
     assert torch.equal(red[:, 0, 0], torch.tensor([255, 0, 0], dtype=torch.uint8))
     assert found.uncaptioned == ("set-000.tar/x/3.png",)
@@ -86,7 +86,7 @@ def test_a_broken_caption_is_named(tmp_path, text, message):
     folder = folder_with(tmp_path, a_png=png("red"), a_json=text)
     (picture,) = scan_captioned([folder], []).pictures
     with pytest.raises(TrainingError, match=message):
-        picture.read_caption("prompt")
+        picture.read_captions("prompt")
 
 
 def test_the_digest_changes_with_the_names(tmp_path):
@@ -106,7 +106,7 @@ def test_a_caption_beyond_all_sense_is_a_sentence_about_that_caption(tmp_path, t
     with pytest.raises(
         TrainingError, match=r"The caption of 0/a\.png is no text in UTF-8 or no JSON"
     ):
-        picture.read_caption("caption")
+        picture.read_captions("caption")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_caption_is_its_words_without_a_byte_order_mark(tmp_path, suffix, data
     else:
         (tmp_path / "a.png").write_bytes(png("red")), (tmp_path / f"a{suffix}").write_bytes(data)
         found = scan_captioned([str(tmp_path)], [])
-    assert [picture.read_caption("prompt") for picture in found.pictures] == ["a red circle"]
+    assert [picture.read_captions("prompt")[0] for picture in found.pictures] == ["a red circle"]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_caption_without_words_or_with_nul_is_none(tmp_path, suffix, data, mes
     (tmp_path / "a.png").write_bytes(png("red")), (tmp_path / f"a{suffix}").write_bytes(data)
     (picture,) = scan_captioned([str(tmp_path)], []).pictures
     with pytest.raises(TrainingError, match=message):
-        picture.read_caption("prompt")
+        picture.read_captions("prompt")
 
 
 def test_a_caption_is_found_however_its_accents_and_suffix_are_written(tmp_path):
@@ -178,7 +178,7 @@ def test_a_caption_is_found_however_its_accents_and_suffix_are_written(tmp_path)
     (tmp_path / f"{apart}.txt").write_text("its own", encoding="utf-8")
     (tmp_path / "b.txt").write_text("its own", encoding="utf-8")
     found = scan_captioned([str(tmp_path)], []).pictures
-    assert [part.read_caption("prompt") for part in found] == ["its own", "x", "its own"]
+    assert [part.read_captions("prompt")[0] for part in found] == ["its own", "x", "its own"]
 
 
 def test_a_name_that_is_no_utf8_is_cached_under_a_spelling(tmp_path):
@@ -187,7 +187,7 @@ def test_a_name_that_is_no_utf8_is_cached_under_a_spelling(tmp_path):
             file.write(data)
     found = scan_captioned([str(tmp_path)], [])
     assert found.pictures[0].name == "0/caf\\xe9.png" and found.digest
-    assert found.pictures[0].read_caption("prompt") == "a cafe"
+    assert found.pictures[0].read_captions("prompt")[0] == "a cafe"
     assert found.pictures[0].read_picture().shape == (3, 6, 8)
 
 
@@ -200,7 +200,7 @@ def test_names_with_dots_in_a_tar_are_whole_names(tmp_path):
     found = scan_captioned([], [str(tmp_path / "set.tar")])
     assert [part.name for part in found.pictures] == ["set.tar/0.jpg", "set.tar/img_v1.5_a.png"]
     assert found.uncaptioned == ("set.tar/img_v1.5_b.png",)
-    assert [part.read_caption("prompt") for part in found.pictures] == ["zero", "a"]
+    assert [part.read_captions("prompt")[0] for part in found.pictures] == ["zero", "a"]
 
 
 def test_system_files_in_a_tar_are_passed_over_and_other_formats_counted(tmp_path, caplog):

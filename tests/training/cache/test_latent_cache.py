@@ -6,17 +6,9 @@ import pytest
 import torch
 
 from davae_core.latents import LatentLayout
-from training.cache.latent_cache import (
-    HEAD,
-    CachedPicture,
-    CacheHead,
-    LatentCache,
-    read_head,
-    shard_path,
-    write_head,
-    write_shard,
-    write_texts,
-)
+from training.cache.head import HEAD, CacheHead, read_head, write_head
+from training.cache.latent_cache import LatentCache, write_texts
+from training.cache.shard_files import CachedPicture, shard_path, write_shard
 from training.cache.text_states import TextStates
 from training.errors import TrainingError
 
@@ -121,6 +113,6 @@ def whole_cache(folder):
     text = TextStates(torch.zeros(1, 5, 8), None, torch.zeros(1, 6))
     write_texts(folder, text, [])
     latent = torch.zeros(1, DAVAE.channels, 2, 2)
-    write_shard(shard_path(folder, 0), [CachedPicture("a", "a", 2, 2, 1)], [latent], [text], {})
+    write_shard(shard_path(folder, 0), [CachedPicture("a", ("a",), 2, 2, 1)], [latent], [text], {})
     assert torch.equal(LatentCache(folder, in_memory=False).read(0)[0], latent)
     return folder

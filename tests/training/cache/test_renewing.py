@@ -13,8 +13,9 @@ from tests.training.cache_fixtures import pack_captioned
 from training.__main__ import main
 from training.cache.caption_sources import scan_captioned
 from training.cache.config import CacheConfig
-from training.cache.latent_cache import LatentCache, ShardIndex, read_index, shard_path
+from training.cache.latent_cache import LatentCache
 from training.cache.make import CacheReport, make_cache
+from training.cache.shard_files import ShardIndex, read_index, shard_path
 from training.cache.shard_plan import plan_shards
 from training.errors import TrainingError
 from training.settings.yaml_config import read_config
@@ -25,7 +26,7 @@ def cached(path):
 
 
 def captions(out):
-    return {part.name: part.caption for part in LatentCache(out, in_memory=False).pictures}
+    return {part.name: part.captions[0] for part in LatentCache(out, in_memory=False).pictures}
 
 
 def times(out):
@@ -43,6 +44,9 @@ def as_format_1(out: Path) -> None:
     for path in out.glob("shard_*.json"):
         told = json.loads(path.read_text())
         del told["marks"], told["rules"]
+        for entry in told["pictures"]:
+            (entry["caption"],) = entry.pop("captions")
+            del entry["crc"]
         path.write_text(json.dumps(told))
     head = json.loads((out / "cache.json").read_text())
     (out / "cache.json").write_text(json.dumps({**head, "format_version": 1}))

@@ -13,12 +13,16 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
+from davae_core.files import read_safetensors, write_safetensors
 from tests.training.dit_fixtures import SIZES, copy_of
 from training.cache.config import CacheConfig, TextConfig
 from training.cache.encoding import load_caption_encoder
 from training.cache.latent_cache import LatentCache
 from training.cache.make import make_cache
 from training.cache.sd3_text import Sd3TextEncoders
+from training.dit.config import DitTextConfig
+from training.dit.inputs import check_alike
+from training.dit.texts import texts_on
 from training.dit.train import train_dit
 from training.engine.tracking import read_log
 from training.errors import TrainingError
@@ -200,12 +204,12 @@ def test_a_cache_with_all_three_encoders_is_made_and_trained_on(
     config = cache_config(**{f"text__{key}": value for key, value in text.items()})
     assert make_cache(read_config(CacheConfig, config)).pictures == 5
     cache = LatentCache(tmp_path / "out", in_memory=False)
-    found = {picture.caption: cache.read(n)[1] for n, picture in enumerate(cache.pictures)}
+    found = {picture.captions[0]: cache.read(n)[1] for n, picture in enumerate(cache.pictures)}
     found |= {"": cache.empty_text(), **dict(cache.prompts())}
     assert len(found) == 7
     encoders = Sd3TextEncoders(str(folder), T5_TOKENS, CPU)
     for caption, states in found.items():
-        expected = encoders.encode([caption])
+        states, expected = states.to("cpu"), encoders.encode([caption])
         for ours, theirs in (
             (states.context(T5_WIDTH), expected.context(T5_WIDTH)),
             (states.pooled, expected.pooled),
@@ -222,6 +226,78 @@ def test_a_cache_with_all_three_encoders_is_made_and_trained_on(
     assert written is not None
     (error,) = read_log(written.parent, "validation")
     assert error["velocity"] > 0 and (written.parent / "pictures").is_dir()
+
+
+@pytest.fixture
+def trained_on(folder: Path, cache_config: Any, dit_config: Any, tmp_path: Path) -> Any:
+    """Trains two steps on a cache made with changed settings of `text`; the velocity error, and the cache."""
+
+    def train(name: str, **text: Any) -> tuple[float, Path]:
+        text = {"kind": "sd3", "source": str(folder), "t5_tokens": T5_TOKENS, **text}
+        changes = {f"text__{key}": value for key, value in text.items()}
+        out = tmp_path / f"cache_{name}"
+        make_cache(read_config(CacheConfig, cache_config(**changes, output__folder=str(out))))
+        sizes = {**SIZES, "context_width": T5_WIDTH, "pooled_width": sum(WIDTHS.values())}
+        written = train_dit(
+            dit_config(
+                name, model__base=None, model__train="full", model__sizes=sizes, train__steps=2,
+                data__caches=[str(out)], validation__cache=copy_of(out), data__caption_dropout=0.5,
+                validation__samples_every=2, data__in_memory=False,
+            )
+        )  # fmt: skip
+        assert written is not None
+        return read_log(written.parent, "validation")[-1]["velocity"], out
+
+    return train
+
+
+def test_captions_encoded_while_training_train_as_cached_ones_do(
+    trained_on: Any, tmp_path: Path
+) -> None:
+    cached, stored = trained_on("cached")
+    live, without = trained_on("live", states="live")
+    # Apart by what float16 rounds.
+    assert live == pytest.approx(cached, rel=1e-3)
+    assert live != cached
+    room = [
+        sum(path.stat().st_size for path in out.glob("shard_*0.s*")) for out in (stored, without)
+    ]
+    assert room[1] < room[0] / 2
+    assert LatentCache(without, in_memory=False).read(0)[1] is None
+
+
+def test_t5_states_in_8_bits_train_nearly_as_those_in_16(trained_on: Any) -> None:
+    whole, one = trained_on("whole")
+    eight, other = trained_on("eight", t5_storage="int8")
+    assert eight == pytest.approx(whole, rel=1e-2)
+    ours, theirs = (LatentCache(out, in_memory=False) for out in (other, one))
+    for number in range(5):
+        stored = ours.read(number)[1]
+        assert stored.t5.dtype == torch.int8
+        found, wanted = (cache.read(number)[1].to("cpu").t5 for cache in (ours, theirs))
+        assert (found - wanted).norm() / wanted.norm() < 0.01
+    with pytest.raises(TrainingError, match=r"text\.t5_storage = 'fp16' and 'int8'"):
+        check_alike(theirs, ours)
+
+
+def test_other_text_encoders_than_the_caches_are_refused_while_training(
+    folder: Path, trained_on: Any, tmp_path: Path
+) -> None:
+    _, out = trained_on("live", states="live")
+    cache = LatentCache(out, in_memory=False)
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    weights = other / "text_encoder_3" / "model.safetensors"
+    tensors, told = read_safetensors(weights)
+    write_safetensors(weights, {name: part.flip(0) for name, part in tensors.items()}, told)
+    with pytest.raises(
+        TrainingError, match=r"text\.source .*other reads the empty caption otherwise"
+    ):
+        texts_on(CPU, DitTextConfig(source=str(other)), cache)
+    states = texts_on(CPU, DitTextConfig(precision="bf16"), cache)(["a red cat"])
+    exact = texts_on(CPU, DitTextConfig(), cache)(["a red cat"])
+    assert states.t5.dtype == torch.float32 and not torch.equal(states.t5, exact.t5)
+    assert (states.t5 - exact.t5).norm() / exact.t5.norm() < 0.05
 
 
 def refusal(source: Path) -> str:

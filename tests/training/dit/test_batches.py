@@ -2,8 +2,8 @@
 
 import torch
 
-from davae_core.latents import to_model_space
-from tests.training.dit_fixtures import CONTEXT, WORDS, write_cache
+from tests.training.dit_fixtures import CONTEXT, WORDS, rewrite_shard, write_cache
+from training.cache.shard_files import shard_path
 from training.dit.batches import LatentBatches, base_levels, noise_and_levels
 from training.dit.config import FlowLossConfig
 from training.dit.inputs import open_caches
@@ -84,7 +84,7 @@ def test_every_variant_of_a_picture_is_drawn_anew_and_as_often_as_the_others(dav
         found = data.batch(number)
         for latent, pooled in zip(found.latents, found.text.pooled, strict=True):
             picture = known[pooled.numpy().tobytes()]
-            variants = to_model_space(cache.read(picture)[0], cache.head.layout)
+            variants = cache.read(picture)[0]
             (which,) = (i for i, variant in enumerate(variants) if torch.equal(variant, latent))
             drawn[picture, which] += 1
     assert (drawn.sum(1) == 50).all()
@@ -108,3 +108,33 @@ def test_the_base_shares_the_levels_has_its_own_or_is_as_good_as_clean(davae_cac
     for share in (0.2, 0.5, 0.8):
         assert abs(sigma.quantile(share) - own.quantile(share)) < 0.08
     assert 0 <= noisy.min() < 0.005 and 0.045 < noisy.max() <= 0.05
+
+
+def test_latents_and_states_leave_a_batch_as_they_are_stored(davae, tmp_path):
+    folder = write_cache(tmp_path / "t5", davae, True, [(4, 4)] * 4, t5_tokens=3)
+
+    def halve(tensors):
+        for name, tensor in tensors.items():
+            tensors[name] = tensor.half()
+
+    for number in (0, 1):
+        rewrite_shard(shard_path(folder, number), halve)
+    for in_memory in (False, True):
+        caches = open_caches([str(folder)], in_memory)
+        found = LatentBatches(caches, 2, 7, caption_dropout=0.0).batch(0)
+        text = found.text
+        kinds = {part.dtype for part in (found.latents, text.clip, text.t5, text.pooled)}
+        assert kinds == {torch.float16}
+        wide = text.to("cpu")
+        assert torch.equal(wide.t5, text.t5.float()) and wide.clip.dtype == torch.float32
+
+
+def test_shards_stay_open_between_batches(davae_cache):
+    caches = open_caches([str(davae_cache)], in_memory=False)
+    data = LatentBatches(caches, 2, 7, caption_dropout=0.0)
+    for number in range(4):
+        data.batch(number)
+    shards = caches[0]._shards
+    held = [shards[shard_path(davae_cache, number)] for number in (0, 1)]
+    data.batch(5)
+    assert [shards[shard_path(davae_cache, number)] for number in (0, 1)] == held

@@ -18,8 +18,9 @@ from tests.training.dit_fixtures import (
     write_davae_cache,
     write_settings,
 )
-from training.dit.config import DitTrainingConfig
+from training.dit.config import DitTextConfig, DitTrainingConfig
 from training.dit.drawing import SamplingPlan, draw_detail, draw_latents
+from training.dit.texts import texts_on
 from training.dit.train import DitTraining, train_dit
 from training.dit.validation import LEVELS, measure_velocity
 from training.engine.loop import run_to
@@ -89,7 +90,7 @@ def test_the_bases_half_of_the_output_stays_what_it_was_and_the_embedder_learns(
 def test_the_held_out_error_is_that_over_a_clean_base(trained):
     plan, layout, model = replace(trained.held_out, pictures=1), trained.layout, trained.denoiser
     variants, text = plan.cache.read(0)
-    latents = to_model_space(variants[:1], layout)
+    latents = to_model_space(variants[:1].float(), layout)
     noise, errors = sample_noise(0, (0,), tuple(latents.shape[1:])), []
     for level in LEVELS:
         sigma = shift_sigma(level, plan.shift)
@@ -97,7 +98,9 @@ def test_the_held_out_error_is_that_over_a_clean_base(trained):
         with torch.no_grad():
             found = model.eval()(seen, torch.tensor([sigma]), *model.under(text))
         errors.append((found - (noise - latents))[:, 16:].square().mean())
-    measured = measure_velocity(model, plan, layout, make_accelerator("cpu", "fp32"))
+    accelerator = make_accelerator("cpu", "fp32")
+    texts = texts_on(accelerator.device, DitTextConfig(), plan.cache)
+    measured = measure_velocity(model, plan, layout, accelerator, texts)
     assert measured == {"detail": pytest.approx(float(torch.stack(errors).mean()), rel=1e-4)}
 
 

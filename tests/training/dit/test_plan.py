@@ -1,5 +1,6 @@
 """The dry run counts what the run would train, and writes nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from safetensors.torch import load_file
 
 from tests.training.dit_fixtures import SIZES
 from training.__main__ import main
+from training.cache.head import read_head, write_head
 from training.dit.plan import plan_run
 from training.dit.train import DitTraining, train_dit
 
@@ -84,3 +86,10 @@ def test_a_dry_run_counts_the_processes_it_is_launched_on_and_speaks_once(
     assert "Steps per epoch: 3.0 over 6 pictures with 2 processes." in said[0]
     assert "This memory is for the whole model in every process" in said[0]
     assert said[1] == ""
+
+
+def test_text_encoders_that_a_run_needs_in_memory_are_mentioned(dit_config, davae_cache):
+    assert "text encoders" not in " ".join(plan_run(dit_config()).lines())
+    head = read_head(davae_cache)
+    write_head(davae_cache, replace(head, settings={**head.settings, "text.states": "live"}))
+    assert "the text encoders are in memory besides" in plan_run(dit_config()).lines()[-1]

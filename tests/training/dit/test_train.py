@@ -34,7 +34,8 @@ from tests.training.dit_fixtures import (
     write_davae_cache,
     write_settings,
 )
-from training.cache.latent_cache import read_head, shard_path, write_head
+from training.cache.head import read_head, write_head
+from training.cache.shard_files import shard_path
 from training.dit.config import DitTrainingConfig
 from training.dit.denoiser import Denoiser
 from training.dit.drawing import SamplingPlan, _under
@@ -143,7 +144,8 @@ def test_a_validation_measured_again_gives_the_same_bits(trained):
     torch.manual_seed(1)
     with trained.average.applied():
         found = [
-            measure_velocity(model, trained.held_out, trained.layout, accelerator) for _ in range(2)
+            measure_velocity(model, trained.held_out, trained.layout, accelerator, trained.texts)
+            for _ in range(2)
         ]
     assert found[0] == found[1] == {name: logged[name] for name in found[0]}
     assert set(found[0]) == {"velocity", "base", "detail"}

@@ -7,7 +7,8 @@ import torch
 
 from tests.training.dit_fixtures import rewrite_shard, write_cache
 from tests.training.two_processes import on_two_processes, train
-from training.cache.latent_cache import LatentCache, shard_path
+from training.cache.latent_cache import LatentCache
+from training.cache.shard_files import shard_path
 from training.dit.config import DitTrainingConfig
 from training.dit.train import DitTraining, train_dit
 from training.dit.validation import ValidationPlan, measure_velocity
@@ -35,7 +36,9 @@ def held_out(tmp_path, davae):
 
 def measure(training, cache, pictures):
     plan = ValidationPlan(LatentCache(cache, in_memory=False), pictures, 2, SHIFT)
-    return measure_velocity(training.denoiser, plan, training.layout, training.accelerator)
+    return measure_velocity(
+        training.denoiser, plan, training.layout, training.accelerator, training.texts
+    )
 
 
 def test_pictures_with_nan_are_left_out_of_the_mean_and_mentioned(dit_config, held_out, caplog):

@@ -74,5 +74,5 @@ def test_absent_weights_are_a_sentence_that_offers_none(
 
 
 def test_weights_of_another_net_are_refused(backbone_file: Path) -> None:
-    with pytest.raises(TrainingError, match=r"does not hold the backbone.*tensors missing"):
+    with pytest.raises(CheckpointError, match=r"does not hold the backbone alex.*tensors missing"):
         build_perceptual(lpips(backbone_file, net="alex"), CPU)
