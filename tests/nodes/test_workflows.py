@@ -214,7 +214,7 @@ def tensor(picture):
     return values.permute(2, 0, 1)[None] / 127.5 - 1
 
 
-def test_the_photograph_s_workflow_shows_it_with_more_structure_than_its_draft(server):
+def test_the_photograph_s_workflow_shows_it_better_than_its_draft(server):
     graph = as_the_browser_sends_it(server, PHOTOGRAPH)
     result = server.run(graph)
     assert result.error is None and result.refused is None, result
@@ -223,7 +223,7 @@ def test_the_photograph_s_workflow_shows_it_with_more_structure_than_its_draft(s
     assert both.format == "PNG" and both.size == (2 * width + 8, height)
     draft, rebuilt = (tensor(both.crop((left, 0, left + width, height))) for left in (0, width + 8))
     cat = tensor(Image.open(mini.photograph_path()))[..., 6:294, 1:449]
-    assert float(psnr(draft, cat)) > 25 and float(psnr(rebuilt, cat)) > 25
-    # The bundled codec is no nearer to photographs than its base, but keeps more of their structure.
+    floor = float(psnr(draft, cat))
+    assert floor > 25 and float(psnr(rebuilt, cat)) > floor + 0.5
     soft, sharp, own = (found.diff(dim=-1).square().mean() for found in (draft, rebuilt, cat))
-    assert soft < 0.8 * sharp and sharp < 1.3 * own
+    assert soft < sharp < 1.3 * own

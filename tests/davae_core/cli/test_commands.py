@@ -189,14 +189,14 @@ def test_the_module_is_the_command(tmp_path):
 
 
 @pytest.mark.slow
-def test_demo_shows_photographs_it_has_never_seen_and_draws_prompts(tmp_path, capsys):
+def test_demo_beats_the_base_at_half_size_on_photographs_it_has_never_seen(tmp_path, capsys):
     assert main(["demo", "-o", str(tmp_path / "demo")]) == 0
     found = json.loads((tmp_path / "demo" / "report.json").read_text())
     names = {picture["name"] for picture in found["pictures"]}
     assert names == {"astronaut", "coffee", "chelsea", "rocket", "camera", "china"}
     for picture in found["pictures"]:
         ways = picture["ways"]
-        assert ways["davae"]["psnr"] > ways["base_half_size"]["psnr"] - 1
+        assert ways["davae"]["psnr"] > ways["base_half_size"]["psnr"]
         # Odd sides are padded to whole tokens, which costs the smaller grid relatively more.
         assert 3.5 < ways["base_full_size"]["tokens"] / ways["davae"]["tokens"] <= 4
     sheet = Image.open(tmp_path / "demo" / "contact_sheet.png")
