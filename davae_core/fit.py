@@ -28,7 +28,25 @@ def fit_picture(images: Tensor, multiple: int, fit: Fit) -> Tensor:
         edges = (left // 2, left - left // 2, above // 2, above - above // 2)
         return F.pad(images, edges, mode="replicate")
     nearest = [max(1, round(side / multiple)) * multiple for side in (height, width)]
+    return _resized(images, nearest)
+
+
+def fill_square(images: Tensor, side: int) -> Tensor:
+    """[B, C, H, W] of any values -> [B, C, side, side]: the shorter side brought to `side`, then the middle.
+
+    The form in which class-conditional models see ImageNet (docs/imagenet.md).
+    """
+    height, width = images.shape[-2:]
+    scale = side / min(height, width)
+    filling = [max(side, round(length * scale)) for length in (height, width)]
+    top, left = ((length - side) // 2 for length in filling)
+    return _resized(images, filling)[..., top : top + side, left : left + side]
+
+
+def _resized(images: Tensor, size: list[int]) -> Tensor:
+    if list(images.shape[-2:]) == size:
+        return images
     # PyTorch filters no half precision on a CPU.
     whole = images.float()
-    resized = F.interpolate(whole, nearest, mode="bicubic", antialias=True, align_corners=False)
+    resized = F.interpolate(whole, size, mode="bicubic", antialias=True, align_corners=False)
     return resized.clamp(whole.min(), whole.max()).to(images)

@@ -2,8 +2,8 @@
 
 Twelve drawn classes, cached through the bundled DA-VAE; a small LightningDiT over its base at half the size from
 nothing, then widened by zeros and trained on the whole latent; samples of both, judged by a checker that was never
-trained. Everything goes through the recipes of docs/imagenet.md. Writes ``results.json`` and ``results.md`` into OUT.
-A run that is stopped goes on.
+trained. Everything goes through the recipes of docs/imagenet.md. Writes ``results.json``, ``results.md`` and
+``pictures.png`` into OUT. A run that is stopped goes on.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from davae_core.files import write_text
 
 from .judging import Verdict, judge_drawn, judge_folder, judge_rebuilt
 from .pictures import write_classes
+from .sheet import write_sheet
 from .stages import BASE, WIDE, Settings, cache, sample, train
 
 ROWS = {
@@ -27,6 +28,8 @@ ROWS = {
     BASE: "LightningDiT over the base, 64 px from 64 tokens, scaled up",
     WIDE: "widened and trained, 128 px from 64 tokens",
 }
+
+SHORT = {BASE: "the base, enlarged", WIDE: "widened and trained"}
 
 
 def run(
@@ -38,9 +41,9 @@ def run(
         cache(out, name)
         train(out, name, length, more)
     found = {"drawn": judge_drawn(samples), "rebuilt": judge_rebuilt(samples)}
-    return found | {
-        name: judge_folder(sample(out, name, samples), samples) for name in (BASE, WIDE)
-    }
+    folders = {name: sample(out, name, samples) for name in (BASE, WIDE)}
+    write_sheet(out / "pictures.png", {SHORT[name]: folders[name] for name in folders}, samples)
+    return found | {name: judge_folder(folder, samples) for name, folder in folders.items()}
 
 
 def table(found: dict[str, Verdict]) -> str:

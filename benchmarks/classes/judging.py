@@ -38,7 +38,7 @@ def judge_folder(folder: Path, count: int) -> Verdict:
     """Of pictures that `python -m training sample` drew of the classes in turn, brought to SIDE if smaller."""
     even = SamplesConfig(classes="even")
     return _judged(
-        (class_of(even, number, len(CLASSES)), _read(picture_path(folder, number)))
+        (class_of(even, number, len(CLASSES)), read(picture_path(folder, number)))
         for number in range(count)
     )
 
@@ -66,7 +66,8 @@ def _turns(count: int) -> Iterable[tuple[int, int]]:
     return ((number % len(CLASSES), number) for number in range(count))
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
+def read(path: Path) -> NDArray[np.uint8]:
+    """A picture file as [SIDE, SIDE, 3], enlarged where it is smaller."""
     with Image.open(path) as picture:
         return np.asarray(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 

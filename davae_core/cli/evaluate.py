@@ -26,6 +26,7 @@ def run(options: argparse.Namespace) -> None:
     choices = Choices(
         output=folder_at(options.output),
         real=options.real,
+        square=options.square,
         rebuilt=options.rebuilt,
         captions=captions,
         stack=None if options.vae is None else _stack(options, device, captions),

@@ -35,6 +35,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--real", type=Path, metavar="DIR", help="real pictures to compare with")
     command.add_argument(
+        "--square",
+        type=_side,
+        metavar="SIDE",
+        help="bring the real pictures to SIDE x SIDE pixels, their middle, as ImageNet's are judged",
+    )
+    command.add_argument(
         "--rebuilt",
         action="store_true",
         help="a folder's pictures are the real ones rebuilt, name by name: PSNR, SSIM and LPIPS too",
@@ -55,7 +61,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def _add_networks(command: argparse.ArgumentParser) -> None:
     networks = command.add_argument_group("networks, from local files")
     networks.add_argument(
-        "--inception", type=Path, metavar="FILE", help="torch-fidelity's Inception, for FID and KID"
+        "--inception",
+        type=Path,
+        metavar="FILE",
+        help="torch-fidelity's Inception, for FID, KID, IS, precision and recall",
     )
     networks.add_argument(
         "--clip",
@@ -109,6 +118,12 @@ def _size(text: str) -> tuple[int, int]:
     if len(sides) not in (1, 2) or not all(side.isdecimal() and int(side[:7]) for side in sides):
         raise argparse.ArgumentTypeError(f"{text} is no size such as 1024 or 832x1216")
     return int(sides[0]), int(sides[-1])
+
+
+def _side(text: str) -> int:
+    if not text.isdecimal() or not 16 <= int(text[:9]) <= 4096:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 16 to 4096")
+    return int(text)
 
 
 def _count(text: str) -> int:

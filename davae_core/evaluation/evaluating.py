@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..files import write_text
 from ..format import KIND_CODEC
@@ -25,6 +26,9 @@ _NETWORK = {
     "fid": "inception",
     "rfid": "inception",
     "kid": "inception",
+    "is": "inception",
+    "precision": "inception",
+    "recall": "inception",
     "clip": "clip",
     "lpips": "lpips",
 }
@@ -35,12 +39,14 @@ _NETWORK = {
 class Choices:
     """What `davae evaluate` was asked for beside subjects and networks.
 
-    `real`: the folder of real pictures; `rebuilt`: pictures of a folder are the real ones rebuilt, name by name;
+    `real`: the folder of real pictures; `square`: the side to which their middle is brought, None to leave them;
+    `rebuilt`: pictures of a folder are the real ones rebuilt, name by name;
     `captions`, `stack`, `sampling`: what adapters draw, with what and how; `best_by`: a score, None for the first.
     """
 
     output: Path
     real: Path | None
+    square: int | None
     rebuilt: bool
     captions: Captions | None
     stack: Stack | None
@@ -69,7 +75,11 @@ def evaluate(
     Raises CheckpointError, ImageError or SentenceError, before anything is drawn where that can be known.
     """
     _check(subjects, files, choices)
-    real = None if choices.real is None else pictures_below(choices.real)
+    real = (
+        None
+        if choices.real is None
+        else replace(pictures_below(choices.real), square=choices.square)
+    )
     networks = load_networks(files, device)
     reference = None if real is None else Reference(real, networks, progress)
     results: list[Result] = []
@@ -148,8 +158,9 @@ def _require_pairs(pictures: PictureSet, real: PictureSet) -> None:
             )
 
 
-def _about(folder: Path, real: PictureSet) -> tuple[str, int]:
-    return folder.resolve().name, len(real.files)
+def _about(folder: Path, real: PictureSet) -> dict[str, Any]:
+    square = {} if real.square is None else {"square": real.square}
+    return {"folder": folder.resolve().name, "pictures": len(real.files), **square}
 
 
 def _chosen(results: Sequence[Result], by: str | None) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""Inception's features of pictures, which FID and KID compare: torch-fidelity's network, its weights from a local file.
+"""What Inception sees in pictures, for FID, KID, precision, recall and IS: torch-fidelity's network, from a local file.
 
 It is the network of the original FID (Heusel et al. 2017), and its way of bringing pictures to 299 pixels too, so that
 the numbers are those of other papers.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -23,9 +24,17 @@ if TYPE_CHECKING:
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"
 SOURCE = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE}"
-LAYER = "2048"
-"""torch-fidelity's name of the features after the last pooling."""
+LAYERS = ["2048", "logits_unbiased"]
+"""torch-fidelity's names of the features after the last pooling, and of the classes' logits without their biases."""
 _BATCH = 16
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Inception's features [N, 2048] and logits [N, 1008] of N pictures, float32 on the CPU."""
+
+    features: Tensor
+    logits: Tensor
 
 
 def load_inception(path: Path, device: str) -> nn.Module:
@@ -35,15 +44,15 @@ def load_inception(path: Path, device: str) -> nn.Module:
     """
     if not path.is_file():
         raise CheckpointError(
-            f"{path} does not exist, but FID and KID need Inception's weights: download {SOURCE} and name it with "
+            f"{path} does not exist, but FID, KID and IS need Inception's weights: download {SOURCE} and name it with "
             "--inception."
         )
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
         raise ImportError(
-            "FID and KID need the package torch-fidelity, which is not installed: run `pip install davae[train]`, or "
-            "leave --inception out."
+            "FID, KID and IS need the package torch-fidelity, which is not installed: run `pip install davae[train]`, "
+            "or leave --inception out."
         ) from error
     wanted = f"torch-fidelity's own {FILE} from {SOURCE}"
     safe = path.suffix == ".safetensors"
@@ -54,7 +63,7 @@ def load_inception(path: Path, device: str) -> nn.Module:
     packed.seek(0)
     try:
         network = FeatureExtractorInceptionV3(
-            "inception-v3-compat", [LAYER], feature_extractor_weights_path=packed
+            "inception-v3-compat", LAYERS, feature_extractor_weights_path=packed
         )
     except (RuntimeError, AttributeError, TypeError) as error:
         raise CheckpointError(
@@ -64,11 +73,11 @@ def load_inception(path: Path, device: str) -> nn.Module:
 
 
 @torch.inference_mode()
-def inception_features(
-    network: nn.Module, pictures: PictureSet, names: Iterable[str], device: str
-) -> Tensor:
-    """Features [N, 2048] of the pictures, float32 on the CPU. Raises ImageError."""
-    found = [
-        network(batch.to(device))[0].float().cpu() for batch in pictures.batches(names, _BATCH)
-    ]
-    return torch.cat(found)
+def see(network: nn.Module, pictures: PictureSet, names: Iterable[str], device: str) -> Seen:
+    """What the network sees in the pictures. Raises ImageError."""
+    features, logits = [], []
+    for batch in pictures.batches(names, _BATCH):
+        found = network(batch.to(device))
+        features.append(found[0].float().cpu())
+        logits.append(found[1].float().cpu())
+    return Seen(torch.cat(features), torch.cat(logits))

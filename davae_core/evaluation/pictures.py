@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..fit import fill_square
 from ..images import ImageError, read_bytes
 from ..latents import crop_to_multiple
 from ..reading.plain_text import SentenceError
@@ -19,16 +20,23 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Files by name, in order; `multiple`: pictures are cropped centrally to sides that are multiples of it."""
+    """Files by name, in order.
+
+    `square`: pictures are brought to that many pixels a side, their middle. `multiple`: they are then cropped centrally
+    to sides that are multiples of it.
+    """
 
     files: Mapping[str, Path]
     multiple: int = 1
+    square: int | None = None
 
     def read(self, name: str) -> Tensor:
         """uint8 [3, H, W]. Raises ImageError."""
-        picture = read_bytes(self.files[name])
+        picture = read_bytes(self.files[name])[None]
+        if self.square is not None:
+            picture = fill_square(picture.float(), self.square).round_().to(torch.uint8)
         try:
-            return crop_to_multiple(picture[None], self.multiple)[0]
+            return crop_to_multiple(picture, self.multiple)[0]
         except ValueError as error:
             raise ImageError(
                 f"{self.files[name]} is too small to be judged here: {error}"

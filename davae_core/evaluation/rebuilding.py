@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,11 @@ def rebuild(
         "vae": encoding_hash(subject.path),
         "tiled": tiled,
         "photographs": _digest(real),
+        "square": real.square,
     }
     open_folder(folder, made_with)
     codec = load_codec(subject.path, device, torch.float32)
-    cut = PictureSet(real.files, codec.layout.factor)
+    cut = replace(real, multiple=codec.layout.factor)
     files = {name: folder / f"{name}.png" for name in real.files}
     missing = [name for name, path in files.items() if not path.is_file()]
     for name in progress(missing, f"rebuilding with {subject.name}"):

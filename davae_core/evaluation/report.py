@@ -58,14 +58,14 @@ def default_score(results: Sequence[Result]) -> str | None:
 
 def as_json(
     results: Sequence[Result],
-    real: tuple[str, int] | None,
+    real: dict[str, Any] | None,
     networks: dict[str, dict[str, str]],
     chosen: tuple[str, str] | None,
 ) -> dict[str, Any]:
-    """Plain data. `real`: the real pictures' folder by its name, and their number; `chosen`: score and best subject."""
+    """Plain data. `real`: what is told of the real pictures; `chosen`: score and best subject."""
     return {
         "format_version": FORMAT_VERSION,
-        "real": None if real is None else {"folder": real[0], "pictures": real[1]},
+        "real": real,
         "networks": networks,
         "results": [asdict(result) for result in results],
         "best": None if chosen is None else {"by": chosen[0], "name": chosen[1]},

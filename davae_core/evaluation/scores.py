@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
@@ -15,12 +15,16 @@ from ..images import ImageError, from_bytes
 from ..metrics import psnr, ssim
 from .clip_similarity import clip_score
 from .distances import LEAST, frechet_distance, kernel_distance
-from .inception import inception_features
+from .inception import Seen, see
+from .inception_score import SPLITS, inception_score
 from .networks import WITHOUT, Networks
 from .pictures import PictureSet
+from .precision_recall import LEAST as LEAST_BALLS
+from .precision_recall import precision_recall
 from .progress import Progress
 
 _OF_PAIRS = ("psnr", "ssim", "lpips")
+_OF_DRAWN = ("is", "precision", "recall")
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Reference:
     @cached_property
     def features(self) -> Tensor:
         """Inception's, [N, 2048]."""
-        return _features(self.pictures, self._networks, self._progress, "real pictures")
+        return _see(self.pictures, self._networks, self._progress, "real pictures").features
 
 
 def judge(
@@ -58,7 +62,7 @@ def judge(
     ImageError.
     """
     found = Judgement()
-    _distances(found, name, pictures, reference, rebuilt, networks, progress)
+    _by_inception(found, name, pictures, reference, rebuilt, networks, progress)
     if networks.clip is None:
         found.left_out["clip"] = WITHOUT["clip"]
     elif captions is None:
@@ -75,7 +79,7 @@ def judge(
     return found
 
 
-def _distances(
+def _by_inception(
     found: Judgement,
     name: str,
     pictures: PictureSet,
@@ -84,26 +88,40 @@ def _distances(
     networks: Networks,
     progress: Progress,
 ) -> None:
-    fid = "rfid" if rebuilt else "fid"
+    wanted = ["rfid", "kid"] if rebuilt else ["fid", "kid", *_OF_DRAWN]
+    if rebuilt:
+        found.left_out.update(dict.fromkeys(_OF_DRAWN, "they judge pictures that were drawn"))
     if networks.inception is None:
-        found.left_out.update(dict.fromkeys((fid, "kid"), WITHOUT["inception"]))
+        found.left_out.update(dict.fromkeys(wanted, WITHOUT["inception"]))
         return
+    seen = _see(pictures, networks, progress, name)
+    if not rebuilt and _enough(found, ("is",), len(pictures.files), SPLITS):
+        found.scores["is"] = inception_score(seen.logits)
     if reference is None:
-        found.left_out.update(dict.fromkeys((fid, "kid"), "no --real was given"))
+        without = [each for each in wanted if each != "is"]
+        found.left_out.update(dict.fromkeys(without, "no --real was given"))
         return
-    if min(len(pictures.files), len(reference.pictures.files)) < LEAST:
-        found.left_out.update(dict.fromkeys((fid, "kid"), f"fewer than {LEAST} pictures"))
-        return
-    features = _features(pictures, networks, progress, name)
-    found.scores[fid] = frechet_distance(features, reference.features)
-    kernel = kernel_distance(features, reference.features)
-    found.scores.update(kid=kernel.mean, kid_std=kernel.std)
+    fewest = min(len(pictures.files), len(reference.pictures.files))
+    if _enough(found, wanted[:2], fewest, LEAST):
+        found.scores[wanted[0]] = frechet_distance(seen.features, reference.features)
+        kernel = kernel_distance(seen.features, reference.features)
+        found.scores.update(kid=kernel.mean, kid_std=kernel.std)
+    if not rebuilt and _enough(found, ("precision", "recall"), fewest, LEAST_BALLS):
+        shares = precision_recall(seen.features, reference.features)
+        found.scores.update(precision=shares.precision, recall=shares.recall)
 
 
-def _features(pictures: PictureSet, networks: Networks, progress: Progress, whose: str) -> Tensor:
+def _enough(found: Judgement, scores: Iterable[str], pictures: int, least: int) -> bool:
+    """Whether there are `least` pictures; else the scores are left out."""
+    if pictures < least:
+        found.left_out.update(dict.fromkeys(scores, f"fewer than {least} pictures"))
+    return pictures >= least
+
+
+def _see(pictures: PictureSet, networks: Networks, progress: Progress, whose: str) -> Seen:
     assert networks.inception is not None
     names = progress(list(pictures.files), f"features of {whose}")
-    return inception_features(networks.inception, pictures, names, networks.device)
+    return see(networks.inception, pictures, names, networks.device)
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.classes.__main__ import ROWS, main
 from benchmarks.classes.judging import judge_drawn
@@ -29,6 +30,8 @@ def test_every_stage_runs_and_all_rows_are_judged(tmp_path, capsys, samples):
     told = json.loads((tmp_path / "results.json").read_text())
     assert told["verdicts"].keys() == ROWS.keys()
     assert all(verdict["pictures"] == samples for verdict in told["verdicts"].values())
+    sheet = Image.open(tmp_path / "pictures.png")
+    assert sheet.height > 3 * SIDE and sheet.width > samples * SIDE
     assert capsys.readouterr().out == (tmp_path / "results.md").read_text()
     wide = read_class_model(tmp_path / "run_da" / "da.safetensors")
     assert (wide.sizes.channels, wide.sizes.classes, wide.sizes.side) == (32, 12, 8)

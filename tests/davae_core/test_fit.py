@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from davae_core.fit import FITS, fit_picture
+from davae_core.fit import FITS, fill_square, fit_picture
 
 
 def gradient(height, width):
@@ -52,3 +52,18 @@ def test_a_small_picture_can_be_enlarged_or_padded_but_not_cropped():
     assert fit_picture(small, 16, "resize").shape[-2:] == (16, 32)
     with pytest.raises(ValueError, match="40x10 pixels; both sides must be at least 16"):
         fit_picture(small, 16, "crop")
+
+
+@pytest.mark.parametrize("size", [(20, 40), (40, 20)])
+def test_a_square_is_the_middle_of_the_picture_at_the_size_of_its_shorter_side(size):
+    picture = gradient(*size)
+    found = fill_square(picture, 10)
+    assert found.shape == (1, 3, 10, 10)
+    lying = size[1] > size[0]
+    # The middle half of a lying picture, the whole width of an upright one.
+    ends = (0.25, 0.75) if lying else (0.0, 1.0)
+    assert found[0, 0, 0, 0] == pytest.approx(ends[0], abs=0.06)
+    assert found[0, 0, 0, -1] == pytest.approx(ends[1], abs=0.06)
+    assert torch.equal(
+        fill_square(picture, 20), picture[..., 10:30] if lying else picture[..., 10:30, :]
+    )

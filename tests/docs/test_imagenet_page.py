@@ -1,10 +1,14 @@
 """docs/imagenet.md cannot rot: its commands parse, and run one after the other at a small size on real files."""
 
+# ruff: noqa: F401, F811 (fixtures of other files)
+
+import json
 import re
 import shlex
 import subprocess
 import tarfile
 from pathlib import Path
+from shutil import copy
 
 import numpy as np
 import pytest
@@ -12,8 +16,9 @@ import yaml
 from PIL import Image
 
 from davae_core.cli.commands import main as davae
+from tests.davae_core.evaluation.conftest import inception_file
 from tests.docs.test_training_guide import code_lines, parse
-from tests.training.conftest import fresh_accelerate  # noqa: F401
+from tests.training.conftest import fresh_accelerate
 from tests.training.imagenet_files import (
     CACHE,
     CODEC,
@@ -69,11 +74,19 @@ def write_tar_files(folder: Path) -> None:
             Image.fromarray(pixels).save(made / picture, format="JPEG")
         pack(made / f"{name}.tar", pictures, made)
     pack(folder / "ILSVRC2012_img_train.tar", [f"{name}.tar" for name in CLASSES], made)
-    (made / "n01_0.JPEG").rename(made / "ILSVRC2012_val_00000001.JPEG")
-    pack(folder / "ILSVRC2012_img_val.tar", ["ILSVRC2012_val_00000001.JPEG"], made)
+    held_out = [f"ILSVRC2012_val_0000000{number}.JPEG" for number in range(1, 5)]
+    for name, picture in zip(held_out, sorted(made.glob("*.JPEG")), strict=False):
+        picture.rename(made / name)
+    pack(folder / "ILSVRC2012_img_val.tar", held_out, made)
 
 
-def test_every_command_runs_in_the_order_of_the_page(tmp_path, monkeypatch, capsys):
+def judged(folder: Path) -> set[str]:
+    """The names of the scores that `davae evaluate` wrote."""
+    (found,) = json.loads((folder / "evaluation.json").read_text())["results"]
+    return set(found["scores"])
+
+
+def test_every_command_runs_in_the_order_of_the_page(inception_file, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_tar_files(tmp_path)
     for line in SHELL:
@@ -81,9 +94,11 @@ def test_every_command_runs_in_the_order_of_the_page(tmp_path, monkeypatch, caps
     assert (tmp_path / "imagenet" / "classes.txt").read_text().split() == list(CLASSES)
     write_vavae(tmp_path / "vavae-imagenet256-f16d32-dinov2.pt")
     write_lightning(tmp_path / "lightningdit-xl-imagenet256-800ep.pt", len(CLASSES))
+    copy(inception_file, tmp_path / "weights-inception-2015-12-05-6726825d.pth")
     for command in COMMANDS:
         if command.startswith("davae"):
-            assert davae(shlex.split(command)[1:]) == 0
+            words = [str(SIDE) if word == "512" else word for word in shlex.split(command)]
+            assert davae(words[1:]) == 0, command
             continue
         stage, config, *rest = words_of(command)
         told = [f"--set={override(*item)}" for item in SIZES[stage].items()]
@@ -93,6 +108,9 @@ def test_every_command_runs_in_the_order_of_the_page(tmp_path, monkeypatch, caps
     assert "6 pictures in runs/imagenet_cache, 0 left out" in said
     pictures = sorted((tmp_path / "runs" / "imagenet_samples").glob("*.png"))
     assert [Image.open(path).size for path in pictures] == [(SIDE, SIDE)] * 3
+    # Three pictures are too few for IS, and for precision and recall.
+    assert judged(tmp_path / "judged" / "imagenet") == {"fid", "kid", "kid_std"}
+    assert judged(tmp_path / "judged" / "imagenet_codec") == {"rfid", "kid", "kid_std", "psnr", "ssim"}  # fmt: skip
     assert len(list((tmp_path / "runs").glob("imagenet_dit*/davae_*.safetensors"))) == 2
 
 

@@ -398,7 +398,9 @@ def _read_manifest(path: Path) -> tuple[str, ...]:
 
 def _evaluation(folder: Path) -> Path:
     result = Result("codec", "vae", "0" * 64, 2, {"tiled": False}, {"psnr": 20.0}, {"clip": "none"})
-    told = as_json([result], ("real", 2), {"lpips": {"file": "a"}}, ("psnr", "codec"))
+    told = as_json(
+        [result], {"folder": "real", "pictures": 2}, {"lpips": {"file": "a"}}, ("psnr", "codec")
+    )
     path = folder / "evaluation.json"
     path.write_text(json.dumps(told), encoding="utf-8")
     return path

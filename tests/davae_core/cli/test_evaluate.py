@@ -55,6 +55,23 @@ def drawing(folder, captions):
     return ("--base", folder, "--vae", "mini", "--captions", captions, *sizes)
 
 
+def test_real_pictures_are_brought_to_a_square_before_a_codec_rebuilds_them(tmp_path, capsys):
+    real, out = write_pictures(tmp_path / "real", 2, side=70), tmp_path / "out"
+    Image.open(real / "00.png").resize((90, 50)).save(real / "00.png")
+    asked = ("--vae", "mini", "--real", real, "-o", out)
+    assert command(*asked, "--square", 32) == 0
+    assert [Image.open(path).size for path in sorted((out / "mini_davae").glob("*.png"))] == [
+        (32, 32),
+        (32, 32),
+    ]
+    assert report(out)["real"] == {"folder": "real", "pictures": 2, "square": 32}
+    assert command(*asked, "--square", 48) == 1
+    assert "made otherwise (square differs)" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        command(*asked, "--square", 8)
+    assert "8 is no whole number from 16 to 4096" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_bundled_codec_is_judged_and_goes_on_where_it_was_stopped(
     inception_file,

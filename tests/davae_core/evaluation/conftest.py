@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
+from davae_core.evaluation.inception import LAYERS
 from tests.davae_core.test_pipeline import tokenizer
 
 
@@ -29,7 +30,7 @@ def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     nothing = io.BytesIO()
     torch.save({}, nothing)
     nothing.seek(0)
-    network = Untrained("inception-v3-compat", ["2048"], feature_extractor_weights_path=nothing)
+    network = Untrained("inception-v3-compat", LAYERS, feature_extractor_weights_path=nothing)
     for name, parameter in network.named_parameters():
         # As PyTorch starts them, a picture fades away on its way through the layers.
         if name.endswith("conv.weight"):

@@ -37,7 +37,8 @@ def test_fid_and_kid_are_nothing_for_equal_folders_and_grow_with_what_is_done_to
     little, much = (changed(real, tmp_path / str(a), a) for a in (12.0, 80.0))
     files = NetworkFiles(inception=inception_file)
     equal, near, far = (scores_of(folder, real, files).scores for folder in (real, little, much))
-    assert set(equal) == {"fid", "kid", "kid_std"}
+    assert set(equal) == {"fid", "kid", "kid_std", "precision", "recall"}
+    assert equal["precision"] == equal["recall"] == 1
     assert equal["fid"] == pytest.approx(0, abs=1e-3 * far["fid"])
     assert equal["fid"] < near["fid"] < far["fid"]
     assert equal["kid"] < near["kid"] < far["kid"] and equal["kid"] <= 1e-6
@@ -51,6 +52,41 @@ def test_a_frechet_distance_is_the_one_of_two_gaussians():
     first = (first - first.mean(0)) / first.std(0)
     # |m|^2 + tr(S + 4 S - 2 * 2 S), where S has ones in its diagonal.
     assert frechet_distance(first * 2 + 1, first) == pytest.approx(3 + 3, rel=1e-6)
+
+
+def test_an_inception_score_counts_the_classes_that_are_seen_surely():
+    from davae_core.evaluation.inception_score import inception_score
+
+    sure = 50 * torch.eye(8).repeat(400, 1)
+    # A part has not quite as many of each class, which costs a little.
+    assert inception_score(sure) == pytest.approx(8, rel=0.02)
+    assert inception_score(torch.zeros(40, 8)) == pytest.approx(1)
+    assert inception_score(sure[::8]) == pytest.approx(1)
+
+
+def test_precision_falls_with_pictures_from_afar_and_recall_with_few_kinds_of_them():
+    from davae_core.evaluation.precision_recall import precision_recall
+
+    torch.manual_seed(0)
+    here, there = torch.randn(60, 4), torch.randn(60, 4) + 100
+    both = torch.cat([here, there])
+    near = both + 0.01 * torch.randn(120, 4)
+    found = precision_recall(near, both)
+    assert found.precision == 1 and found.recall == 1
+    half_wrong = precision_recall(near, here)
+    assert half_wrong.precision == pytest.approx(0.5) and half_wrong.recall == 1
+    half_seen = precision_recall(near[:60], both)
+    assert half_seen.precision == 1 and half_seen.recall == pytest.approx(0.5)
+
+
+def test_pictures_without_real_ones_have_an_inception_score_from_ten_on(inception_file, tmp_path):
+    files = NetworkFiles(inception=inception_file)
+    ten, nine = (write_pictures(tmp_path / str(count), count) for count in (10, 9))
+    found = scores_of(ten, None, files)
+    assert set(found.scores) == {"is"} and 1 <= found.scores["is"] <= 10
+    for name in ("fid", "kid", "precision", "recall"):
+        assert found.left_out[name] == "no --real was given"
+    assert scores_of(nine, None, files).left_out["is"] == "fewer than 10 pictures"
 
 
 def one_colour(folder, name, values):
@@ -76,8 +112,10 @@ def test_psnr_and_ssim_are_those_computed_by_hand(tmp_path):
 
     wanted = (similarity(100, 110) + similarity(50, 70)) / 2
     assert found.scores["ssim"] == pytest.approx(wanted, abs=1e-4)
-    assert set(found.left_out) == {"rfid", "kid", "clip", "lpips"}
-    assert all("was given" in found.left_out[name] for name in found.left_out)
+    of_drawn = {"is", "precision", "recall"}
+    assert set(found.left_out) == {"rfid", "kid", "clip", "lpips"} | of_drawn
+    assert all("was given" in found.left_out[name] for name in found.left_out.keys() - of_drawn)
+    assert all(found.left_out[name].endswith("that were drawn") for name in of_drawn)
 
 
 def test_equal_pictures_have_no_psnr_and_lpips_of_nothing(lpips_file, tmp_path):
@@ -129,17 +167,19 @@ def test_captions_beside_pictures_count_where_every_picture_has_one(clip_folder,
 
 
 def test_pictures_of_many_sizes_are_judged_as_one_by_one(inception_file, tmp_path):
-    from davae_core.evaluation.inception import inception_features, load_inception
+    from davae_core.evaluation.inception import load_inception, see
 
     write_pictures(tmp_path / "a", 2, side=48)
     write_pictures(tmp_path / "a" / "b", 2, seed=1)
     pictures = pictures_below(tmp_path / "a")
     assert list(pictures.files) == ["00", "01", "b/00", "b/01"]
     network = load_inception(inception_file, "cpu")
-    together = inception_features(network, pictures, pictures.files, "cpu")
-    alone = torch.cat([inception_features(network, pictures, [n], "cpu") for n in pictures.files])
-    assert together.shape == (4, 2048)
-    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+    together = see(network, pictures, pictures.files, "cpu")
+    alone = [see(network, pictures, [name], "cpu") for name in pictures.files]
+    assert together.features.shape == (4, 2048) and together.logits.shape == (4, 1008)
+    for part in ("features", "logits"):
+        one_by_one = torch.cat([getattr(each, part) for each in alone])
+        torch.testing.assert_close(getattr(together, part), one_by_one, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
