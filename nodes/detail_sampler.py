@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from . import pairing
 from .base import has_detail, with_detail
 from .compat.locking import lock_base
 from .compat.sampling import PUBLISHED, SamplingSettings, sample
+from .effort import effort
 from .node import Node
 from .schema import schema
 
@@ -68,6 +69,7 @@ class DetailSampler(Node):
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="Base and detail, for DA-VAE Decode.")],
+            hidden=[io.Hidden.unique_id],
             aliases=[
                 "detail pass",
                 "upscale",
@@ -112,4 +114,8 @@ class DetailSampler(Node):
         whole = with_detail(latent_image, description.layout)
         against = positive if negative is None else negative
         drawn = sample(lock_base(model), positive, against, whole, settings, preview_first=True)
-        return io.NodeOutput({**drawn, **pairing.drawn_by(model, latent_image)})
+        told = effort(drawn)
+        cls.tell(told)
+        return io.NodeOutput(
+            {**drawn.latent, **pairing.drawn_by(model, latent_image)}, ui=ui.PreviewText(told)
+        )

@@ -9,6 +9,7 @@ from .decode import Decode
 from .detail_sampler import DetailSampler
 from .empty_latent import EmptyLatent
 from .encode import Encode
+from .example_lora import ExampleLoRA
 from .example_picture import ExamplePicture
 from .inspect_file import InspectFile
 from .join_latent import JoinLatent
@@ -44,4 +45,5 @@ class DetailAlignedExtension(ComfyExtension):  # type: ignore[misc]
             AdaptControlNet,
             InspectFile,
             ExamplePicture,
+            ExampleLoRA,
         ]

@@ -14,6 +14,7 @@ from .compat.sampling import (
     sampler_names,
     scheduler_names,
 )
+from .effort import effort
 from .node import Node
 from .schema import advanced, check_choice, schema
 
@@ -137,7 +138,8 @@ class Sampler(Node):
             told = f"starts at {100 * first_level(model, settings):.0f} % noise"
             cls.tell(told)
         drawn = sample(model, positive, negative, latent_image, settings)
+        told = "; ".join(part for part in (told, effort(drawn)) if part)
+        cls.tell(told)
         return io.NodeOutput(
-            {**drawn, **pairing.drawn_by(model, latent_image)},
-            ui=ui.PreviewText(told) if told else None,
+            {**drawn.latent, **pairing.drawn_by(model, latent_image)}, ui=ui.PreviewText(told)
         )

@@ -23,6 +23,7 @@ from .workflows.names import (
     ENLARGE,
     IMAGE_TO_IMAGE,
     INPAINT,
+    LORA,
     PHOTOGRAPH,
 )
 
@@ -38,9 +39,10 @@ MINIATURES = {
     INPAINT: ("inpaint", "runs now: the right half anew"),
     DETAIL_PASS: ("detail pass", "runs now: a draft, then its detail"),
     ENLARGE: ("enlarge", "runs now: plain, and detail drawn"),
-    COMPARE: ("compare", "runs now: as many tokens"),
+    COMPARE: ("compare", "runs now: tokens and time"),
     BATCH: ("a batch", "runs now: four at once"),
     APP: ("as an app", "runs now"),
+    LORA: ("a LoRA", "runs now: on the base alone"),
 }
 """Workflows whose thumbnails are pictures, and the two lines below them."""
 NEEDS = "needs a trained adapter"

@@ -46,6 +46,8 @@ ALLOWED = {
     "clip_tokenizer.py": {"tokenizers"},
     "inception.py": {"torch_fidelity"},
     "distances.py": {"torch_fidelity"},
+    "inception_score.py": {"torch_fidelity"},
+    "precision_recall.py": {"torch_fidelity"},
     "clip_similarity.py": {"transformers"},
     "lpips_distance.py": {"lpips"},
     "curves.py": {"matplotlib"},

@@ -43,3 +43,8 @@ def adapter_path() -> Path:
 def detail_adapter_path() -> Path:
     """The miniature detail adapter: on a base that is there already it draws the detail alone, at 256 px."""
     return _FOLDER / "mini_detail_adapter.safetensors"
+
+
+def lora_path() -> Path:
+    """A LoRA of `transformer_path`, the plain model: every form as a line on white."""
+    return _FOLDER / "mini_lora.safetensors"

@@ -1,5 +1,7 @@
 """Sampling a MODEL as ComfyUI's own KSampler does, with the published schedule among the choices."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +33,15 @@ class SamplingSettings:
     shift: float | None = None
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A new LATENT, how many steps that took, and how long each; None where there was one or none."""
+
+    latent: dict[str, Any]
+    steps: int
+    seconds_a_step: float | None
+
+
 def sampler_names() -> list[str]:
     """ComfyUI's samplers."""
     return list(comfy.samplers.KSampler.SAMPLERS)
@@ -48,7 +59,7 @@ def sample(
     latent: dict[str, Any],
     settings: SamplingSettings,
     preview_first: bool = False,
-) -> dict[str, Any]:
+) -> Drawn:
     """A new LATENT drawn from noise, or from `latent` where it is not empty; its mask and batch numbers count.
 
     Progress, previews and interrupts are ComfyUI's own. `preview_first` shows `latent` itself before the first step.
@@ -58,6 +69,7 @@ def sample(
     samples = latent["samples"]
     noise = comfy.sample.prepare_noise(samples, settings.seed, latent.get("batch_index"))
     callback = latent_preview.prepare_callback(model, settings.steps)
+    pace = _Pace(callback)
     if preview_first:
         # The callback counts steps from 0 and reports the next one, so this is none done.
         callback(-1, _in_model_space(model, samples), None, settings.steps)
@@ -75,11 +87,34 @@ def sample(
         denoise=settings.denoise,
         noise_mask=latent.get("noise_mask"),
         sigmas=_published_sigmas(model, settings) if settings.scheduler == PUBLISHED else None,
-        callback=callback,
+        callback=pace.step,
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=settings.seed,
     )
-    return {**without_scale(latent), "samples": drawn}
+    latent = {**without_scale(latent), "samples": drawn}
+    return Drawn(latent, pace.steps, pace.seconds_a_step())
+
+
+class _Pace:
+    """How long a step takes, by the steps after the first: before that one the model is loaded."""
+
+    def __init__(self, callback: Callable[..., None]) -> None:
+        self._callback = callback
+        self._first: float | None = None
+        self.steps = 0
+
+    def step(self, step: int, denoised: Tensor, x: Tensor, total: int) -> None:
+        """What samplers call after every step, counted from 0; it shows the preview."""
+        if self._first is None:
+            self._first = time.perf_counter()
+        self.steps = step + 1
+        self._callback(step, denoised, x, total)
+
+    def seconds_a_step(self) -> float | None:
+        """Called when the drawn latent is on the processor: a GPU may still be at work at the last step."""
+        if self._first is None or self.steps < 2:
+            return None
+        return (time.perf_counter() - self._first) / (self.steps - 1)
 
 
 def first_level(model: Any, settings: SamplingSettings) -> float:

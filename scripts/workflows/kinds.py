@@ -42,6 +42,13 @@ KINDS = {
     "DAVAE_ExamplePicture": Kind(
         "DA-VAE Example Picture", (WIDE, 90), widgets=("picture",), outputs=(("IMAGE", "IMAGE"),)
     ),
+    "DAVAE_ExampleLoRA": Kind(
+        "DA-VAE Example LoRA",
+        (WIDE, 140),
+        (("model", "MODEL"),),
+        ("lora", "strength"),
+        (("MODEL", "MODEL"),),
+    ),
     "DAVAE_Encode": Kind(
         "DA-VAE Encode",
         (NARROW, 140),

@@ -36,9 +36,11 @@ def load_clip() -> Placed:
     return Placed("clip", "DAVAE_LoadMiniCLIP", (BUNDLED,))
 
 
-def empty_latent(side: int, pictures: int = 1) -> Placed:
+def empty_latent(
+    side: int, pictures: int = 1, key: str = "latent", title: str | None = None
+) -> Placed:
     """Empty DA-VAE Latent of a square."""
-    return Placed("latent", "DAVAE_EmptyLatent", (side, side, pictures, TYPED))
+    return Placed(key, "DAVAE_EmptyLatent", (side, side, pictures, TYPED), title=title)
 
 
 def sampler(
@@ -83,10 +85,10 @@ def encode(picture: Link, fit: str = "crop") -> Placed:
     return Placed("encoded", "DAVAE_Encode", (fit,), {"image": picture, "vae": ("vae", 0)})
 
 
-def side_by_side(right: Link, left: Link, title: str) -> Placed:
-    """Two pictures in one, the left one brought to the size of the right one."""
+def side_by_side(right: Link, left: Link, title: str, key: str = "beside") -> Placed:
+    """Two pictures in one, the left one brought to the height of the right one where they differ."""
     links = {"image1": right, "image2": left}
-    return Placed("beside", "ImageStitch", ("left", True, 8, "white"), links, title)
+    return Placed(key, "ImageStitch", ("left", True, 8, "white"), links, title)
 
 
 def save(prefix: str, picture: Link = ("decoded", 0)) -> Placed:
@@ -102,6 +104,11 @@ def show(picture: Link, title: str) -> Placed:
 def example(name: str) -> Placed:
     """DA-VAE Example Picture."""
     return Placed("picture", "DAVAE_ExamplePicture", (name,))
+
+
+def example_lora(name: str, model: str = "model") -> Placed:
+    """DA-VAE Example LoRA at the strength it was trained at."""
+    return Placed("styled", "DAVAE_ExampleLoRA", (name, 1.0), {"model": (model, 0)})
 
 
 def load_picture() -> Placed:

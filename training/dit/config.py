@@ -65,7 +65,7 @@ class DitModelConfig:
     base: str | None = None
     sizes: NewSizesConfig = field(default_factory=NewSizesConfig)
     vae: str = ""
-    train: Literal["adapter", "full"] = "adapter"
+    train: Literal["adapter", "lora", "full"] = "adapter"
     zero_init: bool = True
     train_edges: bool = True
     start_from: str | None = None
@@ -77,16 +77,17 @@ class DitModelConfig:
             raise TrainingError("model.vae is missing: name the VAE file the cache was made with.")
         if self.kind == "lightning" and self.train != "full":
             raise TrainingError(
-                "model.kind is lightning, which is trained whole, but model.train is adapter: set it to full."
+                f"model.kind is lightning, which is trained whole, but model.train is {self.train}: set it to full."
             )
         if self.kind == "lightning" and not self.zero_init:
             raise TrainingError(
                 "model.kind is lightning, whose new channels start at zero, but model.zero_init is false: set it to "
                 "true."
             )
-        if self.train == "adapter" and not self.base:
+        if self.train != "full" and not self.base:
+            called = "an adapter" if self.train == "adapter" else "a LoRA"
             raise TrainingError(
-                "model.base is missing: an adapter is trained on a pretrained transformer, so name its file or folder."
+                f"model.base is missing: {called} is trained on a pretrained transformer, so name its file or folder."
             )
         if self.start_from and self.train != "adapter":
             raise TrainingError(

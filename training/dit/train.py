@@ -36,7 +36,7 @@ from .class_denoiser import AnyDenoiser
 from .config import DitTrainingConfig
 from .denoiser import Denoiser, flow_loss
 from .drawing import FULL, PictureDecoder, SamplingPlan, draw_detail, draw_latents, write_grid
-from .export import DTYPES, adapter_of, whole_transformer
+from .export import DTYPES, adapter_of, lora_file, whole_transformer
 from .inputs import check_ramp, check_vae, open_caches, open_held_out
 from .noising import NoisedBatch, NoisedBatches
 from .start_from import read_start, start_from
@@ -220,32 +220,34 @@ class DitTraining(Run[NoisedBatch]):
 
     def contents(self) -> Contents:
         """Besides what is trained, what the result also holds: an adapter the edges, a whole model everything."""
-        found, adapter = super().contents(), self.config.model.train == "adapter"
+        found, trains = super().contents(), self.config.model.train
+        if trains == "lora":
+            return found
         trained = self.parts[MODEL].weights()
         wanted = {
             name: tensor
             for name, tensor in self.denoiser.state_dict().items()
             if name not in trained
-            and (not adapter or ".pos_embed.proj." in name or ".proj_out." in name)
+            and (trains == "full" or ".pos_embed.proj." in name or ".proj_out." in name)
         }
         return replace(found, untrained=gather(wanted, self.accelerator.is_main_process))
 
     def write_beside(self, checkpoint: Path, contents: Contents) -> None:
-        """Every checkpoint of an adapter's training holds the adapter."""
-        if self.config.model.train == "adapter":
+        """Every checkpoint of an adapter's or a LoRA's training holds it."""
+        if self.config.model.train != "full":
             self.write_result(checkpoint / self.target.name, contents)
 
     def lacks(self, checkpoint: Path) -> bool:
-        """Whether a checkpoint of an adapter's training lacks one of the two adapters."""
+        """Whether a checkpoint of an adapter's or a LoRA's training lacks one of the two."""
         averaged = checkpoint / self.target.name
         both = (averaged, _live(averaged))
-        return self.config.model.train == "adapter" and not all(path.is_file() for path in both)
+        return self.config.model.train != "full" and not all(path.is_file() for path in both)
 
     def write_result(self, target: Path, contents: Contents) -> dict[str, object]:
-        """Write the averaged weights to `target` and, for an adapter, the live ones beside it as `<name>_live`."""
+        """Write the averaged weights to `target`; those of part of a model live too, beside it as `<name>_live`."""
         live = {**contents.untrained, **contents.weights[MODEL]}
         self.write_weights(target, {**live, **contents.average})
-        if self.config.model.train == "adapter":
+        if self.config.model.train != "full":
             self.write_weights(_live(target), live)
         return {}
 
@@ -257,8 +259,13 @@ class DitTraining(Run[NoisedBatch]):
             require_finite(target, whole)
             write_safetensors(target, whole, {})
             return
-        assert self.base is not None
         lora = config.model.lora
+        if config.model.train == "lora":
+            plain = lora_file(weights, lora.alpha / lora.rank, dtype)
+            require_finite(target, plain)
+            write_safetensors(target, plain, {})
+            return
+        assert self.base is not None
         parents = {"base": base_fingerprint(self.base), "vae": self.vae_hash}
         adapter = adapter_of(
             weights,
@@ -288,6 +295,11 @@ class DitTraining(Run[NoisedBatch]):
             raise TrainingError(
                 f"model.vae {config.model.vae} has no detail channels, so there is nothing to adapt to: name a DA-VAE, "
                 "or set model.train to full."
+            )
+        if config.model.train == "lora" and layout.detail_channels:
+            raise TrainingError(
+                "model.train is lora, which is a LoRA of the plain transformer, but data.caches hold a DA-VAE's "
+                "latents: make them with vae.kind base_vae, or set model.train to adapter."
             )
         transformer = build_transformer(
             config.model,

@@ -57,6 +57,19 @@ def draw_prompt_scene(seed: int, size: int) -> Drawn:
     return prompt_scenes.render(scene, size), prompt_scenes.caption(scene)
 
 
+def draw_line_scene(seed: int, size: int) -> Drawn:
+    """The generator's scene of a seed as coloured lines on white, and the caption that it has otherwise."""
+    scene = prompt_scenes.compose(seed)
+    lines = tuple(_as_line(found) for found in scene.shapes)
+    drawn = replace(scene, background="white", shapes=lines)
+    return prompt_scenes.render(drawn, size), prompt_scenes.caption(scene)
+
+
+def _as_line(found: prompt_scenes.PlacedShape) -> prompt_scenes.PlacedShape:
+    letter = found.shape in prompt_scenes.LETTERS
+    return found if letter else replace(found, surface="outlined")
+
+
 def draw_square_prompt_scene(seed: int, size: int) -> Drawn:
     """The same as a square [size, size, 3], whatever its format: the picture tower sees squares only."""
     scene = replace(prompt_scenes.compose(seed), format="square")

@@ -24,8 +24,8 @@ from davae_core.latents import crop_to_multiple
 
 from ..pictures import scan_folders
 from . import photographs, scenes, textures
-from .caption_pairs import Drawn, draw_prompt_scene, draw_scene
-from .pictures_config import HELD_OUT_SEED, CodecPicturesConfig, PromptScenesConfig
+from .caption_pairs import Drawn, draw_line_scene, draw_prompt_scene, draw_scene
+from .pictures_config import HELD_OUT_SEED, CodecPicturesConfig, PromptScenesConfig, Style
 
 #: Leaves and clouds carry the statistics of photographs, so the codec sees them more often.
 CODEC_BACKGROUNDS = (*scenes.BACKGROUNDS, "leaves", "leaves", "leaves", "clouds")
@@ -59,20 +59,21 @@ def write_codec_pictures(config: CodecPicturesConfig, keep: bool = False) -> Pat
 
 def write_scene_sets(config: PromptScenesConfig) -> Path:
     """Write the generator's training and held-out scenes, or those that are missing, into the folder returned."""
-    out = Path(config.folder)
-    write_prompt_scenes(out / "train", config.training, config.size, 0, keep=True)
-    write_prompt_scenes(out / "val", config.held_out, config.size, HELD_OUT_SEED, keep=True)
+    out, style = Path(config.folder), config.style
+    write_prompt_scenes(out / "train", config.training, config.size, 0, style, keep=True)
+    write_prompt_scenes(out / "val", config.held_out, config.size, HELD_OUT_SEED, style, keep=True)
     return out
 
 
-def write_prompt_scenes(folder: Path, count: int, size: int, seed: int, keep: bool = False) -> None:
+def write_prompt_scenes(
+    folder: Path, count: int, size: int, seed: int, style: Style = "painted", keep: bool = False
+) -> None:
     """Write the generator's scenes ``seed`` to ``seed + count - 1`` as PNG with their captions beside them.
 
     ``keep`` passes over those that are there, which must have been written with the same settings.
     """
-    _write_captioned(
-        folder, range(seed, seed + count), lambda number: draw_prompt_scene(number, size), keep
-    )
+    draw = draw_line_scene if style == "lines" else draw_prompt_scene
+    _write_captioned(folder, range(seed, seed + count), lambda number: draw(number, size), keep)
 
 
 def write_photograph_crops(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from ..errors import TrainingError
 from ..settings.limits import Count, Limits, Whole
@@ -12,6 +12,7 @@ from ..settings.limits import Count, Limits, Whole
 HELD_OUT_SEED = 1_000_000
 Scenes = Annotated[int, Limits(1, HELD_OUT_SEED)]
 Side = Annotated[int, Limits(32)]
+Style = Literal["painted", "lines"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class PromptScenesConfig:
     training: Scenes = 4000
     held_out: Whole = 200
     size: Side = 256
+    style: Style = "painted"
 
     def __post_init__(self) -> None:
         _check_folder(self.folder)

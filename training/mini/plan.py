@@ -53,9 +53,10 @@ def miniature_plan(out: Path, from_bundled_codec: bool) -> Plan:
     )
     before, codec = ((), BUNDLED) if from_bundled_codec else _codec_stages(out)
     after = _generator_stages(out, codec)
-    results = (codec.davae, codec.clip, *(stage.result for stage in after[-3:]))
+    lora = _lora_stages(out, codec, after[-3].result)
+    results = (codec.davae, codec.clip, *(stage.result for stage in (*after[-3:], lora[-1])))
     # Every stage names its result as the bundled file is named.
-    return Plan((scenes, *before, *after), {result.name: result for result in results})
+    return Plan((scenes, *before, *after, *lora), {result.name: result for result in results})
 
 
 def _codec_stages(out: Path) -> tuple[tuple[Stage, ...], Codec]:
@@ -89,18 +90,11 @@ def _pictures(pictures: Path, scenes: Path, held_out: Path) -> dict[str, Any]:
 
 
 def _generator_stages(out: Path, codec: Codec) -> tuple[Stage, ...]:
-    stages = []
-    for part in ("base", "davae"):
-        for suffix, drawn in (("", "train"), ("_val", "val")):
-            folder = out / f"cache_{part}{suffix}"
-            joints = {
-                "source.folders": [str(out / "scenes" / drawn)],
-                "vae.file": str(codec.davae),
-                "text.source": str(codec.clip),
-                "output.folder": str(folder),
-            }
-            config, result = f"mini_cache_{part}", folder / "cache.json"
-            stages.append(Stage(folder.name, "cache", config, joints, result))
+    stages = [
+        stage
+        for part in ("base", "davae")
+        for stage in _caches(out, codec, f"cache_{part}", f"mini_cache_{part}", out / "scenes")
+    ]
     latents = {part: _latents(out, codec.davae, f"cache_{part}") for part in ("base", "davae")}
     transformer = _training(
         out, "transformer", "dit", "mini_base_transformer", mini.transformer_path(), latents["base"]
@@ -111,6 +105,30 @@ def _generator_stages(out: Path, codec: Codec) -> tuple[Stage, ...]:
         _training(out, "detail", "dit", "mini_detail", mini.detail_adapter_path(), adapted),
     )
     return (*stages, transformer, *adapters)
+
+
+def _lora_stages(out: Path, codec: Codec, transformer: Path) -> tuple[Stage, ...]:
+    drawn = out / "style_scenes"
+    scenes = Stage(drawn.name, "scenes", "mini_style_scenes", {"folder": str(drawn)}, drawn)
+    caches = _caches(out, codec, "cache_style", "mini_cache_base", drawn)
+    joints = {**_latents(out, codec.davae, "cache_style"), "model.base": str(transformer)}
+    lora = _training(out, "lora", "dit", "mini_lora", mini.lora_path(), joints)
+    return (scenes, *caches, lora)
+
+
+def _caches(out: Path, codec: Codec, name: str, config: str, scenes: Path) -> tuple[Stage, ...]:
+    """The caches of a folder's training and held-out scenes."""
+    stages = []
+    for suffix, drawn in (("", "train"), ("_val", "val")):
+        folder = out / f"{name}{suffix}"
+        joints = {
+            "source.folders": [str(scenes / drawn)],
+            "vae.file": str(codec.davae),
+            "text.source": str(codec.clip),
+            "output.folder": str(folder),
+        }
+        stages.append(Stage(folder.name, "cache", config, joints, folder / "cache.json"))
+    return tuple(stages)
 
 
 def _latents(out: Path, vae: Path, cache: str) -> dict[str, Any]:

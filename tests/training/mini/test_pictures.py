@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from training.errors import TrainingError
+from training.mini.caption_pairs import draw_line_scene, draw_prompt_scene
 from training.mini.photographs import CHOOSING, HELD_OUT, TRAINING
 from training.mini.pictures import CODEC_BACKGROUNDS, main, write_codec_pictures
 from training.mini.pictures_config import CodecPicturesConfig
@@ -26,6 +27,17 @@ def test_every_scene_has_its_caption_beside_it(made):
     for path in pictures:
         text = path.with_suffix(".txt").read_text(encoding="utf-8").strip()
         assert text.startswith(("a ", "an ")) and " on " in text
+
+
+def test_scenes_as_lines_keep_forms_places_and_captions():
+    for seed in range(6):
+        (painted, caption), (lines, same) = (
+            draw(seed, 128) for draw in (draw_prompt_scene, draw_line_scene)
+        )
+        assert caption == same and lines.shape == painted.shape
+        # The paper is white where no line is, and more of it than of the painted scene's is.
+        white = (lines.min(axis=-1) > 200).mean()
+        assert 0.6 < white < 1 and not np.array_equal(lines, painted)
 
 
 def test_photograph_crops_come_from_training_photographs_only(made):

@@ -26,13 +26,13 @@ pytestmark = pytest.mark.slow
 STAGES = (
     "scenes", "pictures", "base_vae", "davae", "decoder", "text",
     "cache_base", "cache_base_val", "cache_davae", "cache_davae_val", "transformer", "adapter",
-    "detail",
+    "detail", "style_scenes", "cache_style", "cache_style_val", "lora",
 )  # fmt: skip
 FILES = {
     path().name
     for path in (
         mini.davae_path, mini.clip_path, mini.transformer_path, mini.adapter_path,
-        mini.detail_adapter_path,
+        mini.detail_adapter_path, mini.lora_path,
     )
 }  # fmt: skip
 STEPS = 30
@@ -42,13 +42,17 @@ VAE = (
 )  # fmt: skip
 DIT = ("train.batch_size=2", "validation.pictures=2", "validation.sampling_steps=1")
 GENERATOR = (
-    "scenes:training=4", "scenes:held_out=2", "scenes:size=64",
-    *(f"cache_base{which}:images.sizes=[32x32]" for which in ("", "_val")),
+    *(
+        f"{stage}:{change}"
+        for stage in ("scenes", "style_scenes")
+        for change in ("training=4", "held_out=2", "size=64")
+    ),
+    *(f"cache_{part}{which}:images.sizes=[32x32]" for part in ("base", "style") for which in ("", "_val")),
     *(f"cache_davae{which}:images.sizes=[64x64]" for which in ("", "_val")),
-    *(f"{stage}:{change}" for stage in ("transformer", "adapter", "detail") for change in DIT),
+    *(f"{stage}:{change}" for stage in ("transformer", "adapter", "detail", "lora") for change in DIT),
     "transformer:train.steps=2", f"adapter:train.steps={STEPS}", "adapter:output.log_every=1",
     "adapter:loss.ramp_steps=2",
-    "detail:train.steps=2",
+    "detail:train.steps=2", "lora:train.steps=2",
 )  # fmt: skip
 CODEC = (
     "pictures:scenes=2", "pictures:crops=3", "pictures:size=64",
@@ -148,7 +152,7 @@ def snapshot(folder: Path) -> dict[str, int]:
 
 def test_a_failing_stage_is_named_and_the_ones_before_it_are_done(made: Made) -> None:
     assert made.failed.code == 1
-    assert made.failed.last_line.startswith("Stage 4 of 13 (davae) failed: ")
+    assert made.failed.last_line.startswith("Stage 4 of 17 (davae) failed: ")
     assert str(made.out / "davae") in made.failed.last_line
     finished = [record["finished"] for record in made.failed.records.values()]
     assert finished == [True, True, True, False]
@@ -223,8 +227,11 @@ def test_transformer_and_adapter_alone_are_trained_on_the_bundled_codec(tmp_path
         if path.read_bytes() == mini.davae_path().with_name(path.name).read_bytes()
     }
     trained = {
-        path().name for path in (mini.transformer_path, mini.adapter_path, mini.detail_adapter_path)
-    }
+        path().name
+        for path in (
+            mini.transformer_path, mini.adapter_path, mini.detail_adapter_path, mini.lora_path,
+        )
+    }  # fmt: skip
     assert same == FILES - trained
 
 
