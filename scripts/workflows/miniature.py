@@ -230,15 +230,7 @@ def detail_pass() -> Workflow:
         "davae_mini_detail",
         (
             ("Text", (load_clip(),)),
-            (
-                "Prompt and base model",
-                (
-                    prompt(WORDS),
-                    prompt("", "negative"),
-                    load_model(adapter=NO_ADAPTER, key="plain", title="The untouched model"),
-                    empty_latent(SIDE),
-                ),
-            ),
+            ("Prompt and base model", _what_draws_the_base()),
             (
                 "Draw the base",
                 (
@@ -254,6 +246,15 @@ def detail_pass() -> Workflow:
             ),
         ),
         Note("What this shows", note),
+    )
+
+
+def _what_draws_the_base() -> tuple[Placed, ...]:
+    return (
+        prompt(WORDS),
+        prompt("", "negative"),
+        load_model(adapter=NO_ADAPTER, key="plain", title="The untouched model"),
+        empty_latent(SIDE),
     )
 
 
@@ -384,15 +385,7 @@ def lora() -> Workflow:
         "davae_mini_lora",
         (
             ("Text", (load_clip(),)),
-            (
-                "Prompt and base model",
-                (
-                    prompt(WORDS),
-                    prompt("", "negative"),
-                    load_model(adapter=NO_ADAPTER, key="plain", title="The untouched model"),
-                    empty_latent(SIDE),
-                ),
-            ),
+            ("Prompt and base model", _what_draws_the_base()),
             (
                 "Style",
                 (
