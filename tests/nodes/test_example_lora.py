@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 
-from benchmarks.scene_checker import check
 from scripts.workflows.names import LORA
 from tests.comfyui import tiny_models as files
 from tests.comfyui.graphs import load_model, node
 from tests.comfyui.workflows import as_the_browser_sends_it, only
-from training.mini.prompt_scenes import PlacedShape, PromptScene
 
 
 def drawn(server, graph):
@@ -29,9 +27,12 @@ def test_the_untouched_model_draws_in_the_lora_s_style_and_the_detail_follows(se
     styled, plain = (drawn(server, workflow(server, strength)) for strength in (1.0, 0.0))
     white = [(found.min(axis=-1) > 190).mean() for found in (styled, plain)]
     assert white[0] > 0.7 and white[0] > white[1] + 0.3
-    red = PlacedShape("circle", "red", "on the left", 0.27, 0.5, 0.2, 0.0, "outlined")
-    blue = PlacedShape("square", "blue", "on the right", 0.73, 0.5, 0.2, 0.0, "outlined")
-    assert check(styled, PromptScene(0, "white", (red, blue))).surfaced == 2
+    # Lines in the prompt's colours, red left and blue right, around paper.
+    left, right = np.split(styled.astype(int), 2, axis=1)
+    assert (left[..., 0] - left[..., 1:].max(axis=-1) > 60).mean() > 0.01
+    assert (right[..., 2] - right[..., :2].max(axis=-1) > 60).mean() > 0.01
+    for half in (left, right):
+        assert half[120:136, 56:72].min() > 170
 
 
 def test_at_strength_0_nothing_changes(server):
