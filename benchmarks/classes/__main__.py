@@ -63,9 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.classes", description=__doc__)
     parser.add_argument("out", type=Path, help="folder to work in; what is finished there is kept")
-    parser.add_argument("--pictures", type=int, default=48, help="of each class (default 48)")
-    parser.add_argument("--base-steps", type=int, default=1200, help="default 1200")
-    parser.add_argument("--steps", type=int, default=900, help="of the widened one (default 900)")
+    parser.add_argument("--pictures", type=int, default=16, help="of each class (default 16)")
+    parser.add_argument("--base-steps", type=int, default=400, help="default 400")
+    parser.add_argument("--steps", type=int, default=300, help="of the widened one (default 300)")
     parser.add_argument("--samples", type=int, default=48, help="of each model (default 48)")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
