@@ -1,0 +1,76 @@
+"""Stable Diffusion 3.5 Medium's transformer as ComfyUI runs it: the stock one, and ours of a quarter of the tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from davae_core.flow import shifted_sigmas
+from davae_core.presets import SD3
+from davae_core.transformer.presets import SD35_MEDIUM, UNTRAINED
+
+from .comfyui import stock_transformer
+from .scale import Scale
+
+GUIDANCE = 2.5
+"""Above 1, so that every step runs the transformer on two texts, in one batch as ComfyUI does where memory allows."""
+LATENTS = {
+    "ours": (SD3.layout.channels, SD3.layout.factor),
+    "stock": (SD3.layout.base_channels, SD3.layout.base_factor),
+}
+"""Channels, and pixels of a cell, of the latents that each draws."""
+_TIMESTEPS = 1000.0
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A transformer and the pixels of a cell of the latents it draws."""
+
+    transformer: nn.Module
+    channels: int
+    factor: int
+    scale: Scale
+
+    def drawn(self, side: int, batch: int, steps: int) -> Callable[[], Tensor]:
+        """What draws latents [batch, channels, side / factor, side / factor] in so many Euler steps."""
+        cells = side // self.factor
+        like = {"device": self.scale.device, "dtype": self.scale.dtype}
+        noise = torch.randn(batch, self.channels, cells, cells, **like)
+        context = torch.randn(2 * batch, self.scale.words, SD35_MEDIUM.context_width, **like)
+        pooled = torch.randn(2 * batch, SD35_MEDIUM.pooled_width, **like)
+        levels = shifted_sigmas(steps, UNTRAINED.shift).tolist()
+
+        def draw() -> Tensor:
+            latents = noise
+            for level, following in pairwise(levels):
+                times = torch.full((2 * batch,), level * _TIMESTEPS, **like)
+                both = self.transformer(torch.cat([latents] * 2), times, pooled, context)
+                wanted, empty = both.chunk(2)
+                latents = latents + (following - level) * torch.lerp(empty, wanted, GUIDANCE)
+            return latents
+
+        return draw
+
+
+def drawings(scale: Scale) -> dict[str, Drawing]:
+    """Ours and the stock one, with random weights."""
+    return {
+        who: Drawing(_random(channels, scale), channels, factor, scale)
+        for who, (channels, factor) in LATENTS.items()
+    }
+
+
+def _random(channels: int, scale: Scale) -> nn.Module:
+    torch.manual_seed(0)
+    built = stock_transformer(channels, scale.blocks, scale.dtype, scale.device)
+    with torch.no_grad():
+        for name, tensor in built.state_dict().items():
+            # Under larger values a deep transformer of random weights does not stay finite.
+            tensor.normal_(std=0.5 * max(tensor[0].numel(), 1) ** -0.5 if tensor.ndim > 1 else 0.0)
+            if name.endswith(("ln_q.weight", "ln_k.weight")):
+                tensor.fill_(1.0)
+    return built.eval().requires_grad_(False)
