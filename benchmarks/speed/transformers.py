@@ -64,13 +64,20 @@ def drawings(scale: Scale) -> dict[str, Drawing]:
     }
 
 
-def _random(channels: int, scale: Scale) -> nn.Module:
+def random_weights(transformer: nn.Module) -> None:
+    """Fill it, in place, with values under which a deep transformer stays finite."""
     torch.manual_seed(0)
-    built = stock_transformer(channels, scale.blocks, scale.dtype, scale.device)
     with torch.no_grad():
-        for name, tensor in built.state_dict().items():
-            # Under larger values a deep transformer of random weights does not stay finite.
-            tensor.normal_(std=0.5 * max(tensor[0].numel(), 1) ** -0.5 if tensor.ndim > 1 else 0.0)
+        for name, tensor in transformer.state_dict().items():
             if name.endswith(("ln_q.weight", "ln_k.weight")):
                 tensor.fill_(1.0)
+            elif tensor.ndim > 1:
+                tensor.normal_(std=0.5 * tensor[0].numel() ** -0.5)
+            else:
+                tensor.zero_()
+
+
+def _random(channels: int, scale: Scale) -> nn.Module:
+    built = stock_transformer(channels, scale.blocks, scale.dtype, scale.device)
+    random_weights(built)
     return built.eval().requires_grad_(False)
