@@ -65,7 +65,8 @@ def stock_transformer(channels: int, blocks: int, dtype: torch.dtype, device: st
         pos_embed_scaling_factor=None,
         dtype=dtype,
         device=device,
-        operations=comfy.ops.disable_weight_init,
+        # Nothing is computed in 8 bits: the weights are made as wide as the latents when they are used.
+        operations=comfy.ops.manual_cast if dtype.itemsize == 1 else comfy.ops.disable_weight_init,
     )
     return built
 

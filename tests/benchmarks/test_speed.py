@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from benchmarks.speed.floors import Rates
+from benchmarks.speed.report import beside
 from benchmarks.speed.turns import in_turns
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,4 +60,50 @@ def test_ways_take_turns_after_a_round_that_does_not_count():
     order = []
     spent = in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2)
     assert order == ["a", "b"] * 3
-    assert {name: len(seconds) for name, seconds in spent.items()} == {"a": 2, "b": 2}
+    assert {name: len(each.seconds) for name, each in spent.items()} == {"a": 2, "b": 2}
+
+
+def test_operations_and_the_most_bytes_are_those_of_the_way_itself():
+    left, right = torch.randn(8, 16), torch.randn(16, 4)
+    found = in_turns({"a": lambda: left @ right}, rounds=1)["a"]
+    assert found.operations == 2 * 8 * 16 * 4
+    assert found.peak == 8 * 4 * 4 or torch.cuda.is_available()
+
+
+def test_a_floor_is_the_slower_of_arithmetic_and_reading():
+    rates = Rates(operations=100.0, bytes=10.0)
+    assert rates.floor(200, 5) == 2.0
+    assert rates.floor(200, 50) == 5.0
+    assert rates.floor(None, 5) is None
+
+
+def test_a_run_is_only_set_beside_one_of_the_same_scale():
+    way = {"seconds": [1.0], "peak_bytes": 4, "operations": 6, "floor_seconds": 1.0}
+    case = {"part": "codec", "what": "decode", "side": 512, "batch": 1, "variant": ""}
+    ratio = {"median": 0.5, "least": 0.5, "most": 0.5}
+    before = {"scale": "small", "cases": [{**case, "ways": {"ours": way}, "ratio": ratio}]}
+    ours = {**way, "peak_bytes": 2, "operations": 9}
+    now = {"scale": "small", "cases": [{**case, "ways": {"ours": ours}, "ratio": {**ratio, "median": 0.4}}]}
+    assert "| decode | 512 | 1 | 0.500x | 0.400x | 1.500x | 0.500x |" in list(beside(now, before))
+    assert "Not comparable" in next(beside({**now, "scale": "large"}, before))
+
+
+def test_a_run_writes_every_part_as_json(tmp_path):
+    file = tmp_path / "results.json"
+    small = ("--sides", "64", "--batches", "1", "--blocks", "1", "--rounds", "1", "--steps", "1")
+    python = os.environ.get("COMFYUI_PYTHON", sys.executable)
+    subprocess.run(
+        [python, "-m", "benchmarks.speed", "--parts", "sampling", "pictures", "codec", "training", *small, "--out", file],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+    )
+    found = json.loads(file.read_text())
+    assert found["failed"] == []
+    assert {case["part"] for case in found["cases"]} == {"sampling", "pictures", "codec", "training"}
+    for case in found["cases"]:
+        assert all(way["peak_bytes"] > 0 and min(way["seconds"]) > 0 for way in case["ways"].values())
+    (step,) = (case for case in found["cases"] if case["part"] == "sampling")
+    # A quarter of the picture's tokens, beside the text's, which are the same.
+    assert step["ways"]["ours"]["operations"] < step["ways"]["stock"]["operations"]
