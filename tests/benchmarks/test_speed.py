@@ -83,7 +83,10 @@ def test_a_run_is_only_set_beside_one_of_the_same_scale():
     ratio = {"median": 0.5, "least": 0.5, "most": 0.5}
     before = {"scale": "small", "cases": [{**case, "ways": {"ours": way}, "ratio": ratio}]}
     ours = {**way, "peak_bytes": 2, "operations": 9}
-    now = {"scale": "small", "cases": [{**case, "ways": {"ours": ours}, "ratio": {**ratio, "median": 0.4}}]}
+    now = {
+        "scale": "small",
+        "cases": [{**case, "ways": {"ours": ours}, "ratio": {**ratio, "median": 0.4}}],
+    }
     assert "| decode | 512 | 1 | 0.500x | 0.400x | 1.500x | 0.500x |" in list(beside(now, before))
     assert "Not comparable" in next(beside({**now, "scale": "large"}, before))
 
@@ -93,7 +96,19 @@ def test_a_run_writes_every_part_as_json(tmp_path):
     small = ("--sides", "64", "--batches", "1", "--blocks", "1", "--rounds", "1", "--steps", "1")
     python = os.environ.get("COMFYUI_PYTHON", sys.executable)
     subprocess.run(
-        [python, "-m", "benchmarks.speed", "--parts", "sampling", "pictures", "codec", "training", *small, "--out", file],
+        [
+            python,
+            "-m",
+            "benchmarks.speed",
+            "--parts",
+            "sampling",
+            "pictures",
+            "codec",
+            "training",
+            *small,
+            "--out",
+            file,
+        ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
@@ -101,9 +116,16 @@ def test_a_run_writes_every_part_as_json(tmp_path):
     )
     found = json.loads(file.read_text())
     assert found["failed"] == []
-    assert {case["part"] for case in found["cases"]} == {"sampling", "pictures", "codec", "training"}
+    assert {case["part"] for case in found["cases"]} == {
+        "sampling",
+        "pictures",
+        "codec",
+        "training",
+    }
     for case in found["cases"]:
-        assert all(way["peak_bytes"] > 0 and min(way["seconds"]) > 0 for way in case["ways"].values())
+        assert all(
+            way["peak_bytes"] > 0 and min(way["seconds"]) > 0 for way in case["ways"].values()
+        )
     (step,) = (case for case in found["cases"] if case["part"] == "sampling")
     # A quarter of the picture's tokens, beside the text's, which are the same.
     assert step["ways"]["ours"]["operations"] < step["ways"]["stock"]["operations"]

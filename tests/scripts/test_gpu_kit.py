@@ -35,7 +35,10 @@ def test_the_kit_has_the_project_and_what_is_imported_of_comfyui(sources):
         names = set(archive.getnames())
     assert {f"comfyui/{name}" for name in COMFYUI} <= names
     assert not {f"comfyui/{name}" for name in UNWANTED} & names
-    assert {"project/davae_core/mini/mini_davae.safetensors", "project/training/__main__.py"} <= names
+    assert {
+        "project/davae_core/mini/mini_davae.safetensors",
+        "project/training/__main__.py",
+    } <= names
     assert not any(".git" in name.split("/") for name in names)
 
 
@@ -75,7 +78,11 @@ def test_results_become_a_page_and_what_is_missing_is_said(tmp_path):
     }
     (tmp_path / "codec.json").write_text(json.dumps(results))
     step = {"event": "train", "loss": 1.0, "samples_per_second": 50.0}
-    log = ({**step, "step": 1}, {**step, "step": 9, "loss": 0.5}, {"event": "validation", "step": 9})
+    log = (
+        {**step, "step": 1},
+        {**step, "step": 9, "loss": 0.5},
+        {"event": "validation", "step": 9},
+    )
     (tmp_path / "miniature.jsonl").write_text("\n".join(json.dumps(line) for line in log))
     found = "\n".join(page(tmp_path))
     assert "| pictures | 100 | out of time |" in found
