@@ -88,8 +88,11 @@ def pack_sources(file: Path, comfyui: Path) -> None:
 
 
 def wheels_of(lock: Path) -> list[str]:
-    """The lines of a lock that the kit needs. Raises KeyError for a package that the lock lacks."""
+    """The lines of a lock that the kit needs; exits with a sentence where the lock has another set of packages."""
     lines = {line.partition("==")[0]: line for line in lock.read_text().splitlines()}
+    missing = [name for name in WHEELS if name not in lines]
+    if missing:
+        sys.exit(f"{lock.name} lacks {', '.join(missing)}: name another Python, such as 3.12.")
     return [lines[name] for name in WHEELS]
 
 
