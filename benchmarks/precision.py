@@ -1,9 +1,9 @@
 """What 16 and 8 bits cost on this device: ``python -m benchmarks.precision [--blocks 24] [--out FILE]``.
 
-The bundled DA-VAE on the corner of a bundled picture, and ComfyUI's SD3.5 Medium of random weights on random latents, each in float32
-on the CPU and then here in float32, bfloat16, float16 and, the transformer's weights, in both types of 8 bits as
-ComfyUI keeps them. An error is the root mean square of the difference over that of the CPU's answer. Exits with 1 when
-one is not below its bound.
+The bundled DA-VAE on the corner of a bundled picture, and ComfyUI's SD3.5 Medium of random weights on random latents,
+each in float32 on the CPU and then here in float32, bfloat16, float16 and, the transformer's weights, in both types of
+8 bits as ComfyUI keeps them. An error is the root mean square of the difference over that of the CPU's answer. Exits
+with 1 when one is not below its bound.
 """
 
 from __future__ import annotations
