@@ -47,7 +47,7 @@ miniature: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.ablation.compare runs/ablation/results.json
 
 bench: $(COMFYUI)/.unpacked $(VENV)/.test-installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed --against benchmarks/speed/results.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed
 
 gpu-kit: $(COMFYUI)/.unpacked
 	$(BIN)/python scripts/gpu_kit.py gpu-kit $(COMFYUI) $(KIT_PYTHON)
