@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from tests.comfyui.server import Server
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 READY = "window.app?.graph && window.app.extensionManager?.setting"
+PATIENCE_MS = 120_000
+"""A busy machine takes a minute to open ComfyUI's page."""
 SETTLED_MS = 2000
 """It loads a workflow of its own after it has started."""
 RUN = """(workflow) => new Promise(async (done) => {
@@ -51,17 +54,18 @@ def classic_page(browser: Browser, server: Server) -> Iterator[Page]:
 
 
 def opened_page(browser: Browser, server: Server, vue: bool) -> Iterator[Page]:
-    """A page of its own, closed at the end."""
-    context = browser.new_context(viewport={"width": 1600, "height": 900})
-    opened = context.new_page()
-    opened.goto(f"http://{server.address}")
-    opened.wait_for_function(READY)
-    opened.evaluate("(on) => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", vue)
-    opened.reload()
-    opened.wait_for_function(READY)
-    opened.wait_for_timeout(SETTLED_MS)
-    yield opened
-    context.close()
+    """A page of its own, closed at the end, also where it does not open: a page left behind goes on drawing."""
+    with closing(browser.new_context(viewport={"width": 1600, "height": 900})) as context:
+        context.set_default_timeout(PATIENCE_MS)
+        opened = context.new_page()
+        opened.goto(f"http://{server.address}")
+        opened.wait_for_function(READY)
+        switch = "(on) => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)"
+        opened.evaluate(switch, vue)
+        opened.reload()
+        opened.wait_for_function(READY)
+        opened.wait_for_timeout(SETTLED_MS)
+        yield opened
 
 
 @pytest.fixture

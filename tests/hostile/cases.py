@@ -67,14 +67,19 @@ class Workshop:
             whole = self._folder / f"whole {case.kind.name}"
             rmtree(whole, ignore_errors=True)
             whole.mkdir()
-            made = case.kind.make(whole)
-            case.kind.read(made)
-            self._whole[case.kind.name] = whole, made.relative_to(whole)
+            inside = case.kind.make(whole).relative_to(whole)
+            self._whole[case.kind.name] = whole, inside
+            # A copy, for some readers use up what they read.
+            case.kind.read(self._copy_of(whole) / inside)
         whole, inside = self._whole[case.kind.name]
-        place = self._folder / "hostile"
-        rmtree(place, ignore_errors=True)
-        copytree(whole, place)
+        place = self._copy_of(whole)
         chance = random.Random(case.seed)
         change = chance.choice(case.kind.mutations)
         (place / inside).write_bytes(change((place / inside).read_bytes(), chance))
         return place / inside
+
+    def _copy_of(self, whole: Path) -> Path:
+        place = self._folder / "hostile"
+        rmtree(place, ignore_errors=True)
+        copytree(whole, place)
+        return place

@@ -24,7 +24,7 @@ from training.engine.tracking import read_log
 pytestmark = pytest.mark.slow
 
 STAGES = (
-    "scenes", "pictures", "base_vae", "davae", "text",
+    "scenes", "pictures", "base_vae", "davae", "decoder", "text",
     "cache_base", "cache_base_val", "cache_davae", "cache_davae_val", "transformer", "adapter",
     "detail",
 )  # fmt: skip
@@ -52,7 +52,7 @@ GENERATOR = (
 )  # fmt: skip
 CODEC = (
     "pictures:scenes=2", "pictures:crops=3", "pictures:size=64",
-    *(f"{stage}:{change}" for stage in ("base_vae", "davae") for change in VAE),
+    *(f"{stage}:{change}" for stage in ("base_vae", "davae", "decoder") for change in VAE),
     "text:data.families=[prompt_scenes]", "text:data.pictures=8", "text:data.held_out=4",
     "text:data.size=32", "text:train.steps=2", "text:train.batch_size=4",
 )  # fmt: skip
@@ -148,7 +148,7 @@ def snapshot(folder: Path) -> dict[str, int]:
 
 def test_a_failing_stage_is_named_and_the_ones_before_it_are_done(made: Made) -> None:
     assert made.failed.code == 1
-    assert made.failed.last_line.startswith("Stage 4 of 12 (davae) failed: ")
+    assert made.failed.last_line.startswith("Stage 4 of 13 (davae) failed: ")
     assert str(made.out / "davae") in made.failed.last_line
     finished = [record["finished"] for record in made.failed.records.values()]
     assert finished == [True, True, True, False]
@@ -214,7 +214,7 @@ def test_transformer_and_adapter_alone_are_trained_on_the_bundled_codec(tmp_path
     short = "adapter:train.steps=2"
     run = call(tmp_path / "out", *GENERATOR, short, flags=("--from-bundled-codec",))
     assert run.code == 0, run.errors
-    assert tuple(run.records) == ("scenes", *STAGES[5:])
+    assert tuple(run.records) == ("scenes", *STAGES[STAGES.index("cache_base") :])
     folder = tmp_path / "out" / "miniature"
     assert {path.name for path in folder.iterdir()} == FILES
     same = {
