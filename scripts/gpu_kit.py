@@ -21,7 +21,8 @@ RUN = "benchmarks/gpu_kit/run.sh"
 LEFT_OUT = (
     "docs/images",
     "workflows",
-    "tests",
+    "tests/data",
+    "tests/locks",
     "web",
     "davae_core/mini/mini_transformer.safetensors",  # the kit trains one
     "davae_core/mini/mini_adapter.safetensors",
@@ -33,6 +34,7 @@ COMFYUI = ("comfy/*.py", "comfy/ldm/**/*.py", "comfyui_version.py", "LICENSE")
 WHEELS = (
     "accelerate", "clip-anytorch", "diffusers", "einops", "huggingface-hub", "peft", "psutil", "pyyaml", "regex",
     "safetensors", "tokenizers", "tqdm", "transformers",
+    "pytest", "iniconfig", "pluggy", "pygments",
     # what these import at once
     "anyio", "certifi", "charset-normalizer", "click", "h11", "httpcore2", "httpx2", "idna", "importlib-metadata",
     "packaging", "requests", "truststore", "typer", "urllib3", "zipp",
@@ -59,6 +61,7 @@ def pack(folder: Path, comfyui: Path, python: str) -> None:
         pack_sources(kit / "project.tar.xz", comfyui)
         download(wheels_of(lock), kit / "wheels", python)
         shutil.copyfile(ROOT / RUN, kit / "run.sh")
+        (kit / "python.txt").write_text(f"{python}\n")
         size = sum(file.stat().st_size for file in kit.rglob("*"))
         if size > LARGEST:
             sys.exit(

@@ -1,17 +1,24 @@
 #!/usr/bin/env bash
 # Everything that waits for a GPU, in at most 8 minutes: `bash run.sh` in the folder that `make gpu-kit` made.
 #
-# Needs Linux, Python with PyTorch, torchvision, numpy and Pillow, tar and xz; no network and no pip. PYTHON names
-# another interpreter; SMALL=1 tries it all in little, on a CPU too. The parts come in order of value and each has a
-# time of its own: what one has found by then is in results/, whatever becomes of it and of those after it.
+# Needs Linux, tar, xz and the Python that the kit was packed for, with PyTorch, torchvision, numpy and Pillow; no
+# network and no pip. PYTHON names the interpreter; SMALL=1 tries everything in little, on a CPU too. The parts come in
+# order of value and each has a time of its own: what one has found by then is in results/, whatever becomes of it and
+# of those after it, and results/table.md is written again after each.
 set -u
 cd "$(dirname "$0")" || exit 1
 PYTHON=${PYTHON:-python3}
 SMALL=${SMALL:-}
 OUT=$PWD/results
 LIMIT=465
+PACKED_FOR=$(cat python.txt)
+FOUND=$("$PYTHON" -c 'import sys, torch, torchvision, numpy, PIL; print("%d.%d" % sys.version_info[:2])') || exit 1
+if [ "$FOUND" != "$PACKED_FOR" ]; then
+    echo "This kit is for Python $PACKED_FOR and $PYTHON is $FOUND: set PYTHON, or make KIT_PYTHON=$FOUND gpu-kit." >&2
+    exit 1
+fi
+rm -rf "$OUT" miniature
 mkdir -p "$OUT" site
-rm -f "$OUT"/*
 tar xf project.tar.xz || exit 1
 for wheel in wheels/*.whl; do
     "$PYTHON" -m zipfile -e "$wheel" site || exit 1
@@ -30,6 +37,8 @@ part() {
         code=$?
     fi
     echo "{\"name\": \"$name\", \"seconds\": $((SECONDS - began)), \"exit\": $code}" >>"$OUT/parts.jsonl"
+    cp ../miniature/transformer/log.jsonl "$OUT/miniature.jsonl" 2>/dev/null
+    "$PYTHON" -m benchmarks.gpu_kit.table "$OUT" >"$OUT/table.new" && mv "$OUT/table.new" "$OUT/table.md"
 }
 
 speed() { # speed NAME SECONDS PARTS_AND_OPTIONS...
@@ -38,20 +47,19 @@ speed() { # speed NAME SECONDS PARTS_AND_OPTIONS...
     part "$name" "$most" "$PYTHON" -m benchmarks.speed --out "$OUT/$name.json" "$@"
 }
 
-little=() blocks=24 scenes=400 training=170
+slower=1 blocks=24 steps=30 little=() many=(--batches 4 10) scenes=400
 if [ -n "$SMALL" ]; then
-    little=(--sides 64 --batches 1 --blocks 1 --rounds 1) blocks=1 scenes=16 training=40
+    slower=8 blocks=1 steps=3 little=(--sides 64 --blocks 1 --rounds 1) many=(--batches 2) scenes=16
     LIMIT=3600
-    slower=8
 fi
-time=${slower:-1}
-part precision $((50 * time)) "$PYTHON" -m benchmarks.precision --blocks "$blocks" --out "$OUT/precision.json"
-speed pictures $((100 * time)) --parts pictures --steps 8 --rounds 1 "${little[@]}"
-speed codec $((60 * time)) --parts codec "${little[@]}"
-speed training $((45 * time)) --parts training "${little[@]}"
-part miniature "$training" "$PYTHON" -m training mini "$PWD/../miniature" --from-bundled-codec \
+part tests $((40 * slower)) "$PYTHON" -m pytest -q -p no:cacheprovider --confcutdir=tests/cuda tests/cuda
+part precision $((50 * slower)) "$PYTHON" -m benchmarks.precision --blocks "$blocks" --out "$OUT/precision.json"
+speed pictures $((90 * slower)) --parts pictures --batches 1 --steps "$steps" --rounds 1 "${little[@]}"
+speed batches $((90 * slower)) --parts pictures "${many[@]}" --steps 4 --rounds 1 "${little[@]}"
+speed codec $((60 * slower)) --parts codec "${little[@]}"
+speed training $((45 * slower)) --parts training --batches 1 4 "${little[@]}"
+part miniature 180 "$PYTHON" -m training mini "$PWD/../miniature" --from-bundled-codec \
     --set scenes:training="$scenes" --set scenes:held_out=16 --set transformer:train.device=auto \
     --set transformer:output.log_every=1
-cp ../miniature/transformer/log.jsonl "$OUT/miniature.jsonl" 2>/dev/null
-speed sampling 45 --parts sampling "${little[@]}"
-"$PYTHON" -m benchmarks.gpu_kit.table "$OUT" | tee "$OUT/table.md"
+speed sampling $((45 * slower)) --parts sampling "${little[@]}"
+cat "$OUT/table.md"

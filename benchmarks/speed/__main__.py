@@ -1,13 +1,14 @@
 """Ours against the stock model and VAE: ``python -m benchmarks.speed [--parts codec sampling ...] [--out FILE]``.
 
-counts     operations and bytes alive at once of decode and encode in bfloat16, counted: the same everywhere
+counts     operations, and bytes alive at once of decode and encode in bfloat16, counted: the same everywhere
 codec      decode and encode, plain, channels_last and (on a GPU) by torch.compile
 sampling   one step with guidance at each size and batch
-pictures   whole pictures: sampling and decode
+pictures   whole pictures: sampling and decode, jointly and by the detail pass
 training   a step of stage 2 beside a LoRA of the stock model, and of stage 1
 
 Random weights, both ways in turns in one process: on the GPU in bfloat16 at SD3.5 Medium's size where there is one,
-else on the CPU in float32 with few blocks and small pictures. Every case is written to --out as soon as it is done.
+else on the CPU in float32 with few blocks and small pictures. Every case is written to --out as soon as it is done;
+--against sets the run beside an earlier one's and says what moved.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ import torch
 from davae_core.files import write_text
 
 from ..timing import machine
-from . import codec, pictures, report, sampling, training
+from . import arithmetic, codec, pictures, report, sampling, training
 from .case import Case, described, measured
 from .comfyui import ROOT
 from .floors import Rates, rates
@@ -40,7 +42,6 @@ PARTS: Mapping[str, Callable[[Scale], Iterator[Case]]] = {
     "pictures": pictures.cases,
     "training": training.cases,
 }
-COUNTED_SIDES = (512, 1024, 2048, 4096)
 
 
 def main() -> int:
@@ -48,9 +49,13 @@ def main() -> int:
     options = _parser().parse_args()
     scale = _chosen(options)
     if COUNTS in options.parts:
-        print_counts()
+        print("\n".join((*arithmetic.lines(), "")), flush=True)
+    timed = [name for name in PARTS if name in options.parts]
+    if not timed:
+        return 0
     reached = rates(scale)
     results: dict[str, Any] = {
+        "date": datetime.now(timezone.utc).date().isoformat(),
         "machine": machine(),
         "device": torch.cuda.get_device_name() if scale.device == "cuda" else "no GPU",
         "comfyui": _comfyui_version(),
@@ -60,11 +65,12 @@ def main() -> int:
         "failed": [],
     }
     print(f"{report.heading(results)}\n\n{report.HEAD}", flush=True)
-    for name in (name for name in PARTS if name in options.parts):
+    for name in timed:
         for found in _part(name, scale, options.rounds, reached):
             kind = "failed" if "error" in found else "cases"
             results[kind].append(found)
-            print(f"Failed: {found}" if kind == "failed" else report.row(found), flush=True)
+            lines = [f"Failed: {found}"] if kind == "failed" else report.rows(found)
+            print("\n".join(lines), flush=True)
             if options.out is not None:
                 write_text(options.out, json.dumps(results, indent=1) + "\n")
     if options.against is not None:
@@ -90,25 +96,18 @@ def _part(name: str, scale: Scale, rounds: int, reached: Rates) -> Iterator[dict
         yield found
 
 
-def print_counts() -> None:
-    """The table of what is counted."""
-    print("| | side | operations | ours, TFLOP | memory | ours, MB |\n|---|---|---|---|---|---|")
-    for half, sides in codec.counts(COUNTED_SIDES).items():
-        for side, who in sides.items():
-            ours, stock = who["ours"], who["stock"]
-            print(
-                f"| {half} | {side} | {ours.operations / stock.operations:.3f}x | {ours.operations / 1e12:.2f} "
-                f"| {ours.peak / stock.peak:.3f}x | {ours.peak / 1e6:.0f} |"
-            )
-    print()
-
-
 def _chosen(options: argparse.Namespace) -> Scale:
     """This machine's scale with what the command line changes."""
-    names = ("sides", "batches", "steps", "blocks")
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    return replace(scale_here(), **{**given, **lists})
+    here = scale_here()
+    sides = options.sides and tuple(options.sides)
+    return replace(
+        here,
+        sides=sides or here.sides,
+        decoded=sides or here.decoded,
+        batches=tuple(options.batches or here.batches),
+        steps=options.steps or here.steps,
+        blocks=options.blocks or here.blocks,
+    )
 
 
 def _comfyui_version() -> str:

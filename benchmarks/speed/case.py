@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from .floors import Rates
@@ -17,8 +18,10 @@ from .turns import Spent, Ways, in_turns
 class Case:
     """A batch of pictures of `side` pixels.
 
-    `what` names it in a table, `variant` what is special ("" for nothing). `weights` are the bytes that each way must
-    read at least. `counted`: whether operations can be counted while it runs.
+    `what` names it in a table, `variant` what is special ("" for nothing). `ways` has "ours" and, but where there is
+    nothing to compare with, "stock". `weights` are the bytes of each way's weights; it reads all of them once at
+    least, or as many bytes as `read` says. `counted`: whether operations can be counted while it runs; `learns`:
+    whether it needs gradients.
     """
 
     part: str
@@ -28,31 +31,41 @@ class Case:
     ways: Ways
     weights: Mapping[str, int]
     variant: str = ""
+    read: Mapping[str, int] | None = None
     counted: bool = True
+    learns: bool = False
 
 
 def measured(case: Case, rounds: int, rates: Rates) -> dict[str, Any]:
-    """The case as JSON: seconds, peak bytes, operations and floors of each way, and ours over stock turn by turn."""
-    spent = in_turns(case.ways, rounds, case.counted)
+    """The case as JSON: seconds, peak bytes, operations and floors of each way, and what they take of stock."""
+    # Without gradients the codec computes in another way, as it does for everybody who does not train.
+    with torch.set_grad_enabled(case.learns):
+        spent = in_turns(case.ways, rounds, case.counted, case.learns)
     ways = {
         who: {
             "seconds": each.seconds,
             "peak_bytes": each.peak,
+            "weight_bytes": case.weights[who],
             "operations": each.operations,
-            "floor_seconds": rates.floor(each.operations, case.weights[who]),
+            "floor_seconds": rates.floor(each.operations, (case.read or case.weights)[who]),
         }
         for who, each in spent.items()
     }
-    return {**described(case), "ways": ways, "ratio": _ratio(spent)}
+    return {**described(case), "ways": ways, "ratios": _ratios(spent)}
 
 
-def _ratio(spent: Mapping[str, Spent]) -> dict[str, float] | None:
-    """None where there is no stock way."""
-    if "stock" not in spent:
-        return None
-    turns = zip(spent["ours"].seconds, spent["stock"].seconds, strict=True)
-    found = [ours / stock for ours, stock in turns]
-    return {"median": statistics.median(found), "least": min(found), "most": max(found)}
+def _ratios(spent: Mapping[str, Spent]) -> dict[str, dict[str, float]]:
+    """Of every other way over the stock one, turn by turn; none where there is no stock way."""
+    stock, found = spent.get("stock"), {}
+    for who, each in spent.items():
+        if stock is not None and each is not stock:
+            turns = [a / b for a, b in zip(each.seconds, stock.seconds, strict=True)]
+            found[who] = {
+                "median": statistics.median(turns),
+                "least": min(turns),
+                "most": max(turns),
+            }
+    return found
 
 
 def described(case: Case) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from davae_core.presets import PRESETS
 from .case import Case, weight_bytes
 from .comfyui import stock_halves
 from .counts import Count, counted
-from .scale import Scale
+from .scale import CHANNELS_LAST, COMPILED, Scale
 from .turns import Ways
 
 
@@ -43,10 +43,10 @@ class Both:
             "stock": lambda: self.encoder(picture),
         }
 
-    def to_channels_last(self) -> None:
-        """Lay every kernel out as channels_last, in place; what they make is laid out alike."""
+    def lay_out(self, memory_format: torch.memory_format) -> None:
+        """Every kernel, in place; what they make is laid out alike."""
         for part in (self.ours, self.encoder, self.decoder):
-            part.to(memory_format=torch.channels_last)
+            part.to(memory_format=memory_format)
 
     def _random(self, channels: int, side: int) -> Tensor:
         like = next(self.decoder.parameters())
@@ -65,13 +65,12 @@ def both(device: str, dtype: torch.dtype) -> Both:
 
 
 def cases(scale: Scale) -> Iterator[Case]:
-    """A decode and an encode at each size: as it is, then channels_last, then by torch.compile."""
+    """A decode and an encode at each size, in every variant."""
     halves = both(scale.device, scale.dtype)
-    yield from _cases(halves, scale, "")
-    if scale.compiled:
-        yield from _cases(halves, scale, "torch.compile")
-    halves.to_channels_last()
-    yield from _cases(halves, scale, "channels_last")
+    for variant in scale.variants:
+        last = variant == CHANNELS_LAST
+        halves.lay_out(torch.channels_last if last else torch.contiguous_format)
+        yield from _cases(halves, scale, variant)
 
 
 def _cases(halves: Both, scale: Scale, variant: str) -> Iterator[Case]:
@@ -82,9 +81,9 @@ def _cases(halves: Both, scale: Scale, variant: str) -> Iterator[Case]:
             "stock": weight_bytes(halves.encoder),
         },
     }
-    for side in scale.sides:
+    for side in scale.decoded:
         for half, ways in (("decode", halves.decodes(side)), ("encode", halves.encodes(side))):
-            compiled = variant == "torch.compile"
+            compiled = variant == COMPILED
             if compiled:
                 ways = {who: torch.compile(do) for who, do in ways.items()}
             yield Case("codec", half, side, 1, ways, weights[half], variant, counted=not compiled)

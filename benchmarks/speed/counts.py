@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..live_bytes import LiveBytes
+from ..operations import Operations
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,14 @@ class Count:
 
 def counted(run: Callable[[], object]) -> Count:
     """What `run` takes on the device meta without gradients."""
-    with torch.no_grad(), _attention_without_pairs():
-        with LiveBytes() as live:
-            run()
-        with FlopCounterMode(display=False) as flops:
-            run()
-    return Count(flops.get_total_flops(), live.peak)
+    with (
+        torch.no_grad(),
+        _attention_without_pairs(),
+        LiveBytes() as live,
+        Operations() as operations,
+    ):
+        run()
+    return Count(operations.total, live.peak)
 
 
 @contextmanager

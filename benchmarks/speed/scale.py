@@ -14,17 +14,19 @@ class Scale:
     """Where and how large.
 
     `blocks` of SD3.5 Medium's 24, pictures of `sides` pixels in `batches`, drawn in `steps` steps for texts of `words`
-    tokens; `compiled` says whether torch.compile is tried as well.
+    tokens; where they are decoded or encoded too they are of `decoded` pixels. The codec is tried in its `variants`,
+    "" as it is.
     """
 
     device: str
     dtype: torch.dtype
     blocks: int
     sides: tuple[int, ...]
+    decoded: tuple[int, ...]
     batches: tuple[int, ...]
     steps: int
     words: int
-    compiled: bool
+    variants: tuple[str, ...]
 
     @property
     def whole(self) -> bool:
@@ -38,9 +40,29 @@ class Scale:
         return f"On {self.device} in {kind}{less}; random weights, {self.words} tokens of text."
 
 
-GPU = Scale("cuda", torch.bfloat16, SD35_MEDIUM.blocks, (1024, 2048), (1, 4, 10), 28, 333, True)
-"""77 tokens of CLIP and 256 of T5."""
-CPU = Scale("cpu", torch.float32, 2, (256, 512), (1, 2), 2, 77, False)
+COMPILED, CHANNELS_LAST = "torch.compile", "channels_last"
+GPU = Scale(
+    device="cuda",
+    dtype=torch.bfloat16,
+    blocks=SD35_MEDIUM.blocks,
+    sides=(1024, 2048),
+    decoded=(1024, 2048),
+    batches=(1, 4, 10),
+    steps=30,
+    words=333,  # 77 of CLIP and 256 of T5
+    variants=("", CHANNELS_LAST, COMPILED),
+)
+CPU = Scale(
+    device="cpu",
+    dtype=torch.float32,
+    blocks=2,
+    sides=(256, 512),
+    decoded=(192,),
+    batches=(1, 2),
+    steps=4,
+    words=77,
+    variants=("", CHANNELS_LAST),
+)
 
 
 def scale_here() -> Scale:

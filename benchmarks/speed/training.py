@@ -44,13 +44,17 @@ def cases(scale: Scale) -> Iterator[Case]:
                 who: _stage2(model, LATENTS[who], scale, side, batch)
                 for who, model in models.items()
             }
-            yield Case("training", "stage 2", side, batch, ways, weights, variant)
+            yield _case("stage 2", side, batch, ways, weights, variant)
     for variant in ("", "all blocks recomputed"):
         trainee = _trainee(scale, bool(variant))
         alone: Ways = {"ours": _stage1(trainee, scale, side // 2)}
-        yield Case(
-            "training", "stage 1", side // 2, 1, alone, {"ours": weight_bytes(trainee)}, variant
-        )
+        yield _case("stage 1", side // 2, 1, alone, {"ours": weight_bytes(trainee)}, variant)
+
+
+def _case(
+    stage: str, side: int, batch: int, ways: Ways, weights: dict[str, int], variant: str
+) -> Case:
+    return Case("training", stage, side, batch, ways, weights, variant, learns=True)
 
 
 def _denoiser(scale: Scale, widened: bool, recomputed: int) -> Denoiser:

@@ -35,21 +35,22 @@ class Drawing:
     factor: int
     scale: Scale
 
-    def drawn(self, side: int, batch: int, steps: int) -> Callable[[], Tensor]:
+    def drawn(self, side: int, batch: int, steps: int, guided: bool = True) -> Callable[[], Tensor]:
         """What draws latents [batch, channels, side / factor, side / factor] in so many Euler steps."""
-        cells = side // self.factor
+        cells, texts = side // self.factor, 2 if guided else 1
         like = {"device": self.scale.device, "dtype": self.scale.dtype}
         noise = torch.randn(batch, self.channels, cells, cells, **like)
-        context = torch.randn(2 * batch, self.scale.words, SD35_MEDIUM.context_width, **like)
-        pooled = torch.randn(2 * batch, SD35_MEDIUM.pooled_width, **like)
+        context = torch.randn(texts * batch, self.scale.words, SD35_MEDIUM.context_width, **like)
+        pooled = torch.randn(texts * batch, SD35_MEDIUM.pooled_width, **like)
         levels = shifted_sigmas(steps, UNTRAINED.shift).tolist()
 
         def draw() -> Tensor:
             latents = noise
             for level, following in pairwise(levels):
-                times = torch.full((2 * batch,), level * _TIMESTEPS, **like)
-                both = self.transformer(torch.cat([latents] * 2), times, pooled, context)
-                wanted, empty = both.chunk(2)
+                times = torch.full((texts * batch,), level * _TIMESTEPS, **like)
+                made = self.transformer(torch.cat([latents] * texts), times, pooled, context)
+                # Without guidance the last is the first.
+                wanted, empty = made[:batch], made[-batch:]
                 latents = latents + (following - level) * torch.lerp(empty, wanted, GUIDANCE)
             return latents
 
