@@ -33,7 +33,7 @@ part() {
     [ "$left" -lt "$most" ] && most=$left
     if [ "$most" -gt 5 ]; then
         echo "$name (at most $most s) ..."
-        timeout --kill-after=5 "$most" "$@" >"$OUT/$name.log" 2>&1
+        timeout --kill-after=10 "$most" "$@" >"$OUT/$name.log" 2>&1
         code=$?
     fi
     echo "{\"name\": \"$name\", \"seconds\": $((SECONDS - began)), \"exit\": $code}" >>"$OUT/parts.jsonl"
@@ -58,8 +58,10 @@ speed pictures $((90 * slower)) --parts pictures --batches 1 --steps "$steps" --
 speed batches $((90 * slower)) --parts pictures "${many[@]}" --steps 4 --rounds 1 "${little[@]}"
 speed codec $((60 * slower)) --parts codec "${little[@]}"
 speed training $((45 * slower)) --parts training --batches 1 4 "${little[@]}"
-part miniature 180 "$PYTHON" -m training mini "$PWD/../miniature" --from-bundled-codec \
-    --set scenes:training="$scenes" --set scenes:held_out=16 --set transformer:train.device=auto \
-    --set transformer:output.log_every=1
+changes=(scenes:training="$scenes" scenes:held_out=16 transformer:output.log_every=1 transformer:train.device=auto)
+for cache in base base_val davae davae_val; do
+    changes+=("cache_$cache:work.device=auto")
+done
+part miniature 180 "$PYTHON" -m training mini "$PWD/../miniature" --from-bundled-codec "${changes[@]/#/--set=}"
 speed sampling $((45 * slower)) --parts sampling "${little[@]}"
 cat "$OUT/table.md"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..speed import report
 
-_ENDS = {0: "done", 1: "done, with failures", 124: "out of time"}
+_ENDS = {0: "done", 1: "done, with failures", 124: "out of time", 137: "out of time, killed"}
 
 
 def page(folder: Path) -> Iterator[str]:
@@ -36,7 +36,23 @@ def _found(name: str, folder: Path) -> Iterator[str]:
     elif name == "precision":
         yield from _precision(json.loads(file.read_text()))
     else:
-        yield from report.lines(json.loads(file.read_text()))
+        results = json.loads(file.read_text())
+        yield from report.lines(results)
+        yield from _memory(results["cases"])
+
+
+def _memory(cases: list[dict[str, Any]]) -> Iterator[str]:
+    """Weights and all that is alive beside them, and how much of that a pixel of one picture takes."""
+    yield "\n| | side | batch | with weights | bytes a pixel beside them |\n|---|---|---|---|---|"
+    for case in cases:
+        for who, way in case["ways"].items():
+            name = ", ".join(filter(None, (case["what"], case["variant"], who)))
+            whole = (way["weight_bytes"] + way["peak_bytes"]) / 1e9
+            pixels = case["batch"] * case["side"] ** 2
+            yield (
+                f"| {name} | {case['side']} | {case['batch']} | {whole:.2f} GB "
+                f"| {way['peak_bytes'] / pixels:.0f} |"
+            )
 
 
 def _precision(found: Mapping[str, Any]) -> Iterator[str]:

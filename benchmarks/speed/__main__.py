@@ -99,12 +99,13 @@ def _part(name: str, scale: Scale, rounds: int, reached: Rates) -> Iterator[dict
 def _chosen(options: argparse.Namespace) -> Scale:
     """This machine's scale with what the command line changes."""
     here = scale_here()
-    sides = options.sides and tuple(options.sides)
+    sides, batches = (given and tuple(given) for given in (options.sides, options.batches))
     return replace(
         here,
         sides=sides or here.sides,
         decoded=sides or here.decoded,
-        batches=tuple(options.batches or here.batches),
+        batches=batches or here.batches,
+        pictures=batches or here.pictures,
         steps=options.steps or here.steps,
         blocks=options.blocks or here.blocks,
     )

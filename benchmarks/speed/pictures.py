@@ -35,7 +35,7 @@ def cases(scale: Scale) -> Iterator[Case]:
     read = {who: steps * size for who, size in weights.items()}
     read[DETAIL_PASS] = read["stock"] + detail_steps(steps) * weights["ours"]
     weights[DETAIL_PASS] = sum(weights.values())
-    for batch in scale.batches:
+    for batch in scale.pictures:
         for side in scale.decoded:
             ways = _ways(draw, codecs, side, batch, steps)
             yield Case("pictures", what, side, batch, ways, weights, read=read)

@@ -14,8 +14,8 @@ class Scale:
     """Where and how large.
 
     `blocks` of SD3.5 Medium's 24, pictures of `sides` pixels in `batches`, drawn in `steps` steps for texts of `words`
-    tokens; where they are decoded or encoded too they are of `decoded` pixels. The codec is tried in its `variants`,
-    "" as it is.
+    tokens. Where they are decoded or encoded too they are of `decoded` pixels, whole ones in batches of `pictures`. The
+    codec is tried in its `variants`, "" as it is.
     """
 
     device: str
@@ -24,6 +24,7 @@ class Scale:
     sides: tuple[int, ...]
     decoded: tuple[int, ...]
     batches: tuple[int, ...]
+    pictures: tuple[int, ...]
     steps: int
     words: int
     variants: tuple[str, ...]
@@ -48,6 +49,7 @@ GPU = Scale(
     sides=(1024, 2048),
     decoded=(1024, 2048),
     batches=(1, 4, 10),
+    pictures=(1, 4, 10),
     steps=30,
     words=333,  # 77 of CLIP and 256 of T5
     variants=("", CHANNELS_LAST, COMPILED),
@@ -59,6 +61,7 @@ CPU = Scale(
     sides=(256, 512),
     decoded=(192,),
     batches=(1, 2),
+    pictures=(1,),
     steps=4,
     words=77,
     variants=("", CHANNELS_LAST),

@@ -1,11 +1,15 @@
-"""What only a GPU can show. `make gpu-kit` takes these tests to one; they need none of the other tests' packages."""
-
-from collections.abc import Iterator
+"""What only a GPU can show. `make gpu-kit` takes these tests to one; they need few of the other tests' packages."""
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
+from tests.training.conftest import (  # noqa: F401
+    base_file,
+    fresh_accelerate,
+    make_config,
+    pictures,
+    write_config,
+)
 from tests.training.dit_fixtures import (  # noqa: F401
     base_transformer,
     davae,
@@ -21,10 +25,3 @@ def gpu() -> torch.device:
     if not torch.cuda.is_available():
         pytest.skip("This machine has no GPU: the tests in tests/cuda wait for one.")
     return torch.device("cuda")
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate() -> Iterator[None]:
-    """accelerate keeps its state for the process; each test starts without one."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)

@@ -1,4 +1,4 @@
-"""Stage 2 on a GPU: every precision, the CPU's losses, and a run that goes on after a stop."""
+"""Both stages on a GPU: every precision, the CPU's losses, and runs that go on after a stop."""
 
 import math
 
@@ -9,38 +9,53 @@ from training.dit.train import train_dit
 from training.engine.optimizers import build_optimizer
 from training.engine.tracking import read_log
 from training.settings.run_config import OptimizerConfig
+from training.vae.train import train_vae
 
 ON_GPU = {"train__device": "auto"}
+EVERY_PRECISION = [
+    (train_vae, "make_config", "fp32"),
+    (train_vae, "make_config", "bf16"),
+    (train_vae, "make_config", "fp16"),
+    (train_dit, "dit_config", "fp32"),
+    (train_dit, "dit_config", "bf16"),
+]
 
 
-def losses(config):
-    result = train_dit(config)
-    return [record["loss"] for record in read_log(result.parent, "train")], result.parent
+def logged(train, config):
+    """The lines of the log that tell a loss."""
+    return read_log(train(config).parent, "train")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_every_precision_trains_to_the_end_and_tells_its_memory(dit_config, precision):
-    found, folder = losses(dit_config(**ON_GPU, train__precision=precision))
-    assert len(found) == 4
-    assert all(map(math.isfinite, found))
-    assert all(record["peak_gpu_gib"] > 0 for record in read_log(folder, "train"))
+def losses(train, config):
+    return [record["loss"] for record in logged(train, config)]
 
 
-def test_a_gpu_sees_the_noise_and_the_losses_that_a_cpu_sees(dit_config):
+@pytest.mark.parametrize(("train", "fixture", "precision"), EVERY_PRECISION)
+def test_every_precision_trains_to_the_end_and_tells_its_memory(request, train, fixture, precision):
+    make = request.getfixturevalue(fixture)
+    records = logged(train, make("run", **ON_GPU, train__precision=precision))
+    assert records
+    assert all(math.isfinite(record["loss"]) for record in records)
+    assert all(record["peak_gpu_gib"] > 0 for record in records)
+
+
+def test_a_gpu_sees_the_noise_and_the_loss_that_a_cpu_sees(dit_config):
     # Only the first: what the steps change differs by a GPU's rounding.
     on_gpu, on_cpu = (
-        losses(dit_config(str(i), **where))[0] for i, where in enumerate((ON_GPU, {}))
+        losses(train_dit, dit_config(name, **where))[0]
+        for name, where in (("gpu", ON_GPU), ("cpu", {}))
     )
-    assert on_gpu[0] == pytest.approx(on_cpu[0], rel=1e-2)
+    assert on_gpu == pytest.approx(on_cpu, rel=1e-2)
 
 
-def test_a_stopped_run_in_float16_goes_on_with_its_scale(dit_config):
-    changes = {**ON_GPU, "train__precision": "fp16"}
-    whole, _ = losses(dit_config("whole", **changes))
-    broken = dit_config("broken", **changes)
-    assert train_dit(broken, stop_at=2) is None
-    gone_on, _ = losses(broken)
-    assert gone_on == pytest.approx(whole, rel=1e-2)
+@pytest.mark.parametrize(("train", "fixture", "precision"), EVERY_PRECISION)
+def test_a_stopped_run_goes_on_as_if_it_were_not(request, train, fixture, precision):
+    changes = {**ON_GPU, "train__precision": precision}
+    make = request.getfixturevalue(fixture)
+    whole = losses(train, make("whole", **changes))
+    broken = make("broken", **changes)
+    assert train(broken, stop_at=2) is None
+    assert losses(train, broken) == pytest.approx(whole, rel=2e-2)
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
