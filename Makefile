@@ -21,7 +21,7 @@ help:
 	@echo "make lint   only ruff and mypy"
 	@echo "make lock   write the lock of this platform and this Python again, with today's versions"
 	@echo "make miniature  trains the bundled miniature again on TAESD3=its folder and repeats the ablation: hours, see docs/ablation.md"
-	@echo "make bench  count and time codec, sampling, pictures and training steps beside the stock model: docs/performance.md"
+	@echo "make bench  count and time codec, sampling, pictures and training steps beside the stock model, and say what moved"
 	@echo "make gpu-kit  pack everything that waits for a GPU into gpu-kit/, for a machine with PyTorch and no network"
 	@echo "make clean  remove what the other commands installed and wrote"
 
@@ -47,7 +47,7 @@ miniature: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.ablation.compare runs/ablation/results.json
 
 bench: $(COMFYUI)/.unpacked $(VENV)/.test-installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed --against benchmarks/speed/baseline.json
 
 gpu-kit: $(COMFYUI)/.unpacked
 	$(BIN)/python scripts/gpu_kit.py gpu-kit $(COMFYUI) $(KIT_PYTHON)

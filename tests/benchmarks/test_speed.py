@@ -40,18 +40,21 @@ def found():
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("side", ["1024", "2048"])
-def test_a_decode_takes_little_more_than_half_of_the_stock_memory_and_fewer_operations(found, side):
+@pytest.mark.parametrize(("side", "operations"), [("1024", 0.88), ("2048", 0.9)])
+def test_a_decode_takes_little_more_than_half_of_the_stock_memory_and_fewer_operations(
+    found, side, operations
+):
     ours, stock = found["decode"][side]["ours"], found["decode"][side]["stock"]
     assert ours["peak"] <= 0.55 * stock["peak"]
-    assert ours["operations"] <= 0.88 * stock["operations"]
+    # Attention, which is the same in both, has more of them the larger the picture is.
+    assert ours["operations"] <= operations * stock["operations"]
 
 
 @pytest.mark.parametrize("side", ["1024", "2048"])
 def test_an_encode_of_two_pictures_takes_less_memory_than_the_stock_one_of_one(found, side):
     ours, stock = found["encode"][side]["ours"], found["encode"][side]["stock"]
     assert ours["peak"] <= 0.8 * stock["peak"]
-    assert ours["operations"] <= 1.3 * stock["operations"]
+    assert ours["operations"] <= 1.25 * stock["operations"]
 
 
 def test_the_stock_counts_are_those_of_a_whole_vae(found):
@@ -63,7 +66,7 @@ def test_the_stock_counts_are_those_of_a_whole_vae(found):
 
 @pytest.mark.parametrize(
     ("side", "sampling", "joint", "detail_pass"),
-    [("1024", 4.5, 4.3, 3.7), ("2048", 7.8, 7.4, 6.5)],
+    [("1024", 4.5, 4.3, 3.7), ("2048", 7.8, 7.4, 6.4)],
 )
 def test_operations_let_pictures_be_as_much_faster_as_is_hoped_for(
     found, side, sampling, joint, detail_pass
