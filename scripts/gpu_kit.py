@@ -1,8 +1,7 @@
 """Pack what a machine with a GPU, PyTorch and no network needs: `python scripts/gpu_kit.py FOLDER COMFYUI [PYTHON]`.
 
-FOLDER gets the committed project, of ComfyUI what is imported, the wheels that an image with PyTorch and torchvision
-lacks for PYTHON (3.12), and run.sh, which runs it all. Every wheel is one of tests/locks, by its hash. It stays under
-60 MiB.
+FOLDER gets the committed project, of ComfyUI what is imported, the wheels that a PYTHON (3.12) with PyTorch, numpy and
+Pillow lacks, and run.sh, which runs it all. Every wheel is one of tests/locks, by its hash. It stays under 60 MiB.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ WHEELS = (
     "anyio", "certifi", "charset-normalizer", "click", "h11", "httpcore2", "httpx2", "idna", "importlib-metadata",
     "packaging", "requests", "truststore", "typer", "urllib3", "zipp",
 )  # fmt: skip
-"""torch brings filelock, fsspec, jinja2 and typing-extensions, torchvision numpy and Pillow; no more is imported."""
+"""torch brings filelock, fsspec, jinja2 and typing-extensions; no more is imported."""
 PLATFORMS = tuple(
     f"manylinux{kind}_x86_64"
     for kind in ("_2_28", "_2_27", "_2_24", "_2_17", "2014", "_2_12", "2010", "1")

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Everything that waits for a GPU, in at most 8 minutes: `bash run.sh` in the folder that `make gpu-kit` made.
 #
-# Needs Linux, tar, xz and the Python that the kit was packed for, with PyTorch, torchvision, numpy and Pillow; no
-# network and no pip. PYTHON names the interpreter; SMALL=1 tries everything in little, on a CPU too. The parts come in
-# order of value and each has a time of its own: what one has found by then is in results/, whatever becomes of it and
-# of those after it, and results/table.md is written again after each.
+# Needs Linux, tar, xz and the Python that the kit was packed for, with PyTorch, numpy and Pillow; no network and no
+# pip. PYTHON names the interpreter; SMALL=1 tries everything in little, on a CPU too. The parts come in order of value
+# and each has a time of its own: what one has found by then is in results/, whatever becomes of it and of those after
+# it, and results/table.md is written again after each.
 set -u
 cd "$(dirname "$0")" || exit 1
 PYTHON=${PYTHON:-python3}
@@ -12,7 +12,7 @@ SMALL=${SMALL:-}
 OUT=$PWD/results
 LIMIT=465
 PACKED_FOR=$(cat python.txt)
-FOUND=$("$PYTHON" -c 'import sys, torch, torchvision, numpy, PIL; print("%d.%d" % sys.version_info[:2])') || exit 1
+FOUND=$("$PYTHON" -c 'import sys, torch, numpy, PIL; print("%d.%d" % sys.version_info[:2])') || exit 1
 if [ "$FOUND" != "$PACKED_FOR" ]; then
     echo "This kit is for Python $PACKED_FOR and $PYTHON is $FOUND: set PYTHON, or make KIT_PYTHON=$FOUND gpu-kit." >&2
     exit 1

@@ -15,7 +15,7 @@ BESIDE_HEAD = (
     "|\n|---|---|---|---|---|---|---|---|"
 )
 _KNOWN_BY = ("part", "what", "side", "batch", "variant")
-_SAME = 0.01
+_SAME, _DISTURBED = 0.01, 0.05
 
 
 def rows(case: Mapping[str, Any]) -> Iterator[str]:
@@ -83,12 +83,12 @@ def _beside_row(case: Mapping[str, Any], old: Mapping[str, Any], who: str) -> st
 
 
 def _moved_time(now: Mapping[str, float] | None, before: Mapping[str, float] | None) -> str:
-    """Only where the turns of both runs lie apart: others may use the machine too."""
+    """Only where the turns of both runs lie well apart: others may use the machine too."""
     if now is None or before is None:
         return ""
-    if now["least"] > before["most"]:
+    if now["least"] > (1 + _DISTURBED) * before["most"]:
         return "slower"
-    return "faster" if now["most"] < before["least"] else ""
+    return "faster" if (1 + _DISTURBED) * now["most"] < before["least"] else ""
 
 
 def _moved_count(what: str, change: float) -> str:
