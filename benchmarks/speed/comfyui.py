@@ -25,12 +25,12 @@ _SIZES = {
 }
 
 
-def stock_halves(on_cpu: bool) -> tuple[nn.Module, nn.Module]:
+def stock_halves() -> tuple[nn.Module, nn.Module]:
     """ComfyUI's encoder and decoder.
 
     Their attention is the one that ours calls, so that counts compare the same thing.
     """
-    _make_importable(on_cpu)
+    _make_importable()
     from comfy.ldm.modules.diffusionmodules.model import Decoder, Encoder
 
     halves = Encoder(**_SIZES), Decoder(**_SIZES)
@@ -43,7 +43,7 @@ def stock_halves(on_cpu: bool) -> tuple[nn.Module, nn.Module]:
 
 def stock_transformer(channels: int, blocks: int, dtype: torch.dtype, device: str) -> nn.Module:
     """ComfyUI's SD3.5 Medium for latents of so many channels, with the first `blocks` of its blocks."""
-    _make_importable(device == "cpu")
+    _make_importable()
     import comfy.ops
     from comfy.ldm.modules.diffusionmodules.mmdit import MMDiT
 
@@ -71,7 +71,7 @@ def stock_transformer(channels: int, blocks: int, dtype: torch.dtype, device: st
     return built
 
 
-def _make_importable(on_cpu: bool) -> None:
+def _make_importable() -> None:
     """Let `comfy` be imported, from .comfyui (``make test`` puts it there) or COMFYUI_PATH."""
     place = Path(os.environ.get("COMFYUI_PATH", ROOT / ".comfyui")).absolute()
     if not (place / "comfy").is_dir():
@@ -79,7 +79,8 @@ def _make_importable(on_cpu: bool) -> None:
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
     # ComfyUI reads the command line when it is imported, but only where it is told to.
-    wanted = ["--use-pytorch-cross-attention", *(["--cpu"] if on_cpu else [])]
+    on_cpu = [] if torch.cuda.is_available() else ["--cpu"]
+    wanted = ["--use-pytorch-cross-attention", *on_cpu]
     given, sys.argv = sys.argv, [sys.argv[0], *wanted]
     try:
         import comfy.options
