@@ -11,6 +11,7 @@ from training.engine.tracking import read_log
 from training.settings.run_config import OptimizerConfig
 from training.vae.train import train_vae
 
+pytestmark = pytest.mark.slow
 ON_GPU = {"train__device": "auto"}
 EVERY_PRECISION = [
     (train_vae, "make_config", "fp32"),
