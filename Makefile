@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 COMFYUI := .comfyui
 # Where TAESD3's two files lie, for `make miniature`: docs/data.md.
 TAESD3 ?= taesd3
+# The Python of the machine that `make gpu-kit` packs for.
+KIT_PYTHON ?= 3.12
 # Every file by its hash where tests/locks has a lock for this platform; LOCK=no takes the newest versions that fit.
 export LOCK
 INSTALL := $(BIN)/python scripts/locked.py install
 LOCKED := scripts/locked.py scripts/requirements.py tests/constraints.txt $(wildcard tests/locks/*.txt)
 
-.PHONY: help demo test quick lint lock bench miniature clean
+.PHONY: help demo test quick lint lock bench gpu-kit miniature clean
 
 help:
 	@echo "make demo   six photographs through the bundled miniature DA-VAE and eight prompts drawn in three ways; see davae-demo/"
@@ -19,7 +21,8 @@ help:
 	@echo "make lint   only ruff and mypy"
 	@echo "make lock   write the lock of this platform and this Python again, with today's versions"
 	@echo "make miniature  trains the bundled miniature again on TAESD3=its folder and repeats the ablation: hours, see docs/ablation.md"
-	@echo "make bench  time and count the codec beside ComfyUI's stock VAE: docs/performance.md"
+	@echo "make bench  count and time codec, sampling, pictures and training steps beside the stock model, and say what moved"
+	@echo "make gpu-kit  pack everything that waits for a GPU into gpu-kit/, for a machine with PyTorch and no network"
 	@echo "make clean  remove what the other commands installed and wrote"
 
 demo: $(VENV)/.demo-installed
@@ -44,10 +47,13 @@ miniature: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.ablation.compare runs/ablation/results.json
 
 bench: $(COMFYUI)/.unpacked $(VENV)/.test-installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed --against benchmarks/speed/baseline.json
+
+gpu-kit: $(COMFYUI)/.unpacked
+	$(BIN)/python scripts/gpu_kit.py gpu-kit $(COMFYUI) $(KIT_PYTHON)
 
 clean:
-	rm -rf $(VENV) $(COMFYUI) davae-demo
+	rm -rf $(VENV) $(COMFYUI) davae-demo gpu-kit
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else "Python 3.10 to 3.13 is needed, this is %d.%d: name another one, as in make PYTHON=python3.12 ..." % v)'

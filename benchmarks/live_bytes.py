@@ -20,9 +20,11 @@ class LiveBytes(TorchDispatchMode):
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         out = function(*args, **(kwargs or {}))
-        for made in tree_leaves(out):
-            if isinstance(made, torch.Tensor):
-                self._note(made.untyped_storage())
+        # A view of a weight, or what is changed in place, is not made here.
+        given = {storage._cdata for storage in _storages((args, kwargs))}
+        for made in _storages(out):
+            if made._cdata not in given:
+                self._note(made)
         return out
 
     def _note(self, storage: torch.UntypedStorage) -> None:
@@ -35,3 +37,9 @@ class LiveBytes(TorchDispatchMode):
 
     def _free(self, key: int) -> None:
         self.now -= self._alive.pop(key)
+
+
+def _storages(values: object) -> list[torch.UntypedStorage]:
+    return [
+        leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)
+    ]

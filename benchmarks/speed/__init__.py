@@ -1,1 +1,1 @@
-"""The codec against ComfyUI's stock VAE: ``python -m benchmarks.speed`` (docs/performance.md)."""
+"""Ours against ComfyUI's stock model and VAE: ``python -m benchmarks.speed`` (docs/performance.md)."""
