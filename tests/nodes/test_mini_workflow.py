@@ -84,24 +84,23 @@ def test_a_batch_is_four_different_pictures(server):
     assert all(np.abs(pixels(drawn[0]) - pixels(other)).mean() > 1 for other in drawn[1:])
 
 
-def test_the_comparison_is_a_soft_and_a_sharp_picture_side_by_side(server):
-    (both,) = run_comparison(server)
-    assert both.size == (2 * 256 + 8, 256)
-    soft, sharp = (pixels(both.crop((left, 0, left + 256, 256))) for left in (0, 264))
+def test_the_comparison_shows_a_soft_picture_one_of_more_tokens_and_a_sharp_one(server):
+    graph = as_the_browser_sends_it(server, COMPARE)
+    result = server.run(graph)
+    assert result.error is None and result.refused is None, result
+    all_three = server.picture(result.outputs, only(graph, "SaveImage"))
+    assert all_three.size == (3 * 256 + 2 * 8, 256)
+    soft, sharp = (pixels(all_three.crop((left, 0, left + 256, 256))) for left in (0, 528))
     assert beyond_half_the_size(sharp) > 1.1 * beyond_half_the_size(soft)
+    told = [found["text"][0] for found in result.outputs.values() if "s each" in str(found)]
+    tokens = sorted(text.partition(",")[0] for text in told)
+    assert tokens == ["16 x 16 tokens", "8 x 8 tokens", "8 x 8 tokens"]
 
 
 def beyond_half_the_size(picture):
     """How much of a picture [H, W, 3] is lost when it is halved, mean absolute levels."""
     small = picture.reshape(128, 2, 128, 2, 3).mean((1, 3))
     return np.abs(picture - small.repeat(2, 0).repeat(2, 1)).mean()
-
-
-def run_comparison(server):
-    graph = as_the_browser_sends_it(server, COMPARE)
-    result = server.run(graph)
-    assert result.error is None and result.refused is None, result
-    return [server.picture(result.outputs, only(graph, "SaveImage"))]
 
 
 def test_inpainting_draws_the_right_half_anew_and_keeps_the_left_as_the_codec_has_it(server):
