@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from davae_core.disk.leftovers import beside
 from davae_core.reading.plain_text import plain
 
 from ..errors import TrainingError
@@ -20,6 +22,13 @@ _TELLING = (
     "oid", "blob_id",
 )  # fmt: skip
 """What file systems call that which changes with a file."""
+_OWN_ERRORS = (
+    ("aiohttp", "ClientError"),
+    ("botocore.exceptions", "BotoCoreError"),
+    ("botocore.exceptions", "ClientError"),
+)
+"""What libraries of file systems raise that is none of Python's own kinds; only of those that are in use."""
+SOURCE = "source.shards"
 
 
 def is_address(pattern: str) -> bool:
@@ -32,24 +41,44 @@ def files_at(address: str) -> dict[str, str]:
 
     Raises TrainingError.
     """
-    with _one_sentence(address):
+    with _one_sentence(address, SOURCE):
         system, path = _system_of(address)
         paths = sorted(system.glob(path)) if "*" in path else [path]
         found = {system.unstrip_protocol(one): _state_of(system.info(one)) for one in paths}
     if not found:
-        raise TrainingError(f"source.shards names {address}, which matches no file: check it.")
+        raise TrainingError(f"{SOURCE} names {address}, which matches no file: check it.")
     return found
 
 
-def fetch(address: str, state: str, copy: Path) -> None:
-    """Copy the file at an address, which must still be what `files_at` found it to be. Raises TrainingError."""
-    part = copy.with_suffix(".part")
-    with _one_sentence(address):
+def state_at(address: str, key: str) -> str:
+    """What another file at an address, which the setting `key` names, would not have. Raises TrainingError."""
+    with _one_sentence(address, key):
         system, path = _system_of(address)
-        if _state_of(system.info(path)) != state:
+        return _state_of(system.info(path))
+
+
+def fetch(address: str, state: str, copy: Path, key: str = SOURCE) -> None:
+    """Copy the file at an address, which must still be what it was found to be. Raises TrainingError."""
+
+    def check(_: Path) -> None:
+        if state_at(address, key) != state:
             raise TrainingError(f"{address} changed meanwhile: run the same command again.")
-        system.get_file(path, str(part))
-    part.replace(copy)
+
+    check(copy)
+    bring(address, copy, check, key)
+
+
+def bring(address: str, copy: Path, check: Callable[[Path], None], key: str) -> None:
+    """Copy the file at an address, which has its name here once `check` raised nothing for it. Raises TrainingError."""
+    part = beside(copy)
+    try:
+        with _one_sentence(address, key):
+            system, path = _system_of(address)
+            system.get_file(path, str(part))
+        check(part)
+        part.replace(copy)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _system_of(address: str) -> tuple[Any, str]:
@@ -67,15 +96,22 @@ def _state_of(info: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _one_sentence(address: str) -> Iterator[None]:
+def _one_sentence(address: str, key: str) -> Iterator[None]:
     """Whatever fsspec says of an address as one sentence."""
     try:
         yield
     except TrainingError:
         raise
-    except (ImportError, OSError, ValueError, RuntimeError) as error:
+    except _kinds_of_errors() as error:
         reason = plain(str(error).split("\n")[0].rstrip(".")) or type(error).__name__
         raise TrainingError(
-            f"{address} in source.shards cannot be read ({reason}): check the address, your access and the network, "
-            "and run the same command again, which goes on."
+            f"{address} in {key} cannot be read ({reason}): check the address, your access and the network, and run "
+            "the same command again, which goes on."
         ) from error
+
+
+def _kinds_of_errors() -> tuple[type[Exception], ...]:
+    """What fsspec and the libraries that it uses here raise where something cannot be read."""
+    own = (getattr(sys.modules.get(module), name, None) for module, name in _OWN_ERRORS)
+    found = (kind for kind in own if kind is not None)
+    return (ImportError, OSError, ValueError, RuntimeError, *found)
