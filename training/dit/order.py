@@ -32,32 +32,41 @@ class BatchOrder:
     @property
     def per_epoch(self) -> int:
         """Batches of the first epoch; with windows, others have about as many."""
-        count = 1 if self._windows is None else self._windows.per_epoch
-        return self._end(count - 1)
+        if self._windows is None:
+            return self._cut(np.array([len(rows) for rows in self._buckets]))
+        return self._end(self._windows.per_epoch - 1)
 
     def rows(self, number: int) -> Rows:
         """Those of batch `number`."""
-        window = self.window_of(number)
+        window, place = self._place(number)
         if self._held[0] != window:
             self._held = window, self._batches(window)
-        return self._held[1][number - (self._end(window - 1) if window else 0)]
+        return self._held[1][place]
 
     def window_of(self, number: int) -> int:
         """In which window, counted over the whole run, batch `number` is."""
+        return self._place(number)[0]
+
+    def _place(self, number: int) -> tuple[int, int]:
+        """The window of a batch and which of the window's batches it is."""
+        if self._windows is None:
+            return divmod(number, self.per_epoch)
         while not self._ends or self._ends[-1] <= number:
             self._end(len(self._ends))
-        return bisect_right(self._ends, number)
+        window = bisect_right(self._ends, number)
+        return window, number - (self._ends[window - 1] if window else 0)
 
     def _end(self, window: int) -> int:
         """The number of the batch after the last one of a window."""
+        assert self._windows is not None
         while len(self._ends) <= window:
-            if self._windows is None:
-                counts = np.array([len(rows) for rows in self._buckets])
-            else:
-                counts = self._windows.counts(len(self._ends))
             before = self._ends[-1] if self._ends else 0
-            self._ends.append(before + int((-(-counts // self._size)).sum()))
+            self._ends.append(before + self._cut(self._windows.counts(len(self._ends))))
         return self._ends[window]
+
+    def _cut(self, counts: Rows) -> int:
+        """Batches that so many rows of each size make."""
+        return int((-(-counts // self._size)).sum())
 
     def _batches(self, window: int) -> list[Rows]:
         random = numpy_generator(self._seed, Stream.ORDER, window)
