@@ -14,6 +14,7 @@ from davae_core.presets import PATCH
 from ..engine.processes import as_main_finds
 from ..errors import TrainingError
 from ..settings.yaml_config import flatten
+from ..tars.remote_files import is_address
 from .caption_sources import CaptionedSet, scan_captioned
 from .class_list import read_class_list
 from .config import CacheConfig
@@ -21,7 +22,6 @@ from .encoding import latents_of
 from .head import CacheHead, read_head
 from .parts import Part, check_same
 from .plan_file import PlanFile, write_plan
-from .remote_files import is_address
 from .remote_tars import RemoteTars
 from .shard_files import ShardIndex, read_index, shard_path
 from .shard_plan import Planned, plan_shards

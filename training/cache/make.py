@@ -19,16 +19,16 @@ from ..engine.processes import as_main_finds, make_state
 from ..engine.progress import progress_bar
 from ..engine.unhurried import unhurried
 from ..errors import TrainingError
+from ..tars.patterns import tar_files
+from ..tars.remote_files import is_address
 from .caption_pass import CaptionPass, waiting_path
 from .config import CacheConfig
 from .head import CacheHead, write_head
 from .job_plan import paths_of, plan_path, shared_plan
 from .parts import Part, begin_part, end_part
 from .picture_pass import PicturePass
-from .remote_files import is_address
 from .remote_tars import RemoteTar, RemoteTars, find_tars
 from .shard_files import read_index, shard_path
-from .shard_patterns import tar_files
 from .shard_plan import Planned, ShardWork, work_on
 from .table_file import write_table
 
@@ -98,7 +98,11 @@ def _remote_tars(config: CacheConfig, folder: Path, part: Part, state: PartialSt
     addresses = [pattern for pattern in config.source.shards if is_address(pattern)]
 
     def find() -> tuple[RemoteTar, ...]:
-        others = [path.name for path in tar_files(paths_of(config))] if addresses else []
+        others = (
+            [path.name for path in tar_files(paths_of(config), "source.shards")]
+            if addresses
+            else []
+        )
         return find_tars(addresses, others)
 
     # Asked once: every process sees the same tars in the same state.

@@ -18,7 +18,8 @@ from davae_core.reading.json_text import parse_json
 from davae_core.reading.typed import build
 
 from ..errors import TrainingError
-from .captions import CaptionedPicture, Place
+from ..tars.place import Place
+from .captions import CaptionedPicture
 from .shard_plan import Planned
 
 _TEXT, _ENDS = "text", "ends"

@@ -14,8 +14,8 @@ from davae_core.disk.locking import in_turn
 from davae_core.files import file_hash, write_text
 
 from ..errors import TrainingError
+from ..tars.remote_files import bring, fetch, state_at
 from .head import HEAD, TEXTS
-from .remote_files import bring, fetch, state_at
 from .table_file import TABLE
 
 _STATE = "state.txt"

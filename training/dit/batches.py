@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,11 +21,11 @@ from ..cache.latent_cache import LatentCache
 from ..cache.shard_files import shard_path
 from ..cache.text_states import TextStates, stack
 from ..engine.loaders import Once
+from ..engine.order import BatchOrder
 from ..engine.randomness import Stream, number_generator, numpy_generator, sample_noise
+from ..engine.shard_windows import ShardWindows
 from ..errors import TrainingError
 from .config import FlowLossConfig
-from .order import BatchOrder
-from .shard_windows import ShardWindows
 
 Batch = TypeVar("Batch")
 _WIDER = 2**32
@@ -87,14 +87,28 @@ class LatentBatches(Dataset[LatentBatch | TrainingError]):
         """Batches of an epoch."""
         return self.order.per_epoch
 
-    def shards_of(self, window: int) -> list[tuple[LatentCache, Path]]:
-        """The shards of a window of the run and the caches that they are of; none where there are no windows."""
+    def window_of(self, number: int) -> int:
+        """In which window of shards, counted over the whole run, batch `number` is."""
+        return self.order.window_of(number)
+
+    def files_of(self, window: int) -> list[Path]:
+        """Where on this disk the shards of a window belong that lie at addresses; none where there are no windows."""
         found = []
         for number in () if self.windows is None else self.windows.shards(window):
             which = int(np.searchsorted(self._first_shards, number, side="right")) - 1
             cache = self.caches[which]
-            found.append((cache, shard_path(cache.folder, number - self._first_shards[which])))
+            if cache.remote is not None:
+                found.append(shard_path(cache.folder, number - self._first_shards[which]))
         return found
+
+    def bring(self, file: Path) -> None:
+        """See to it that a shard is here. Raises TrainingError when it cannot be brought or is another one."""
+        next(cache for cache in self.caches if cache.folder == file.parent).bring(file)
+
+    def let_go(self, kept: Collection[Path]) -> None:
+        """Remove the shards that were brought, but those to be `kept`."""
+        for cache in self.caches:
+            cache.let_go(kept)
 
     @property
     def commonest_size(self) -> tuple[int, int]:

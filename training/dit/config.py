@@ -9,10 +9,10 @@ from davae_core.transformer.description import Mode
 from davae_core.transformer.presets import LORA_ALPHA, LORA_RANK
 
 from ..cache.config import TextPrecision
-from ..cache.remote_files import is_address
 from ..errors import TrainingError
 from ..settings.limits import Count, Limits, Share, Weight, Whole
 from ..settings.run_config import OptimizerConfig, OutputConfig, TrainConfig
+from ..tars.remote_files import is_address
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from ..cache.encoding import latents_of
 from ..cache.head import HEAD
 from ..cache.latent_cache import LatentCache
 from ..cache.remote_cache import bring_index
-from ..cache.remote_files import is_address
 from ..errors import TrainingError
 from ..hub import existing_path, same_source
+from ..tars.remote_files import is_address
 from .config import DitTrainingConfig, DitValidationConfig
 from .room import passing_room
 

@@ -20,6 +20,7 @@ from davae_core.transformer.fingerprint import base_fingerprint
 
 from ..cache.latent_cache import LatentCache
 from ..cache.text_states import moved_as
+from ..engine.ahead import FilesAhead
 from ..engine.checkpointing import MODEL, Contents, RunState, Trained
 from ..engine.loop import run_to
 from ..engine.optimizers import build_optimizer
@@ -31,7 +32,6 @@ from ..engine.sharding import gather, shard, sharding_wanted
 from ..engine.unhurried import unhurried
 from ..engine.updates import Parts, synchronised
 from ..errors import TrainingError
-from .ahead import ShardsAhead
 from .bases import draw_bases
 from .batches import LatentBatches, read_in_order
 from .class_denoiser import AnyDenoiser
@@ -135,7 +135,7 @@ class DitTraining(Run[NoisedBatch]):
             return found
         # What the steps before the last one read has been read by all processes.
         first, behind = first_step * config.train.accumulate, config.train.accumulate
-        return ShardsAhead(self.data).follow(found, first, behind)
+        return FilesAhead(self.data).follow(found, first, behind)
 
     def backward(self, step: int, batch: NoisedBatch, last: bool) -> Parts:
         """Add the gradients of a micro-batch under noise; its loss terms, detached."""

@@ -10,13 +10,14 @@ from davae_core.files import read_safetensors, write_safetensors
 from tests.training.cache_fixtures import pack_captioned
 from tests.training.two_processes import on_two_processes
 from training.cache import job_plan
-from training.cache.captions import CaptionedPicture, Place
+from training.cache.captions import CaptionedPicture
 from training.cache.config import CacheConfig
 from training.cache.make import make_cache
 from training.cache.parts import Part
 from training.cache.plan_file import PlanFile, write_plan
 from training.errors import TrainingError
 from training.settings.yaml_config import read_config
+from training.tars.place import Place
 
 
 def test_a_plan_gives_its_shards_back_with_tars_in_the_readers_own_room(tmp_path: Path) -> None:

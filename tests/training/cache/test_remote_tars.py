@@ -68,9 +68,9 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     fetch = remote_tars.fetch
 
-    def noting(address: str, state: str, copy: Path) -> None:
+    def noting(address: str, *rest: Any) -> None:
         found.append(address.rpartition("/")[2])
-        fetch(address, state, copy)
+        fetch(address, *rest)
 
     monkeypatch.setattr(remote_tars, "fetch", noting)
     return found

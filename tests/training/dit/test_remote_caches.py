@@ -17,11 +17,11 @@ from training.__main__ import main
 from training.cache.head import read_head
 from training.cache.shard_files import shard_path
 from training.cache.table_file import TABLE, write_table
-from training.dit.ahead import ShardsAhead
 from training.dit.batches import LatentBatches
 from training.dit.config import DitTrainingConfig
 from training.dit.inputs import open_caches
 from training.dit.train import train_dit
+from training.engine.ahead import FilesAhead
 from training.engine.tracking import read_log
 from training.errors import TrainingError
 from training.settings.yaml_config import read_config
@@ -94,10 +94,10 @@ def test_no_more_shards_than_those_of_two_windows_are_here(
     assert data.is_remote and data.windows is not None and data.windows.per_epoch == 4
     batches = (data.batch(number) for number in range(2 * data.per_epoch))
     seen = set()
-    for number, _ in enumerate(ShardsAhead(data).follow(batches, 0, behind=0)):
+    for number, _ in enumerate(FilesAhead(data).follow(batches, 0, behind=0)):
         here = set((tmp_path / "room").rglob("shard_*.safetensors"))
         window = data.order.window_of(number)
-        wanted = {path for near in (0, 1) for _, path in data.shards_of(window + near)}
+        wanted = {path for near in (0, 1) for path in data.files_of(window + near)}
         assert here <= wanted
         seen |= here
     assert len(seen) == 4

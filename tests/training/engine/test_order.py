@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training.dit.order import BatchOrder
-from training.dit.shard_windows import ShardWindows
+from training.engine.order import BatchOrder
+from training.engine.shard_windows import ShardWindows
 
 SHARD_OF = np.repeat(np.arange(11), 30)
 """Eleven shards of thirty pictures."""

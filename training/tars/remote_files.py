@@ -6,8 +6,11 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from davae_core.disk.leftovers import beside
 from davae_core.reading.plain_text import plain
 
 from ..errors import TrainingError
+from .patterns import MOST, in_braces
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://")
 _TELLING = (
@@ -22,13 +26,14 @@ _TELLING = (
     "oid", "blob_id",
 )  # fmt: skip
 """What file systems call that which changes with a file."""
+_AT_ONCE = 16
+"""Addresses that are asked for at once."""
 _OWN_ERRORS = (
     ("aiohttp", "ClientError"),
     ("botocore.exceptions", "BotoCoreError"),
     ("botocore.exceptions", "ClientError"),
 )
 """What libraries of file systems raise that is none of Python's own kinds; only of those that are in use."""
-SOURCE = "source.shards"
 
 
 def is_address(pattern: str) -> bool:
@@ -36,17 +41,26 @@ def is_address(pattern: str) -> bool:
     return bool(_ADDRESS.match(pattern))
 
 
-def files_at(address: str) -> dict[str, str]:
-    """The files that an address, which may have a *, stands for, and for each what another one there would not have.
+def files_at(patterns: Sequence[str], key: str) -> dict[str, str]:
+    """The files that addresses stand for, and for each what another one there would not have; `key` is the setting.
 
-    Raises TrainingError.
+    Lists in braces are known, and * as far as the file system knows it. Raises TrainingError.
     """
-    with _one_sentence(address, SOURCE):
+    listed = list(islice((one for pattern in patterns for one in in_braces(pattern)), MOST + 1))
+    if len(listed) > MOST:
+        raise TrainingError(f"{key} names more than {MOST} addresses: check the braces.")
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        parts = list(pool.map(partial(_files_at, key=key), listed))
+    return {address: state for part in parts for address, state in part.items()}
+
+
+def _files_at(address: str, key: str) -> dict[str, str]:
+    with _one_sentence(address, key):
         system, path = _system_of(address)
         paths = sorted(system.glob(path)) if "*" in path else [path]
         found = {system.unstrip_protocol(one): _state_of(system.info(one)) for one in paths}
     if not found:
-        raise TrainingError(f"{SOURCE} names {address}, which matches no file: check it.")
+        raise TrainingError(f"{key} names {address}, which matches no file: check it.")
     return found
 
 
@@ -57,7 +71,7 @@ def state_at(address: str, key: str) -> str:
         return _state_of(system.info(path))
 
 
-def fetch(address: str, state: str, copy: Path, key: str = SOURCE) -> None:
+def fetch(address: str, state: str, copy: Path, key: str) -> None:
     """Copy the file at an address, which must still be what it was found to be. Raises TrainingError."""
 
     def check(_: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.randomness import Stream, numpy_generator
+from .randomness import Stream, numpy_generator
 
 Rows = NDArray[np.int64]
 

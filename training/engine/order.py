@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.randomness import Stream, numpy_generator
+from .randomness import Stream, numpy_generator
 from .shard_windows import ShardWindows
 
 Rows = NDArray[np.int64]
