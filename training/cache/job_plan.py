@@ -14,7 +14,7 @@ from davae_core.presets import PATCH
 from ..engine.processes import as_main_finds
 from ..errors import TrainingError
 from ..settings.yaml_config import flatten
-from ..tars.remote_files import is_address
+from ..tars.patterns import is_address
 from .caption_sources import CaptionedSet, scan_captioned
 from .class_list import read_class_list
 from .config import CacheConfig

@@ -19,8 +19,7 @@ from ..engine.processes import as_main_finds, make_state
 from ..engine.progress import progress_bar
 from ..engine.unhurried import unhurried
 from ..errors import TrainingError
-from ..tars.patterns import tar_files
-from ..tars.remote_files import is_address
+from ..tars.patterns import is_address, tar_files
 from .caption_pass import CaptionPass, waiting_path
 from .config import CacheConfig
 from .head import CacheHead, write_head

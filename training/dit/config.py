@@ -12,7 +12,7 @@ from ..cache.config import TextPrecision
 from ..errors import TrainingError
 from ..settings.limits import Count, Limits, Share, Weight, Whole
 from ..settings.run_config import OptimizerConfig, OutputConfig, TrainConfig
-from ..tars.remote_files import is_address
+from ..tars.patterns import is_address
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from ..cache.encoding import latents_of
 from ..cache.head import HEAD
 from ..cache.latent_cache import LatentCache
 from ..cache.remote_cache import bring_index
+from ..engine.room import passing_room
 from ..errors import TrainingError
 from ..hub import existing_path, same_source
-from ..tars.remote_files import is_address
+from ..tars.patterns import is_address
 from .config import DitTrainingConfig, DitValidationConfig
-from .room import passing_room
 
 _LOG = logging.getLogger(__name__)
 _OF_TEXT = (
@@ -35,7 +35,7 @@ _OF_TEXT = (
 
 def check_inputs(config: DitTrainingConfig) -> None:
     """Open everything that a run is given but its base, as the run would. Raises TrainingError or CheckpointError."""
-    with passing_room(config) as room:
+    with passing_room(config.data.downloads) as room:
         caches = open_caches(config.data.caches, False, room)
         check_vae(config.model.vae, caches[0])
         check_ramp(config, caches[0].head.layout)

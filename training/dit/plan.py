@@ -13,12 +13,12 @@ from davae_core.lightning.sizes import LightningSizes
 from davae_core.transformer.sizes import TransformerSizes, transformer_sizes
 
 from ..cache.latent_cache import LatentCache
+from ..engine.room import passing_room
 from ..engine.share import Share
 from .batches import LatentBatches
 from .class_model import read_class_base, sizes_of_run
 from .config import DitTrainingConfig
 from .inputs import open_caches
-from .room import passing_room
 from .start_from import check_lora, read_start
 from .transformer import build_transformer, new_sizes, read_base, recompute_blocks
 
@@ -80,7 +80,7 @@ def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
 
     Of the files it opens model.base, model.start_from and data.caches; `check_inputs` opens the others.
     """
-    with passing_room(config) as room:
+    with passing_room(config.data.downloads) as room:
         caches = open_caches(config.data.caches, False, room)
     sizes: TransformerSizes | LightningSizes
     if config.model.kind == "lightning":

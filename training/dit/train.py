@@ -27,6 +27,7 @@ from ..engine.optimizers import build_optimizer
 from ..engine.own_folder import own_folder
 from ..engine.processes import as_main_finds
 from ..engine.progress import progress_bar
+from ..engine.room import remove_room, run_room
 from ..engine.run import Run
 from ..engine.sharding import gather, shard, sharding_wanted
 from ..engine.unhurried import unhurried
@@ -41,7 +42,6 @@ from .drawing import FULL, PictureDecoder, SamplingPlan, draw_detail, draw_laten
 from .export import DTYPES, adapter_of, whole_transformer
 from .inputs import check_ramp, check_vae, open_caches, open_held_out
 from .noising import NoisedBatch, NoisedBatches
-from .room import remove_room, run_room
 from .start_from import read_start, start_from
 from .texts import texts_on
 from .transformer import (
@@ -70,7 +70,7 @@ def train_dit(config: DitTrainingConfig, stop_at: int | None = None) -> Path | N
         try:
             return run_to(kind(config), stop_at)
         finally:
-            remove_room(config)
+            remove_room(config.output.folder, config.data.downloads)
 
 
 class DitTraining(Run[NoisedBatch]):
@@ -85,7 +85,8 @@ class DitTraining(Run[NoisedBatch]):
         if self.sharded:
             _check_sharded(config)
         torch.manual_seed(config.train.seed)
-        caches = open_caches(config.data.caches, config.data.in_memory, run_room(config))
+        self.room = run_room(config.output.folder, config.data.downloads)
+        caches = open_caches(config.data.caches, config.data.in_memory, self.room)
         self._check_agreed(caches)
         head = caches[0].head
         self.layout, self.vae_hash = head.layout, head.vae_hash
@@ -367,8 +368,7 @@ class DitTraining(Run[NoisedBatch]):
 
     def _held_out(self, caches: list[LatentCache]) -> ValidationPlan | None:
         validation = self.config.validation
-        in_memory, room = self.config.data.in_memory, run_room(self.config)
-        cache = open_held_out(validation, caches, in_memory, room)
+        cache = open_held_out(validation, caches, self.config.data.in_memory, self.room)
         if cache is None:
             return None
         return ValidationPlan(

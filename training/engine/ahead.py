@@ -49,7 +49,7 @@ class FilesAhead:
         """The batches, of which the first has the number `first`; the window is that of the batch `behind` earlier."""
         for _ in range(_AT_ONCE):
             # A daemon, so that nobody waits for gigabytes when the run ends.
-            Thread(target=self._bring, daemon=True).start()
+            Thread(target=self._bring, name="ahead", daemon=True).start()
         try:
             self._enter(self._data.window_of(first))
             for number, batch in enumerate(batches, first):
@@ -76,6 +76,7 @@ class FilesAhead:
                 continue
             try:
                 self._data.bring(file)
-            except TrainingError as error:
-                # Whoever reads it tries once more, and fails with this sentence in the run itself.
+            except (TrainingError, OSError) as error:
+                # Whoever reads it tries once more, and fails with this sentence in the run itself. At the end of a run
+                # the folder may be gone.
                 _LOG.warning("not brought ahead: %s", error)

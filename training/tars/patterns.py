@@ -17,7 +17,18 @@ from ..pictures import spelled
 
 MOST = 100_000
 """Files that one pattern may name."""
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://")
 _BRACES = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}|\{([^{}]*,[^{}]*)\}")
+
+
+def is_address(pattern: str) -> bool:
+    """Whether a setting means an address (s3://, hf://, https://, …) and no path."""
+    return bool(_ADDRESS.match(pattern))
+
+
+def is_tars(entry: str) -> bool:
+    """Whether a setting that may name folders means tar files: by an address, or a pattern that ends with .tar."""
+    return is_address(entry) or entry.lower().endswith(".tar")
 
 
 def tar_files(patterns: Sequence[str], key: str) -> dict[Path, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,6 @@ from davae_core.reading.plain_text import plain
 from ..errors import TrainingError
 from .patterns import MOST, in_braces
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://")
 _TELLING = (
     "size", "ETag", "etag", "md5", "generation", "Last-Modified", "last_modified", "LastModified", "mtime", "created",
     "oid", "blob_id",
@@ -34,11 +32,6 @@ _OWN_ERRORS = (
     ("botocore.exceptions", "ClientError"),
 )
 """What libraries of file systems raise that is none of Python's own kinds; only of those that are in use."""
-
-
-def is_address(pattern: str) -> bool:
-    """Whether a setting means an address and no path."""
-    return bool(_ADDRESS.match(pattern))
 
 
 def files_at(patterns: Sequence[str], key: str) -> dict[str, str]:
