@@ -168,8 +168,11 @@ def _decoded(picture: Picture) -> Tensor:
     if not isinstance(picture, TarPicture):
         return read_bytes(picture)
     with picture.file.open("rb") as file:
+        # Python makes room for as many bytes as are asked for.
+        whole = file.seek(0, io.SEEK_END)
         file.seek(picture.offset)
-        return decode_bytes(io.BytesIO(file.read(picture.size)), picture.name)
+        held = file.read(min(picture.size, whole))
+    return decode_bytes(io.BytesIO(held), picture.name)
 
 
 def resize(picture: Tensor, height: int, width: int) -> Tensor:

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import overload
 
-import numpy as np
 import torch
 
 from davae_core.files import CheckpointError, read_safetensors, reason_of, write_safetensors
@@ -82,13 +81,15 @@ class PlanFile(Sequence[Planned]):
         self._path, self._room = path, room
         try:
             held = read_safetensors(path)[0]
-            self._text = held[_TEXT].numpy()
-            self._ends = held[_ENDS].numpy().astype(np.int64)
-        except (CheckpointError, KeyError) as error:
+            text, ends = held[_TEXT], held[_ENDS]
+            if (text.ndim, text.dtype, ends.ndim, ends.dtype) != (1, torch.uint8, 1, torch.int64):
+                raise ValueError("its columns are of other types")
+        except (CheckpointError, KeyError, ValueError) as error:
             raise self._damaged(error) from error
+        self._text, self._ends = text.numpy(), ends.numpy()
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return max(0, len(self._ends) - 1)
 
     @overload
     def __getitem__(self, wanted: int) -> Planned: ...

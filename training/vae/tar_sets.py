@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 from accelerate import Accelerator
 
@@ -17,7 +18,7 @@ from davae_core.disk.locking import in_turn
 from davae_core.files import file_hash, write_text
 from davae_core.images import ImageError, size_of
 from davae_core.reading.json_text import read_json
-from davae_core.reading.typed import build
+from davae_core.reading.typed import Limits, build
 
 from ..engine.processes import as_main_finds
 from ..engine.unhurried import unhurried
@@ -38,6 +39,7 @@ from ..tars.remote_files import bring, fetch, files_at
 _LOG = logging.getLogger(__name__)
 _KEY = "data.train"
 _NOTES = "sources"
+_Count = Annotated[int, Limits(0)]
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,10 @@ class _Member:
     """A picture in a tar; its size in pixels is 0 where it cannot be read."""
 
     name: str
-    offset: int
-    size: int
-    height: int
-    width: int
+    offset: _Count
+    size: _Count
+    height: _Count
+    width: _Count
 
 
 @dataclass(frozen=True)
