@@ -14,6 +14,8 @@ from ..errors import TrainingError
 _LOG = logging.getLogger(__name__)
 _AT_ONCE = 4
 """Files that are brought at once."""
+_LAST_WAIT = 2.0
+"""Seconds that each is waited for at the end."""
 Batch = TypeVar("Batch")
 
 
@@ -47,9 +49,10 @@ class FilesAhead:
 
     def follow(self, batches: Iterator[Batch], first: int, behind: int) -> Iterator[Batch]:
         """The batches, of which the first has the number `first`; the window is that of the batch `behind` earlier."""
-        for _ in range(_AT_ONCE):
-            # A daemon, so that nobody waits for gigabytes when the run ends.
-            Thread(target=self._bring, name="ahead", daemon=True).start()
+        # Daemons, so that nobody waits for gigabytes when the run ends.
+        threads = [Thread(target=self._bring, name="ahead", daemon=True) for _ in range(_AT_ONCE)]
+        for thread in threads:
+            thread.start()
         try:
             self._enter(self._data.window_of(first))
             for number, batch in enumerate(batches, first):
@@ -57,8 +60,11 @@ class FilesAhead:
                 yield batch
         finally:
             self._kept = frozenset()
-            for _ in range(_AT_ONCE):
+            for _ in threads:
                 self._wanted.put(None)
+            # Who is nearly done may end, and leaves nothing where others clear up.
+            for thread in threads:
+                thread.join(_LAST_WAIT)
 
     def _enter(self, window: int) -> None:
         if window == self._window:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from shutil import rmtree
 from tempfile import TemporaryDirectory, gettempdir
 
 _NAME = "davae_brought_"
+_TRIES, _PAUSE = 5, 0.2
 
 
 def run_room(output: str, downloads: str | None) -> Path:
@@ -23,9 +25,14 @@ def run_room(output: str, downloads: str | None) -> Path:
 def remove_room(output: str, downloads: str | None) -> None:
     """Remove what a run brought; the first process of each machine does so for all of them."""
     room = run_room(output, downloads)
-    if os.environ.get("LOCAL_RANK", "0") == "0" and room.is_dir():
-        # A thread that still brings something may add a file meanwhile.
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return
+    for _ in range(_TRIES):
+        # Somebody who still brings something may add a file meanwhile.
         rmtree(room, ignore_errors=True)
+        if not room.exists():
+            return
+        time.sleep(_PAUSE)
 
 
 @contextmanager

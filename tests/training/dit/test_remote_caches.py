@@ -200,7 +200,7 @@ def test_two_processes_of_which_one_is_killed_go_on_with_the_same_samples(
 ) -> None:
     folder, address = served
     shutil.copytree(cache, folder / "cache")
-    changes = {"train__steps": 40, "output__keep": 100, "validation__every": 40}
+    changes = {"train__steps": 20, "output__keep": 100, "validation__every": 20}
     config = remote("far", f"{address}/cache", **changes)
     processes = start_two(config)
     checkpoint = tmp_path / "far" / "checkpoints" / "step_00000004"
@@ -214,13 +214,13 @@ def test_two_processes_of_which_one_is_killed_go_on_with_the_same_samples(
         for process in reversed(processes):
             process.kill()
             process.wait()
-    assert len(losses(tmp_path / "far")) < 40
+    assert len(losses(tmp_path / "far")) < 20
     for process in start_two(config):
         assert process.wait(PATIENCE) == 0
     # One process with twice the batch sees the samples of two.
     train(remote("whole", str(cache), train__batch_size=4, **changes))
     found, wanted = losses(tmp_path / "far"), losses(tmp_path / "whole")
-    assert len(found) == 40 and found == pytest.approx(wanted, abs=1e-4)
+    assert len(found) == 20 and found == pytest.approx(wanted, abs=1e-4)
     ours, theirs = (
         read_safetensors(tmp_path / name / "result.safetensors")[0] for name in ("far", "whole")
     )
