@@ -106,6 +106,11 @@ def read_size(path: str | Path) -> tuple[int, int]:
     return _asked(_present(path), str(path), _size)
 
 
+def size_of(source: BinaryIO, name: str) -> tuple[int, int]:
+    """`read_size` of a picture that is open; errors call it ``name``. Raises ImageError."""
+    return _asked(source, name, _size)
+
+
 def image_from_pil(picture: Image.Image) -> Tensor:
     """A Pillow picture of any mode as ``[1, 3, H, W]`` float32 in [-1, 1]; alpha is dropped.
 

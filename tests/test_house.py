@@ -165,7 +165,7 @@ FLOORS = {
         {"__init__", "errors", "folder_walk"},
         {"hub"},
         {"settings", "pictures", "base_source"},
-        {"engine"},
+        {"engine", "tars"},
         {"vae", "cache"},
         {"dit"},
         {"mini", "sample"},

@@ -1,11 +1,12 @@
-"""Folders of pictures: which files they hold, and decoding with an optional cache in memory."""
+"""Pictures in folders and in tar files: which there are, and decoding with an optional cache in memory."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from davae_core.images import read_bytes
+from davae_core.images import decode_bytes, read_bytes
 
 from .errors import TrainingError
 from .folder_walk import files_below
@@ -30,11 +31,53 @@ UNREAD_SUFFIXES = frozenset(
 
 
 @dataclass(frozen=True)
+class TarPicture:
+    """A picture in a tar file, `size` bytes from `offset` on; its `name` begins with the tar's path or address.
+
+    `height` and `width` in pixels, 0 where it cannot be read.
+    """
+
+    file: Path
+    name: str
+    offset: int
+    size: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Picture = Path | TarPicture
+
+
+@dataclass(frozen=True)
 class PictureFolder:
     """All pictures below one folder, sorted by path; other files (captions among them) are ignored."""
 
     folder: Path
     paths: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """The folder, as settings name it."""
+        return str(self.folder)
+
+    @property
+    def pictures(self) -> tuple[Path, ...]:
+        """The paths."""
+        return self.paths
+
+
+@dataclass(frozen=True)
+class TarSet:
+    """All pictures of the tar files that one pattern or address, `name`, stands for, tar by tar."""
+
+    name: str
+    pictures: tuple[TarPicture, ...]
+
+
+PictureSet = PictureFolder | TarSet
 
 
 def scan_folders(folders: Sequence[str], key: str) -> tuple[PictureFolder, ...]:
@@ -73,24 +116,28 @@ def warn_of_unread(files: Iterable[PurePath], where: str) -> None:
         )
 
 
-def spelled(path: PurePath | str) -> str:
+def spelled(path: PurePath | TarPicture | str) -> str:
     """A path as text that can be written; bytes in a file's name that are no UTF-8 become such as \\xe9."""
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def folders_digest(folders: Sequence[PictureFolder]) -> str:
+def sets_digest(sets: Sequence[PictureSet]) -> str:
     """A short hash of the picture names, to notice on resuming that the pictures changed."""
-    names = "\n".join(
-        spelled(path.relative_to(part.folder)) for part in folders for path in part.paths
-    )
+    names = "\n".join(name for part in sets for name in _names(part))
     return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+def _names(part: PictureSet) -> Iterator[str]:
+    if isinstance(part, TarSet):
+        return (picture.name for picture in part.pictures)
+    return (spelled(path.relative_to(part.folder)) for path in part.paths)
 
 
 @dataclass(frozen=True)
 class Unreadable:
     """A file that looked like a picture and could not be decoded."""
 
-    path: Path
+    path: Picture
     reason: str
 
 
@@ -99,15 +146,15 @@ class PictureStore:
 
     def __init__(self, cache_mb: int) -> None:
         self._room = cache_mb * 2**20
-        self._cache: dict[Path, Tensor | Unreadable] = {}
+        self._cache: dict[Picture, Tensor | Unreadable] = {}
 
-    def read(self, path: Path) -> Tensor | Unreadable:
+    def read(self, path: Picture) -> Tensor | Unreadable:
         """The decoded picture, or why there is none."""
         if path in self._cache:
             return self._cache[path]
         found: Tensor | Unreadable
         try:
-            found = read_bytes(path)
+            found = _decoded(path)
         except (ValueError, OSError) as error:
             found = Unreadable(path, str(error))
         size = found.numel() if isinstance(found, Tensor) else 0
@@ -115,6 +162,17 @@ class PictureStore:
             self._room -= size
             self._cache[path] = found
         return found
+
+
+def _decoded(picture: Picture) -> Tensor:
+    if not isinstance(picture, TarPicture):
+        return read_bytes(picture)
+    with picture.file.open("rb") as file:
+        # Python makes room for as many bytes as are asked for.
+        whole = file.seek(0, io.SEEK_END)
+        file.seek(picture.offset)
+        held = file.read(min(picture.size, whole))
+    return decode_bytes(io.BytesIO(held), picture.name)
 
 
 def resize(picture: Tensor, height: int, width: int) -> Tensor:

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ _LOG = logging.getLogger(__name__)
 LOCK = ".lock"
 """The file that is locked. It goes with the lock; one that a killed process leaves locks nothing."""
 _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+_LOOK = 0.05
+"""Seconds between two looks at a lock that is waited for."""
 _FAR_BEHIND = 2**30
 """The byte that Windows locks, beyond what is in the file: its locks keep others from reading."""
 
@@ -51,6 +54,48 @@ def locked(folder: Path) -> Iterator[None]:
         else:
             path.unlink(missing_ok=True)
             os.close(descriptor)
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Be the only process and thread of this machine in here with the same `path`, a file that is made and stays.
+
+    Raises OSError when it cannot be made.
+    """
+    # Each thread has a descriptor of its own, which the locks below tell apart.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        while not _took_turn(descriptor):
+            time.sleep(_LOOK)
+        try:
+            yield
+        finally:
+            _give_turn(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _took_turn(descriptor: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            return False
+        raise
+    return True
+
+
+def _give_turn(descriptor: int) -> None:
+    # Said, not left to closing: a process that was forked off meanwhile has the descriptor too.
+    if sys.platform == "win32":
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _taken(path: Path) -> int:

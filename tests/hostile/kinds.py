@@ -51,6 +51,8 @@ from training.cache.caption_sources import scan_captioned
 from training.cache.head import CacheHead, read_head, write_head
 from training.cache.latent_cache import LatentCache, write_texts
 from training.cache.parts import Part, begin_part, end_part
+from training.cache.plan_file import PlanFile, write_plan
+from training.cache.remote_cache import RemoteCache
 from training.cache.shard_files import CachedPicture, shard_path, write_shard
 from training.cache.table_file import TABLE, write_table
 from training.cache.text_states import TextStates
@@ -64,8 +66,11 @@ from training.engine.checkpointing import (
     load_checkpoint,
 )
 from training.engine.ema import WeightAverage
+from training.engine.processes import make_accelerator
+from training.pictures import PictureStore
 from training.settings.yaml_config import read_config
 from training.vae.config import VaeTrainingConfig
+from training.vae.tar_sets import find_pictures
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 KL = KLConfig(widths=(4, 4), res_blocks=1, norm_groups=2)
@@ -293,6 +298,13 @@ def _read_cache_with_index(path: Path) -> tuple[str, ...]:
     return _read_cache(path)
 
 
+def _read_cache_from_afar(path: Path) -> tuple[str, ...]:
+    """As one at an address, whose shards are here already."""
+    remote = RemoteCache("memory://cache", "data.caches", path.parent, "")
+    LatentCache(path.parent, False, remote).read(0)
+    return ()
+
+
 def _part(folder: Path) -> Path:
     head = read_head(_cache(folder).parent)
     assert head is not None
@@ -335,6 +347,35 @@ def _tar(folder: Path) -> Path:
         for path in sorted(inside.iterdir()):
             tar.add(path, arcname=path.name)
     return folder / "set.tar"
+
+
+def _plan(folder: Path) -> Path:
+    _captioned(folder)
+    write_plan(folder / "plan", [scan_captioned([str(folder)], []).pictures], folder)
+    return folder / "plan"
+
+
+def _read_plan(path: Path) -> tuple[str, ...]:
+    for shard in PlanFile(path, path.parent):
+        for picture in shard:
+            picture.read_captions("caption")
+            picture.read_picture()
+    return ()
+
+
+def _noted_tar(folder: Path) -> Path:
+    _read_packed(_tar(folder))
+    return next((folder / "sources").iterdir())
+
+
+def _read_packed(path: Path) -> tuple[str, ...]:
+    """A tar file, or what was noted of it, as stage 1 reads it."""
+    folder = path.parent if path.suffix == ".tar" else path.parent.parent
+    tar = folder / "set.tar"
+    sets, _ = find_pictures([str(tar)], folder, folder, make_accelerator("cpu", "fp32"))
+    for picture in sets[0].pictures:
+        PictureStore(0).read(picture)
+    return ()
 
 
 def _read_captioned(path: Path) -> tuple[str, ...]:
@@ -476,9 +517,13 @@ KINDS = (
     _tensors("shard", _cache_file("shard_00000.safetensors"), _read_cache),
     _tensors("texts", _cache_file("texts.safetensors"), _read_cache),
     _tensors("cache index", _cache_with_index, _read_cache_with_index),
+    _tensors("index at an address", _cache_with_index, _read_cache_from_afar),
     _json("cache part", _part, _read_part),
+    _tensors("plan", _plan, _read_plan),
     _json("caption", _captioned, _read_captioned),
     Kind("tar", _tar, _read_captioned, (mutations.damaged_bytes,)),
+    Kind("tar of stage 1", _tar, _read_packed, (mutations.damaged_bytes,)),
+    _json("noted tar", _noted_tar, _read_packed),
     _json("state.json", _checkpoint("state.json"), _read_checkpoint),
     _tensors("checkpoint", _checkpoint("model.safetensors"), _read_checkpoint),
     _tensors("optimizer", _checkpoint("model_optimizer.safetensors"), _read_checkpoint),

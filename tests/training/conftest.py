@@ -15,6 +15,7 @@ from torch import nn
 from davae_core.codec.autoencoder import KLAutoencoder
 from davae_core.codec.blocks import KLConfig
 from davae_core.codec.files import save_base_vae
+from tests.training.address_fixtures import in_memory_system, served  # noqa: F401
 from tests.training.cache_fixtures import cache_config  # noqa: F401
 from tests.training.class_fixtures import class_stack  # noqa: F401
 from tests.training.dit_fixtures import (  # noqa: F401

@@ -19,7 +19,7 @@ from davae_core.transformer.names import diffusers_to_stability
 from tests.training.settings_file import write_settings_file
 from training.cache.encoding import latents_of
 from training.cache.head import CacheHead, write_head
-from training.cache.latent_cache import write_texts
+from training.cache.latent_cache import LatentCache, write_texts
 from training.cache.picture_check import UNKNOWN
 from training.cache.shard_files import (
     CachedPicture,
@@ -30,6 +30,7 @@ from training.cache.shard_files import (
 )
 from training.cache.text_states import TextStates
 from training.dit.config import DitModelConfig, DitTrainingConfig, NewSizesConfig
+from training.dit.inputs import open_caches
 from training.dit.transformer import build_transformer
 from training.settings.yaml_config import read_config
 
@@ -125,6 +126,11 @@ def write_davae_cache(folder: Path, davae: Path) -> Path:
     cache = folder / "cache"
     write_cache(held_out_of(cache), davae, True, [(4, 4)] * 3, seed=9)
     return write_cache(cache, davae, True, [(4, 4)] * 5 + [(4, 6)])
+
+
+def opened(folder: Path, in_memory: bool = True) -> LatentCache:
+    """A cache in a folder, as a run opens it."""
+    return open_caches([str(folder)], in_memory, room=folder)[0]
 
 
 def copy_of(cache: Path) -> str:

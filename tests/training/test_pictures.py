@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from training.errors import TrainingError
-from training.pictures import PictureStore, Unreadable, folders_digest, scan_folders, spelled
+from training.pictures import PictureStore, Unreadable, scan_folders, sets_digest, spelled
 
 
 def test_folders_are_searched_recursively_and_captions_ignored(pictures: Path) -> None:
@@ -28,10 +28,10 @@ def test_a_missing_or_empty_folder_is_named_with_its_key(tmp_path: Path) -> None
 
 
 def test_the_digest_tells_whether_the_pictures_are_the_same(pictures: Path) -> None:
-    before = folders_digest(scan_folders([str(pictures / "train")], "data.train"))
-    assert before == folders_digest(scan_folders([str(pictures / "train")], "data.train"))
+    before = sets_digest(scan_folders([str(pictures / "train")], "data.train"))
+    assert before == sets_digest(scan_folders([str(pictures / "train")], "data.train"))
     Image.new("RGB", (8, 8)).save(pictures / "train" / "new.png")
-    assert before != folders_digest(scan_folders([str(pictures / "train")], "data.train"))
+    assert before != sets_digest(scan_folders([str(pictures / "train")], "data.train"))
 
 
 def test_pictures_are_read_as_bytes_exactly(tmp_path: Path) -> None:
@@ -115,6 +115,6 @@ def test_a_name_that_is_no_utf8_is_a_name(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
     save(path)
     folders = scan_folders([str(tmp_path)], "data.train")
-    assert folders_digest(folders)
+    assert sets_digest(folders)
     assert spelled(folders[0].paths[0].name) == "caf\\xe9.png"
     assert isinstance(PictureStore(cache_mb=0).read(path), torch.Tensor)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from ..errors import TrainingError
 from ..pictures import SUFFIXES, PictureFolder, scan_folders, spelled
-from .captions import CAPTION_SUFFIXES, CaptionedPicture, Place
+from ..tars.patterns import tar_files
+from ..tars.place import Place
+from .captions import CAPTION_SUFFIXES, CaptionedPicture
 from .class_names import class_of_file
 from .remote_tars import RemoteTars
-from .shard_patterns import tar_files
 from .tar_samples import scan_tar
 
 
@@ -56,7 +57,7 @@ def scan_captioned(
             else:
                 suffix = caption.suffix.lower()
                 pictures.append(CaptionedPicture(name, Place(path), Place(caption), suffix))
-    for shard, label in tar_files(shards).items():
+    for shard, label in tar_files(shards, "source.shards").items():
         found, bare = scan_tar(shard, label, shard.stem if by_class else None)
         pictures += found
         uncaptioned += bare

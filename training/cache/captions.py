@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from davae_core.images import decode_bytes, read_bytes
 from davae_core.reading.json_text import parse_json
 
 from ..errors import TrainingError
+from ..tars.place import Place
 
 CAPTION_SUFFIXES = (".txt", ".json", ".caption")
 """What holds a caption, the first one that is there: plain text, JSON, or plain text as some captioners name it."""
@@ -19,31 +19,6 @@ LARGEST_CAPTION = 2**20
 """Bytes of a caption's file; a text encoder reads a few hundred."""
 MOST_CAPTIONS = 100
 """Captions of one picture."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where bytes are: a whole file, or in a tar shard `size` of them from `offset` on.
-
-    `sha256` and `held`: their hash in hexadecimal and the bytes themselves, where they are known without the file.
-    """
-
-    file: Path
-    offset: int = 0
-    size: int = -1
-    sha256: str = ""
-    held: bytes | None = None
-
-    def read(self, most: int | None = None) -> bytes:
-        """The bytes, at most `most` and one more. Raises OSError."""
-        if self.held is not None:
-            return self.held
-        size = self.size
-        if most is not None:
-            size = most + 1 if size < 0 else min(size, most + 1)
-        with self.file.open("rb") as file:
-            file.seek(self.offset)
-            return file.read(size)
 
 
 @dataclass(frozen=True)

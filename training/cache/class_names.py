@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path, PurePath
 
-from .captions import Place
+from ..tars.place import Place
 
 CLASS_SUFFIX = ".cls"
 """WebDataset's for the number of a class."""

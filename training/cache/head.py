@@ -17,6 +17,8 @@ from ..errors import TrainingError
 FORMAT_VERSION = 3
 """2: a shard's index has marks and rules (marks.py); 3: a picture may have several captions, the whole an index."""
 HEAD = "cache.json"
+TEXTS = "texts.safetensors"
+"""The text states that belong to no picture (latent_cache.py)."""
 _BEFORE = {"text.states": "cached", "text.t5_storage": "fp16", "vae.posterior": "mean"}
 """Settings that came later, and what every cache was made with before there were any."""
 _IN_SPACE = ("layout", "vae", "vae_hash")

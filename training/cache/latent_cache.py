@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +22,16 @@ from torch import Tensor
 from davae_core.files import CheckpointError, read_safetensors, read_shapes, write_safetensors
 
 from ..errors import TrainingError
-from .head import read_head
+from .head import TEXTS, CacheHead, read_head
 from .open_shards import OpenShards
 from .picture_check import UNKNOWN, checksum
+from .remote_cache import RemoteCache, bring_shard, let_go
 from .shard_check import ShardCheck, other_than_written
 from .shard_files import check_text, shard_path
-from .table_file import TABLE, pictures_of_shards, read_table
+from .table_file import TABLE, Pictures, pictures_of_shards, read_table, read_table_alone
 from .text_states import TextStates
 
 _LOG = logging.getLogger(__name__)
-TEXTS = "texts.safetensors"
 EMPTY = "empty"
 _PROMPTS = "prompts"
 
@@ -66,12 +66,14 @@ class LatentCache:
     """A finished cache: how many pictures it has, and each one's latent and text.
 
     Tensors are read from the shards one by one, or all at once into memory with `in_memory`. A picture is compared with
-    its checksum when a process first reads it; a shard that an older version wrote, with its hash before that. Raises
-    TrainingError or CheckpointError for a folder without a complete cache.
+    its checksum when a process first reads it; a shard that an older version wrote, with its hash before that. Of a
+    `remote` cache, which `folder` is the place of, a shard is brought here when it is read. Raises TrainingError or
+    CheckpointError for a folder without a complete cache.
     """
 
-    def __init__(self, folder: Path, in_memory: bool) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, in_memory: bool, remote: RemoteCache | None = None) -> None:
+        self.folder, self.remote = folder, remote
+        self.name = str(folder) if remote is None else remote.address
         head = read_head(folder)
         if head is None:
             raise TrainingError(
@@ -80,20 +82,15 @@ class LatentCache:
             )
         self.head = head
         self.has_texts = head.setting("text.states") == "cached"
-        found = read_table(folder, head)
-        if found is None:
-            if head.shards > 1:
-                _LOG.info(
-                    "reading the index of every shard of %s, for it has none of the whole", folder
-                )
-            found = pictures_of_shards(folder, head)
+        found = _pictures_of(folder, head) if remote is None else _brought_pictures(remote, head)
         self.pictures = found.table
         if not self.pictures:
             raise TrainingError(
-                f"The cache {folder} holds no picture: look at what its shard_*.json files left out."
+                f"The cache {self.name} holds no picture: look at what its shard_*.json files left out."
             )
         check_texts(folder, len(head.prompts))
         self._texts, _ = read_safetensors(folder / TEXTS)
+        self._hashes = found.hashes
         self._check = ShardCheck(folder, found.hashes)
         self._compared = np.zeros(len(self.pictures), dtype=bool)
         self._shards = OpenShards()
@@ -110,6 +107,9 @@ class LatentCache:
             held = self._held[path]
             found = self._found(held.__getitem__, held, row)
         else:
+            if self.remote is not None and path not in self._shards:
+                self._shards.close_removed()
+                self.bring(path)
             if self.pictures.crcs[number] == UNKNOWN:
                 self._check(path)
             shard = self._shards[path]
@@ -121,6 +121,16 @@ class LatentCache:
                 "run `python -m training cache` again."
             )
         return found
+
+    def bring(self, shard: Path) -> None:
+        """See to it that the shard of a remote cache is here. Raises TrainingError when it is not what was written."""
+        if self.remote is not None:
+            bring_shard(self.remote, self._hashes, shard)
+
+    def let_go(self, kept: Collection[Path]) -> None:
+        """Remove the shards of a remote cache that are here, but those to be `kept`."""
+        if self.remote is not None:
+            let_go(self.folder, kept)
 
     def _compare(self, number: int, path: Path, latents: Tensor, text: TextStates | None) -> None:
         """Raise TrainingError, the first time in this process, when a picture is not what was written."""
@@ -159,6 +169,25 @@ class LatentCache:
             (prompt, text_of(self._texts.__getitem__, self._texts, str(number)))
             for number, prompt in enumerate(self.head.prompts)
         ]
+
+
+def _pictures_of(folder: Path, head: CacheHead) -> Pictures:
+    found = read_table(folder, head)
+    if found is not None:
+        return found
+    if head.shards > 1:
+        _LOG.info("reading the index of every shard of %s, for it has none of the whole", folder)
+    return pictures_of_shards(folder, head)
+
+
+def _brought_pictures(remote: RemoteCache, head: CacheHead) -> Pictures:
+    found = read_table_alone(remote.folder, head)
+    if found is None:
+        raise TrainingError(
+            f"{remote.address}/{TABLE} in {remote.key} is damaged or of another version: run `python -m training "
+            "cache` again for that cache."
+        )
+    return found
 
 
 def text_of(get: Callable[[str], Tensor], names: Container[str], row: str) -> TextStates:

@@ -14,31 +14,24 @@ import torch
 from accelerate import PartialState
 
 from davae_core.files import reason_of
-from davae_core.latents import LatentLayout
-from davae_core.presets import PATCH
 
 from ..engine.processes import as_main_finds, make_state
 from ..engine.progress import progress_bar
 from ..engine.unhurried import unhurried
 from ..errors import TrainingError
-from ..settings.yaml_config import flatten
+from ..tars.patterns import is_address, tar_files
 from .caption_pass import CaptionPass, waiting_path
-from .caption_sources import CaptionedSet, scan_captioned
-from .class_list import read_class_list
 from .config import CacheConfig
-from .encoding import latents_of
-from .head import CacheHead, read_head, write_head
-from .parts import Part, begin_part, check_same, end_part
+from .head import CacheHead, write_head
+from .job_plan import paths_of, plan_path, shared_plan
+from .parts import Part, begin_part, end_part
 from .picture_pass import PicturePass
-from .remote_files import is_address
-from .remote_tars import RemoteTars, find_tars
-from .shard_files import ShardIndex, read_index, shard_path
-from .shard_patterns import tar_files
-from .shard_plan import Planned, ShardWork, plan_shards, work_on
+from .remote_tars import RemoteTar, RemoteTars, find_tars
+from .shard_files import read_index, shard_path
+from .shard_plan import Planned, ShardWork, work_on
 from .table_file import write_table
 
 _LOG = logging.getLogger(__name__)
-_FREE = ("work.", "output.")
 
 
 @dataclass(frozen=True)
@@ -79,9 +72,7 @@ def make_cache(config: CacheConfig, part: Part = Part()) -> CacheReport:  # noqa
     try:
         with unhurried():
             remote.note(slice(state.process_index, None, state.num_processes))
-        # Every process plans by what is there before one of them changes it.
-        with unhurried():
-            head, shards = _plan(config, folder, remote)
+        head, shards = shared_plan(config, folder, part, remote, state)
         with unhurried():
             if state.is_main_process:
                 _begin(folder, part, head)
@@ -89,21 +80,32 @@ def make_cache(config: CacheConfig, part: Part = Part()) -> CacheReport:  # noqa
             _write_shards(_Job(config, folder, shards, part, remote, state))
     finally:
         remote.release()
+        if state.is_main_process:
+            plan_path(folder, part).unlink(missing_ok=True)
     with unhurried():
         if state.is_main_process:
             if part.whole:
                 write_table(folder, head)
             else:
                 _LOG.info("%s", end_part(folder, part, head))
-    return _report(folder, range(part.number - 1, len(shards), part.count))
+    numbers = range(part.number - 1, len(shards), part.count)
+    return as_main_finds(state, lambda: _report(folder, numbers))
 
 
 def _remote_tars(config: CacheConfig, folder: Path, part: Part, state: PartialState) -> RemoteTars:
     """The tars at addresses, with room of its own for this process."""
     addresses = [pattern for pattern in config.source.shards if is_address(pattern)]
-    others = [path.name for path in tar_files(_paths(config))] if addresses else []
+
+    def find() -> tuple[RemoteTar, ...]:
+        others = (
+            [path.name for path in tar_files(paths_of(config), "source.shards")]
+            if addresses
+            else []
+        )
+        return find_tars(addresses, others)
+
     # Asked once: every process sees the same tars in the same state.
-    tars = as_main_finds(state, lambda: find_tars(addresses, others))
+    tars = as_main_finds(state, find)
     own = f"{folder.absolute()} {part.number} {state.process_index}".encode()
     room = Path(config.work.downloads or gettempdir()).expanduser()
     return RemoteTars(
@@ -114,34 +116,13 @@ def _remote_tars(config: CacheConfig, folder: Path, part: Part, state: PartialSt
     )
 
 
-def _paths(config: CacheConfig) -> list[str]:
-    return [pattern for pattern in config.source.shards if not is_address(pattern)]
-
-
-def _plan(
-    config: CacheConfig, folder: Path, remote: RemoteTars
-) -> tuple[CacheHead, tuple[Planned, ...]]:
-    """What the cache will be made with, checked against what is there, and the pictures of every shard."""
-    found = scan_captioned(
-        config.source.folders, _paths(config), remote, config.source.captions == "class"
-    )
-    _check_captions(config, found)
-    shards = plan_shards(found.pictures, _indices(folder), config.output.shard_pictures)
-    head = _head(config, found, len(shards))
-    _check_buckets(config, head.layout)
-    before = read_head(folder)
-    if before is not None:
-        check_same(folder, before, head)
-    return head, shards
-
-
 @dataclass(frozen=True)
 class _Job:
     """The work of this process."""
 
     config: CacheConfig
     folder: Path
-    shards: tuple[Planned, ...]
+    shards: Sequence[Planned]
     part: Part
     remote: RemoteTars
     state: PartialState
@@ -186,54 +167,6 @@ def _free(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def _indices(folder: Path) -> list[ShardIndex | None]:
-    """Of the shards that the cache in `folder` has or lacks; none where there is no cache."""
-    head = read_head(folder)
-    return [read_index(shard_path(folder, number)) for number in range(head.shards if head else 0)]
-
-
-def _head(config: CacheConfig, found: CaptionedSet, shards: int) -> CacheHead:
-    layout, vae_hash = latents_of(config.vae.file, config.vae.kind == "davae", "vae.file")
-    return CacheHead(
-        layout=layout,
-        vae=Path(config.vae.file).name,
-        vae_hash=vae_hash,
-        settings=_settings(config),
-        prompts=config.prompts,
-        shards=shards,
-        pictures=found.digest,
-    )
-
-
-def _settings(config: CacheConfig) -> dict[str, object]:
-    leaves = flatten(config)
-    kept = {name: value for name, value in leaves.items() if not name.startswith(_FREE)}
-    kept.pop("prompts")
-    if config.text.kind == "classes":
-        kept["text.classes"] = read_class_list(config.text.source).digest
-    return kept
-
-
-def _check_captions(config: CacheConfig, found: CaptionedSet) -> None:
-    if not found.uncaptioned:
-        return
-    many = f"{len(found.uncaptioned)} pictures have no caption, the first is {found.uncaptioned[0]}"
-    if config.source.without_caption == "refuse":
-        raise TrainingError(
-            f"{many}: put a .txt or .json file beside each, or set source.without_caption to leave_out."
-        )
-    _LOG.warning("%s: they are left out", many)
-
-
-def _check_buckets(config: CacheConfig, layout: LatentLayout) -> None:
-    multiple = PATCH * layout.factor
-    if config.images.multiple % multiple:
-        raise TrainingError(
-            f"images.multiple is {config.images.multiple}, but {Path(config.vae.file).name} and a transformer with "
-            f"patches of {PATCH} need a multiple of {multiple}."
-        )
 
 
 def _report(folder: Path, numbers: Sequence[int]) -> CacheReport:

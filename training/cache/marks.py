@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from .captions import CaptionedPicture, Place
+from ..tars.place import Place
+from .captions import CaptionedPicture
 
 RULES = 1
 """Counts the versions of the rules by which pictures are read or left out; what was left out by older ones is tried

@@ -68,6 +68,14 @@ class OpenShards:
             self._open.popitem(last=False)[1].close()
         return found
 
+    def __contains__(self, path: Path) -> bool:
+        return os.getpid() == self._process and path in self._open
+
+    def close_removed(self) -> None:
+        """Close those whose files were removed: each takes its room on the disk as long as it is open."""
+        for gone in [path for path in self._open if path in self and not path.exists()]:
+            self._open.pop(gone).close()
+
     def _forget(self) -> None:
         # Files that a parent opened stay its own: nothing is closed here.
         self._open: OrderedDict[Path, OpenShard] = OrderedDict()

@@ -16,8 +16,7 @@ from davae_core.reading.typed import build
 
 from ..errors import TrainingError
 from ..hub import same_source
-from .head import CacheHead, head_of, head_values, write_head
-from .latent_cache import TEXTS
+from .head import TEXTS, CacheHead, head_of, head_values, write_head
 from .table_file import write_table
 
 MOST_PARTS = 10_000

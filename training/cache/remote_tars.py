@@ -12,10 +12,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from shutil import rmtree
 
@@ -24,15 +22,14 @@ from davae_core.reading.json_text import read_json
 from davae_core.reading.typed import build
 
 from ..errors import TrainingError
-from .captions import LARGEST_CAPTION, CaptionedPicture, Place
+from ..tars.place import Place
+from ..tars.remote_files import fetch, files_at
+from .captions import LARGEST_CAPTION, CaptionedPicture
 from .marks import hash_of
-from .remote_files import fetch, files_at
-from .shard_patterns import MOST, in_braces
 from .tar_samples import scan_tar
 
 _LOG = logging.getLogger(__name__)
-_AT_ONCE = 16
-"""Addresses that are asked for at once."""
+_KEY = "source.shards"
 
 
 @dataclass(frozen=True)
@@ -74,12 +71,7 @@ def find_tars(patterns: Sequence[str], others: Iterable[str]) -> tuple[RemoteTar
 
     `others`: names of tars on this disk, which a label must not repeat. Raises TrainingError.
     """
-    listed = list(islice((one for pattern in patterns for one in in_braces(pattern)), MOST + 1))
-    if len(listed) > MOST:
-        raise TrainingError(f"source.shards names more than {MOST} addresses: check the braces.")
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        parts = list(pool.map(files_at, listed))
-    found = {address: state for part in parts for address, state in part.items()}
+    found = files_at(patterns, _KEY)
     names = [address.rpartition("/")[2] for address in found] + list(others)
     return tuple(
         RemoteTar(address, name if names.count(name) == 1 else address, state)
@@ -204,7 +196,7 @@ class RemoteTars:
 
     def _fetch(self, tar: RemoteTar, copy: Path) -> None:
         self.room.mkdir(parents=True, exist_ok=True)
-        fetch(tar.address, tar.state, copy)
+        fetch(tar.address, tar.state, copy, _KEY)
 
 
 def _short(text: str) -> str:

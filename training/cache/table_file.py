@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from davae_core.files import (
@@ -42,6 +44,28 @@ def read_table(folder: Path, head: CacheHead) -> Pictures | None:
     Their own indices are hashed, not parsed, and of the shards the sizes are compared. Raises TrainingError for a shard
     that is missing or has another size.
     """
+    arrays = _arrays(folder, head)
+    if arrays is None or arrays["of"].tobytes() != _indices_hash(folder, head.shards):
+        return None
+    found = _pictures(folder, head, arrays)
+    if found is None:
+        return None
+    for number, shard in zip(np.unique(found.table.shards).tolist(), found.hashes, strict=True):
+        if not shard.is_file():
+            raise _lacking(folder, shard)
+        if shard.stat().st_size != arrays["sizes"][number]:
+            raise damaged(folder, shard)
+    return found
+
+
+def read_table_alone(folder: Path, head: CacheHead) -> Pictures | None:
+    """What `index.safetensors` tells of shards that are elsewhere; None when there is none that holds together."""
+    arrays = _arrays(folder, head)
+    return None if arrays is None else _pictures(folder, head, arrays)
+
+
+def _arrays(folder: Path, head: CacheHead) -> dict[str, NDArray[Any]] | None:
+    """The columns as they are mapped; None unless all are there and of their types."""
     path = folder / TABLE
     if not path.is_file():
         return None
@@ -52,20 +76,16 @@ def read_table(folder: Path, head: CacheHead) -> Pictures | None:
     columns = {name: tensors.get(name) for name in (*COLUMNS, "sizes", "hashes", "of")}
     if told != _VERSION or not _are_columns(columns, head.shards):
         return None
-    arrays = {name: held.numpy() for name, held in columns.items() if held is not None}
-    if arrays["of"].tobytes() != _indices_hash(folder, head.shards):
-        return None
+    return {name: held.numpy() for name, held in columns.items() if held is not None}
+
+
+def _pictures(folder: Path, head: CacheHead, arrays: Mapping[str, NDArray[Any]]) -> Pictures | None:
+    """The table and the shards' hashes, None when they do not hold together."""
     table = PictureTable(**{name: arrays[name] for name in COLUMNS})
     if not is_sound(table) or int(table.shards.max(initial=0)) >= max(head.shards, 1):
         return None
-    hashes = {}
-    for number in np.unique(table.shards).tolist():
-        shard = shard_path(folder, number)
-        if not shard.is_file():
-            raise _lacking(folder, shard)
-        if shard.stat().st_size != arrays["sizes"][number]:
-            raise damaged(folder, shard)
-        hashes[shard] = arrays["hashes"][number].tobytes().hex()
+    numbers = np.unique(table.shards).tolist()
+    hashes = {shard_path(folder, n): arrays["hashes"][n].tobytes().hex() for n in numbers}
     return Pictures(table, hashes)
 
 
@@ -74,7 +94,12 @@ def _are_columns(columns: Mapping[str, Tensor | None], shards: int) -> bool:
     types = {**COLUMNS, "sizes": np.int64, "of": np.uint8}
     for name, dtype in types.items():
         held = columns[name]
-        if held is None or held.ndim != 1 or held.numpy().dtype != dtype:
+        # Not asked of NumPy, which knows fewer types.
+        if (
+            held is None
+            or held.ndim != 1
+            or held.dtype != torch.from_numpy(np.zeros(0, dtype)).dtype
+        ):
             return False
     hashes, sizes = columns["hashes"], columns["sizes"]
     assert sizes is not None

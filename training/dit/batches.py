@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -17,9 +18,12 @@ from davae_core.flow import sample_sigmas
 from davae_core.transformer.description import Mode
 
 from ..cache.latent_cache import LatentCache
+from ..cache.shard_files import shard_path
 from ..cache.text_states import TextStates, stack
 from ..engine.loaders import Once
+from ..engine.order import BatchOrder
 from ..engine.randomness import Stream, number_generator, numpy_generator, sample_noise
+from ..engine.shard_windows import ShardWindows
 from ..errors import TrainingError
 from .config import FlowLossConfig
 
@@ -48,25 +52,63 @@ class LatentBatch:
 class LatentBatches(Dataset[LatentBatch | TrainingError]):
     """Batch m of the run, for any m >= 0, a pure function of the seed, m and the caches.
 
-    Pictures of one latent size share a batch. Every epoch each size's pictures are shuffled and cut into batches of
-    `size`, the last one filled up from the beginning, and all batches are shuffled.
+    Pictures of one latent size share a batch, in the order that order.py tells of; `window`: the shards of one.
     """
 
     def __init__(
-        self, caches: Sequence[LatentCache], size: int, seed: int, caption_dropout: float
+        self,
+        caches: Sequence[LatentCache],
+        size: int,
+        seed: int,
+        caption_dropout: float,
+        window: int = 0,
     ) -> None:
         self.size, self.seed, self._dropout = size, seed, caption_dropout
-        self._caches = tuple(caches)
+        self.caches = tuple(caches)
         self._ends = np.cumsum([len(cache.pictures) for cache in caches])
         self._empty = caches[0].empty_text()
         self.buckets = self._sizes()
-        self.per_epoch = sum(-(-len(places) // size) for places in self.buckets.values())
-        self._epoch = -1
-        self._order: list[NDArray[np.int64]] = []
+        self._first_shards = np.cumsum([0, *(cache.head.shards for cache in caches)])
+        buckets = list(self.buckets.values())
+        self.windows = ShardWindows(buckets, self._shards(), seed, window) if window else None
+        self.order = BatchOrder(buckets, size, seed, self.windows)
 
     def __len__(self) -> int:
         """Pictures in all."""
         return int(self._ends[-1])
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a cache is at an address, so that its shards must be brought."""
+        return any(cache.remote is not None for cache in self.caches)
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches of an epoch."""
+        return self.order.per_epoch
+
+    def window_of(self, number: int) -> int:
+        """In which window of shards, counted over the whole run, batch `number` is."""
+        return self.order.window_of(number)
+
+    def files_of(self, window: int) -> list[Path]:
+        """Where on this disk the shards of a window belong that lie at addresses; none where there are no windows."""
+        found = []
+        for number in () if self.windows is None else self.windows.shards(window):
+            which = int(np.searchsorted(self._first_shards, number, side="right")) - 1
+            cache = self.caches[which]
+            if cache.remote is not None:
+                found.append(shard_path(cache.folder, number - self._first_shards[which]))
+        return found
+
+    def bring(self, file: Path) -> None:
+        """See to it that a shard is here. Raises TrainingError when it cannot be brought or is another one."""
+        next(cache for cache in self.caches if cache.folder == file.parent).bring(file)
+
+    def let_go(self, kept: Collection[Path]) -> None:
+        """Remove the shards that were brought, but those to be `kept`."""
+        for cache in self.caches:
+            cache.let_go(kept)
 
     @property
     def commonest_size(self) -> tuple[int, int]:
@@ -75,8 +117,7 @@ class LatentBatches(Dataset[LatentBatch | TrainingError]):
 
     def batch(self, number: int, part: slice = slice(None)) -> LatentBatch:
         """The samples `part` of batch `number`."""
-        epoch, place = divmod(number, self.per_epoch)
-        rows = self._batches(epoch)[place][part]
+        rows = self.order.rows(number)[part]
         first = number * self.size + (part.start or 0)
         numbers = tuple(range(first, first + len(rows)))
         read = [self._sample(int(row), n) for row, n in zip(rows, numbers, strict=True)]
@@ -96,7 +137,7 @@ class LatentBatches(Dataset[LatentBatch | TrainingError]):
     def _sample(self, row: int, number: int) -> tuple[Tensor, TextStates | None, str]:
         """A latent, and the states of one of its captions or, where there are none, the caption."""
         which = int(np.searchsorted(self._ends, row, side="right"))
-        cache = self._caches[which]
+        cache = self.caches[which]
         place = row - (int(self._ends[which - 1]) if which else 0)
         variants, text = cache.read(place)
         random = numpy_generator(self.seed, Stream.CROP, number)
@@ -110,8 +151,8 @@ class LatentBatches(Dataset[LatentBatch | TrainingError]):
 
     def _sizes(self) -> dict[tuple[int, int], NDArray[np.int64]]:
         """The rows of each size, sorted."""
-        heights = np.concatenate([cache.pictures.heights for cache in self._caches])
-        widths = np.concatenate([cache.pictures.widths for cache in self._caches])
+        heights = np.concatenate([cache.pictures.heights for cache in self.caches])
+        widths = np.concatenate([cache.pictures.widths for cache in self.caches])
         # As one number a picture, of which ten million are sorted in a second.
         sizes = heights.astype(np.int64) * _WIDER + widths
         return {
@@ -119,17 +160,10 @@ class LatentBatches(Dataset[LatentBatch | TrainingError]):
             for size in np.unique(sizes).tolist()
         }
 
-    def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
-        if epoch != self._epoch:
-            random = numpy_generator(self.seed, Stream.ORDER, epoch)
-            batches: list[NDArray[np.int64]] = []
-            for rows in self.buckets.values():
-                shuffled = random.permutation(rows)
-                filled = np.resize(shuffled, -(-len(rows) // self.size) * self.size)
-                batches += list(filled.reshape(-1, self.size))
-            self._order = [batches[place] for place in random.permutation(len(batches))]
-            self._epoch = epoch
-        return self._order
+    def _shards(self) -> NDArray[np.int64]:
+        """Of each row its shard, counted over all caches."""
+        firsts = zip(self._first_shards, self.caches, strict=False)
+        return np.concatenate([first + cache.pictures.shards for first, cache in firsts])
 
 
 def read_in_order(
@@ -152,7 +186,12 @@ def read_in_order(
         # A generator of its own: the loader must not draw from the global one.
         generator=torch.Generator(),
     )
-    for found in loader:
+    # The workers start now, before there are threads that bring shards.
+    return _or_raised(iter(loader))
+
+
+def _or_raised(batches: Iterator[Batch | TrainingError]) -> Iterator[Batch]:
+    for found in batches:
         if isinstance(found, TrainingError):
             raise found
         yield found

@@ -12,6 +12,7 @@ from ..cache.config import TextPrecision
 from ..errors import TrainingError
 from ..settings.limits import Count, Limits, Share, Weight, Whole
 from ..settings.run_config import OptimizerConfig, OutputConfig, TrainConfig
+from ..tars.patterns import is_address
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,23 @@ class DitDataConfig:
     caption_dropout: Share = 0.1
     in_memory: bool = False
     workers: Count = 0
+    window_shards: Count = 0
+    downloads: str | None = None
 
     def __post_init__(self) -> None:
         if not self.caches:
             raise TrainingError("data.caches is missing: name at least one cache folder.")
+        address = next(filter(is_address, self.caches), None)
+        if address and not self.window_shards:
+            raise TrainingError(
+                f"data.caches names {address}, whose shards come here window by window, but data.window_shards is 0: "
+                "set it to the number of shards that the disk has room for twice, or copy that cache here."
+            )
+        if address and self.in_memory:
+            raise TrainingError(
+                f"data.in_memory is true, but data.caches names {address}, of which only some shards are here at a "
+                "time: set it to false, or copy that cache here."
+            )
         if self.in_memory and self.workers:
             raise TrainingError(
                 "data.in_memory and data.workers are both set, but every worker would hold a copy: use one of them."
@@ -182,6 +196,11 @@ class DitTrainingConfig:
     validation: DitValidationConfig = field(default_factory=DitValidationConfig)
 
     def __post_init__(self) -> None:
+        if self.model.kind == "lightning" and any(map(is_address, self.data.caches)):
+            raise TrainingError(
+                "model.kind is lightning, which measures latents of all shards before it starts, but data.caches names "
+                "an address: copy that cache here."
+            )
         if self.model.start_from and self.loss.ramp_steps:
             raise TrainingError(
                 f"loss.ramp_steps is {self.loss.ramp_steps}, but model.start_from names an adapter, whose detail has "

@@ -14,8 +14,11 @@ from davae_core.reading.plain_text import plain, shown
 from ..cache.encoding import latents_of
 from ..cache.head import HEAD
 from ..cache.latent_cache import LatentCache
+from ..cache.remote_cache import bring_index
+from ..engine.room import passing_room
 from ..errors import TrainingError
 from ..hub import existing_path, same_source
+from ..tars.patterns import is_address
 from .config import DitTrainingConfig, DitValidationConfig
 
 _LOG = logging.getLogger(__name__)
@@ -32,22 +35,26 @@ _OF_TEXT = (
 
 def check_inputs(config: DitTrainingConfig) -> None:
     """Open everything that a run is given but its base, as the run would. Raises TrainingError or CheckpointError."""
-    caches = open_caches(config.data.caches, in_memory=False)
-    check_vae(config.model.vae, caches[0])
-    check_ramp(config, caches[0].head.layout)
-    open_held_out(config.validation, caches, in_memory=False)
+    with passing_room(config.data.downloads) as room:
+        caches = open_caches(config.data.caches, False, room)
+        check_vae(config.model.vae, caches[0])
+        check_ramp(config, caches[0].head.layout)
+        open_held_out(config.validation, caches, False, room)
 
 
-def open_caches(folders: Sequence[str], in_memory: bool) -> list[LatentCache]:
-    """The caches of a run, checked to be of one kind. Raises TrainingError."""
-    caches = [_open(folder, "data.caches", in_memory) for folder in folders]
+def open_caches(places: Sequence[str], in_memory: bool, room: Path) -> list[LatentCache]:
+    """The caches of a run, folders or addresses, checked to be of one kind; what is brought lies in `room`.
+
+    Raises TrainingError.
+    """
+    caches = [_open(place, "data.caches", in_memory, room) for place in places]
     for cache in caches[1:]:
         check_alike(caches[0], cache)
     return caches
 
 
 def open_held_out(
-    validation: DitValidationConfig, caches: Sequence[LatentCache], in_memory: bool
+    validation: DitValidationConfig, caches: Sequence[LatentCache], in_memory: bool, room: Path
 ) -> LatentCache | None:
     """The held-out cache, None where none is wanted; a warning where its pictures seem to be trained on.
 
@@ -55,11 +62,11 @@ def open_held_out(
     """
     if not validation.cache:
         return None
-    held_out = _open(validation.cache, "validation.cache", in_memory)
+    held_out = _open(validation.cache, "validation.cache", in_memory, room)
     for cache in caches:
         if cache.folder.resolve() == held_out.folder.resolve():
             raise TrainingError(
-                f"validation.cache {held_out.folder} is in data.caches too, so nothing in it would be held out: make a "
+                f"validation.cache {held_out.name} is in data.caches too, so nothing in it would be held out: make a "
                 "cache of other pictures for it, or leave it empty."
             )
     check_alike(caches[0], held_out)
@@ -71,14 +78,14 @@ def check_alike(first: LatentCache, second: LatentCache) -> None:
     """Raise TrainingError when two caches cannot be used together."""
     if first.head.vae_hash != second.head.vae_hash:
         raise TrainingError(
-            f"The caches {first.folder} and {second.folder} were made with different VAEs "
+            f"The caches {first.name} and {second.name} were made with different VAEs "
             f"({plain(first.head.vae)}, {plain(second.head.vae)}): make them with the same one."
         )
     for name in _OF_TEXT:
         ours, other = first.head.setting(name), second.head.setting(name)
         if not same_source(ours, other):
             raise TrainingError(
-                f"The caches {first.folder} and {second.folder} were made with {name} = {shown(ours)} and "
+                f"The caches {first.name} and {second.name} were made with {name} = {shown(ours)} and "
                 f"{shown(other)}: make them with the same text encoders, length and storage."
             )
 
@@ -106,8 +113,11 @@ def check_ramp(config: DitTrainingConfig, layout: LatentLayout) -> None:
         )
 
 
-def _open(folder: str, key: str, in_memory: bool) -> LatentCache:
-    path = Path(folder).expanduser()
+def _open(place: str, key: str, in_memory: bool, room: Path) -> LatentCache:
+    if is_address(place):
+        remote = bring_index(place, key, room)
+        return LatentCache(remote.folder, False, remote)
+    path = Path(place).expanduser()
     if not (path / HEAD).is_file():
         raise TrainingError(
             f"{key} names {path}, which holds no cache: make one with `python -m training cache`, or correct {key}."
@@ -126,5 +136,5 @@ def _warn_of_trained(held_out: LatentCache, measured: int, caches: Sequence[Late
             "data.caches: if they are the same, what is measured on them is not held out",
             len(found),
             len(wanted),
-            held_out.folder,
+            held_out.name,
         )

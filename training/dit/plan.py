@@ -13,6 +13,7 @@ from davae_core.lightning.sizes import LightningSizes
 from davae_core.transformer.sizes import TransformerSizes, transformer_sizes
 
 from ..cache.latent_cache import LatentCache
+from ..engine.room import passing_room
 from ..engine.share import Share
 from .batches import LatentBatches
 from .class_model import read_class_base, sizes_of_run
@@ -79,7 +80,8 @@ def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
 
     Of the files it opens model.base, model.start_from and data.caches; `check_inputs` opens the others.
     """
-    caches = open_caches(config.data.caches, in_memory=False)
+    with passing_room(config.data.downloads) as room:
+        caches = open_caches(config.data.caches, False, room)
     sizes: TransformerSizes | LightningSizes
     if config.model.kind == "lightning":
         sizes, model = _class_model(config, caches)
@@ -90,7 +92,8 @@ def plan_run(config: DitTrainingConfig, processes: int = 1) -> RunPlan:
     for parameter in model.parameters():
         counts[parameter.requires_grad] += parameter.numel()
     share = Share(config.train.batch_size, config.train.accumulate, 0, processes)
-    batches = LatentBatches(caches, share.whole, config.train.seed, config.data.caption_dropout)
+    data, seed = config.data, config.train.seed
+    batches = LatentBatches(caches, share.whole, seed, data.caption_dropout, data.window_shards)
     tokens = max(-(-h // sizes.patch) * -(-w // sizes.patch) for h, w in batches.buckets)
     text = 0 if config.model.kind == "lightning" else _text_tokens(caches[0])
     return RunPlan(

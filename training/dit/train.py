@@ -20,11 +20,14 @@ from davae_core.transformer.fingerprint import base_fingerprint
 
 from ..cache.latent_cache import LatentCache
 from ..cache.text_states import moved_as
+from ..engine.ahead import FilesAhead
 from ..engine.checkpointing import MODEL, Contents, RunState, Trained
 from ..engine.loop import run_to
 from ..engine.optimizers import build_optimizer
 from ..engine.own_folder import own_folder
+from ..engine.processes import as_main_finds
 from ..engine.progress import progress_bar
+from ..engine.room import remove_room, run_room
 from ..engine.run import Run
 from ..engine.sharding import gather, shard, sharding_wanted
 from ..engine.unhurried import unhurried
@@ -64,7 +67,10 @@ def train_dit(config: DitTrainingConfig, stop_at: int | None = None) -> Path | N
 
     kind = ClassTraining if config.model.kind == "lightning" else DitTraining
     with own_folder(config.output.folder, "output.folder"):
-        return run_to(kind(config), stop_at)
+        try:
+            return run_to(kind(config), stop_at)
+        finally:
+            remove_room(config.output.folder, config.data.downloads)
 
 
 class DitTraining(Run[NoisedBatch]):
@@ -79,7 +85,9 @@ class DitTraining(Run[NoisedBatch]):
         if self.sharded:
             _check_sharded(config)
         torch.manual_seed(config.train.seed)
-        caches = open_caches(config.data.caches, config.data.in_memory)
+        self.room = run_room(config.output.folder, config.data.downloads)
+        caches = open_caches(config.data.caches, config.data.in_memory, self.room)
+        self._check_agreed(caches)
         head = caches[0].head
         self.layout, self.vae_hash = head.layout, head.vae_hash
         check_vae(config.model.vae, caches[0])
@@ -89,8 +97,9 @@ class DitTraining(Run[NoisedBatch]):
         self.prepare(caches)
         self.space = ModelSpace(self.layout, self.statistics)
         self.held_out = self._held_out(caches)
+        data, whole = config.data, self.share.whole
         self.data = LatentBatches(
-            caches, self.share.whole, config.train.seed, config.data.caption_dropout
+            caches, whole, config.train.seed, data.caption_dropout, data.window_shards
         )
         self._warn_of_small_buckets()
         self.denoiser = self.placed(self.build_denoiser())
@@ -122,7 +131,12 @@ class DitTraining(Run[NoisedBatch]):
         parts, config = self.share.parts(first_step, stop_at), self.config
         noised = NoisedBatches(self.data, config.train.seed, config.train.mode, config.loss)
         on_gpu = self.accelerator.device.type == "cuda"
-        return read_in_order(noised, parts, config.data.workers, pinned=on_gpu)
+        found = read_in_order(noised, parts, config.data.workers, pinned=on_gpu)
+        if not self.accelerator.is_local_main_process or not self.data.is_remote:
+            return found
+        # What the steps before the last one read has been read by all processes.
+        first, behind = first_step * config.train.accumulate, config.train.accumulate
+        return FilesAhead(self.data).follow(found, first, behind)
 
     def backward(self, step: int, batch: NoisedBatch, last: bool) -> Parts:
         """Add the gradients of a micro-batch under noise; its loss terms, detached."""
@@ -366,7 +380,7 @@ class DitTraining(Run[NoisedBatch]):
 
     def _held_out(self, caches: list[LatentCache]) -> ValidationPlan | None:
         validation = self.config.validation
-        cache = open_held_out(validation, caches, self.config.data.in_memory)
+        cache = open_held_out(validation, caches, self.config.data.in_memory, self.room)
         if cache is None:
             return None
         return ValidationPlan(
@@ -377,6 +391,15 @@ class DitTraining(Run[NoisedBatch]):
             self.config.train.mode,
             self.statistics,
         )
+
+    def _check_agreed(self, caches: list[LatentCache]) -> None:
+        """Raise TrainingError when the processes were not brought one and the same version of a cache."""
+        states = [None if cache.remote is None else cache.remote.state for cache in caches]
+        if any(states) and as_main_finds(self.accelerator, lambda: states) != states:
+            raise TrainingError(
+                "A cache at an address in data.caches changed while the processes opened it: run the same command "
+                "again."
+            )
 
     def _warn_of_small_buckets(self) -> None:
         for (height, width), rows in self.data.buckets.items():

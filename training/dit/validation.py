@@ -114,7 +114,7 @@ def _read_finite(
 def _check_all_count(cache: LatentCache, finite: int, pictures: int, warn: bool) -> None:
     if not finite:
         raise TrainingError(
-            f"validation.cache {cache.folder} has no finite latent and text among its first {pictures} pictures: make "
+            f"validation.cache {cache.name} has no finite latent and text among its first {pictures} pictures: make "
             "it again in an empty folder."
         )
     if finite < pictures and warn:
@@ -122,7 +122,7 @@ def _check_all_count(cache: LatentCache, finite: int, pictures: int, warn: bool)
             "%d of %d held-out pictures in %s are left out, for their latents or texts are not finite",
             pictures - finite,
             pictures,
-            cache.folder,
+            cache.name,
         )
 
 

@@ -72,7 +72,10 @@ def run_to(run: Run[Any], stop_at: int | None = None) -> Path | None:
             _LOG.info(opening_line(run))
     with Interruption() as interruption:
         try:
-            finished = _take_steps(run, last, tracker, interruption)
+            try:
+                finished = _take_steps(run, last, tracker, interruption)
+            finally:
+                run.stop_reading()
             return run.finish(tracker) if finished else None
         finally:
             if tracker is not None:

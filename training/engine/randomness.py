@@ -26,6 +26,7 @@ class Stream(IntEnum):
     SAMPLE = 6
     BASE_LEVEL = 7
     CAPTION = 8
+    SHARDS = 9
 
 
 def numpy_generator(seed: int, stream: Stream, number: int) -> np.random.Generator:

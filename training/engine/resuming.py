@@ -21,6 +21,7 @@ _FREE_KEYS = frozenset(
     {
         "data.workers",
         "data.cache_mb",
+        "data.downloads",
         "train.device",
         "train.gradient_checkpointing",
         "train.recomputed_blocks",
@@ -35,6 +36,7 @@ _BEFORE = {
     "loss.base_levels": "shared",
     "loss.base_noise": 0.0,
     "data.enlarge": True,
+    "data.window_shards": 0,
     "model.start_from": None,
     "model.kind": "sd3",
     "loss.cosine": 0.0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -158,6 +158,12 @@ class Run(ABC, Generic[Batch]):
         ):
             self.look(tracker)
         self._batches = self.batches(step, stop_at)
+
+    def stop_reading(self) -> None:
+        """End what reads ahead for further steps, and what brings files for it."""
+        if isinstance(self._batches, Generator):
+            self._batches.close()
+        self._batches = iter(())
 
     def _complete_checkpoint(self) -> None:
         """Write beside the checkpoint that the run goes on from, where the run was stopped before that."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from ..errors import TrainingError
 from ..settings.limits import Count, Limits, Weight, Whole
 from ..settings.run_config import OptimizerConfig, OutputConfig, TrainConfig
+from ..tars.patterns import is_address, is_tars
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,15 @@ class DataConfig:
     flip: bool = True
     cache_mb: Count = 0
     workers: Count = 0
+    window_shards: Count = 0
+    downloads: str | None = None
 
     def __post_init__(self) -> None:
         if not self.train:
             raise TrainingError(
                 "data.train is missing: name at least one folder of training pictures."
             )
+        self._check_windows()
         if self.shares is not None and (
             len(self.shares) != len(self.train) or min(self.shares) <= 0
         ):
@@ -125,6 +129,25 @@ class DataConfig:
             raise TrainingError(
                 "data.cache_mb and data.workers are both set, but every worker would fill a cache of its own: use one "
                 "of them."
+            )
+
+    def _check_windows(self) -> None:
+        address = next(filter(is_address, self.train), None)
+        folder = next((entry for entry in self.train if not is_tars(entry)), None)
+        if address and not self.window_shards:
+            raise TrainingError(
+                f"data.train names {address}, whose tar files come here window by window, but data.window_shards is 0: "
+                "set it to the number of tar files that the disk has room for twice, or copy them here."
+            )
+        if self.window_shards and folder:
+            raise TrainingError(
+                f"data.window_shards is {self.window_shards}, but data.train names the folder {folder}: a window is of "
+                "tar files, so pack it, or set data.window_shards to 0."
+            )
+        if self.window_shards and self.shares is not None:
+            raise TrainingError(
+                "data.shares and data.window_shards are both set, but a window has its tar files' pictures, each once: "
+                "use one of them."
             )
 
 

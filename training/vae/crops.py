@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,8 +18,10 @@ from ..engine.loaders import Once
 from ..engine.randomness import Stream, numpy_generator
 from ..engine.share import Share
 from ..errors import TrainingError
-from ..pictures import PictureFolder, PictureStore, Unreadable, resize
+from ..pictures import Picture, PictureSet, PictureStore, TarPicture, Unreadable, resize
 from .config import DataConfig, VaeTrainingConfig
+from .tar_sets import NO_TARS, BroughtTars
+from .tar_windows import TarWindows
 
 _MOST_SKIPS_IN_A_ROW = 100
 
@@ -29,57 +30,78 @@ _MOST_SKIPS_IN_A_ROW = 100
 class Sample:
     """Sample `number` of the run: a crop, uint8 [3, crop, crop], and the unreadable files passed over to find it.
 
-    Without any readable picture the crop is None.
+    Without any readable picture the crop is None; `failed` says why a tar file could not be brought.
     """
 
     number: int
     crop: Tensor | None
     skipped: tuple[Unreadable, ...]
+    failed: str = ""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops [B, 3, crop, crop] in [-1, 1], their sample numbers, and the unreadable files met."""
+    """Crops [B, 3, crop, crop] in [-1, 1], their sample numbers, the unreadable files met, and why one failed."""
 
     numbers: tuple[int, ...]
     images: Tensor
     skipped: tuple[Unreadable, ...]
+    failed: str = ""
 
 
 class CropDataset(Dataset[Sample]):
     """Sample n for any n >= 0: picture, window and flip are pure functions of the seed, n and the files.
 
-    Without shares every epoch is a new permutation of all pictures; with shares each sample draws its folder by share
-    and a picture in it uniformly. An unreadable file is passed over for the next picture of the same order. Windows
-    smaller than the crop are enlarged only with `data.enlarge`; without it the pictures must be as large as the crop
-    (small_pictures.py).
+    Without shares every epoch is a new permutation of all pictures, with `data.window_shards` one of tar files, and of
+    the pictures in each window of them; with shares each sample draws its folder by share and a picture in it
+    uniformly. An unreadable file is passed over for the next picture of the same order. Windows smaller than the crop
+    are enlarged only with `data.enlarge`; without it the pictures must be as large as the crop (small_pictures.py).
     """
 
-    def __init__(self, folders: Sequence[PictureFolder], config: DataConfig, seed: int) -> None:
-        self.folders, self.config, self.seed = tuple(folders), config, seed
-        self.paths = tuple(path for folder in folders for path in folder.paths)
+    def __init__(
+        self,
+        folders: Sequence[PictureSet],
+        config: DataConfig,
+        seed: int,
+        tars: BroughtTars = NO_TARS,
+    ) -> None:
+        self.folders, self.config, self.seed, self._tars = tuple(folders), config, seed, tars
+        self.pictures: tuple[Picture, ...] = tuple(
+            picture for folder in folders for picture in folder.pictures
+        )
+        self.windows = TarWindows(self.pictures, seed, config.window_shards, tars)
         self._store = PictureStore(config.cache_mb)
 
     def __getitem__(self, number: int) -> Sample:
         random = numpy_generator(self.seed, Stream.CROP, number)
         skipped: list[Unreadable] = []
         for path in self._candidates(number, random):
+            try:
+                if isinstance(path, TarPicture):
+                    self._tars.bring(path.file)
+            except TrainingError as error:
+                # Handed over, for an exception in a worker would arrive as a traceback.
+                return Sample(number, None, tuple(skipped), str(error))
             found = self._store.read(path)
             if isinstance(found, Tensor):
                 return Sample(number, self._crop(found, random), tuple(skipped))
             skipped.append(found)
         return Sample(number, None, tuple(skipped))
 
-    def _candidates(self, number: int, random: np.random.Generator) -> Iterator[Path]:
-        tries = min(_MOST_SKIPS_IN_A_ROW, len(self.paths))
-        if self.config.shares is None:
-            epoch, position = divmod(number, len(self.paths))
-            order = _permutation(self.seed, epoch, len(self.paths))
+    def _candidates(self, number: int, random: np.random.Generator) -> Iterator[Picture]:
+        tries = min(_MOST_SKIPS_IN_A_ROW, len(self.pictures))
+        if self.config.window_shards:
             for step in range(tries):
-                yield self.paths[order[(position + step) % len(order)]]
+                yield self.pictures[self.windows.picture(number + step)]
+            return
+        if self.config.shares is None:
+            epoch, position = divmod(number, len(self.pictures))
+            order = _permutation(self.seed, epoch, len(self.pictures))
+            for step in range(tries):
+                yield self.pictures[order[(position + step) % len(order)]]
             return
         shares = np.asarray(self.config.shares) / sum(self.config.shares)
-        paths = self.folders[random.choice(len(self.folders), p=shares)].paths
+        paths = self.folders[random.choice(len(self.folders), p=shares)].pictures
         start = int(random.integers(len(paths)))
         for step in range(min(tries, len(paths))):
             yield paths[(start + step) % len(paths)]
@@ -110,14 +132,17 @@ def collate(samples: Sequence[Sample]) -> Batch:
     found = [(sample.number, sample.crop) for sample in samples if sample.crop is not None]
     skipped = tuple(unreadable for sample in samples for unreadable in sample.skipped)
     crops = torch.stack([crop for _, crop in found]) if found else torch.empty(0)
-    return Batch(tuple(number for number, _ in found), from_bytes(crops), skipped)
+    failed = next((sample.failed for sample in samples if sample.failed), "")
+    return Batch(tuple(number for number, _ in found), from_bytes(crops), skipped, failed)
 
 
 def check_whole(batch: Batch, size: int) -> None:
-    """Raise TrainingError when a batch lacks samples because no picture could be read.
+    """Raise TrainingError when a batch lacks samples because no picture, or no tar file, could be read.
 
     This is asked in the training process: an exception in a worker would arrive as a traceback.
     """
+    if batch.failed:
+        raise TrainingError(batch.failed)
     if len(batch.numbers) < size:
         raise TrainingError(
             f"Picture after picture could not be read, the last one {batch.skipped[-1].path}: look at the "
@@ -146,4 +171,6 @@ def leading_crops(
     size = config.train.batch_size
     batches = Share(size, accumulate=1, rank=0, processes=1).samples(0, -(-count // size))
     for batch in crop_loader(dataset, batches, config.data.workers):
+        if batch.failed:
+            raise TrainingError(batch.failed)
         yield batch.images.to(device)

@@ -15,7 +15,7 @@ from davae_core.files import write_text
 from davae_core.images import ImageError, read_size
 
 from ..errors import TrainingError
-from ..pictures import PictureFolder, spelled
+from ..pictures import Picture, PictureFolder, PictureSet, TarPicture, TarSet, spelled
 from .config import DataConfig
 
 _LOG = logging.getLogger(__name__)
@@ -33,15 +33,15 @@ class SmallPicture:
 
 
 def pictures_for_crops(
-    folders: Sequence[PictureFolder], config: DataConfig, output: Path, accelerator: Accelerator
-) -> tuple[PictureFolder, ...]:
-    """The folders without the pictures that are smaller than `data.crop`, or with them under `data.enlarge`.
+    folders: Sequence[PictureSet], config: DataConfig, output: Path, accelerator: Accelerator
+) -> tuple[PictureSet, ...]:
+    """The pictures without those that are smaller than `data.crop`, or with them under `data.enlarge`.
 
     One log line says how many they are and names the first, `output`/small_pictures.tsv all of them. The processes
     share the looking; pictures that cannot be read stay, for whoever reads them to say so. Raises TrainingError when a
     folder has no other picture.
     """
-    paths = [path for folder in folders for path in folder.paths]
+    paths = [path for folder in folders for path in folder.pictures]
     rank, processes = accelerator.process_index, accelerator.num_processes
     # Of a million pictures this takes minutes.
     own = tqdm(paths[rank::processes], desc="sizes", delay=2, disable=rank > 0)
@@ -58,27 +58,39 @@ def pictures_for_crops(
     return tuple(_without(folder, small, config.crop) for folder in folders)
 
 
-def small_pictures(paths: Iterable[Path], crop: int) -> list[SmallPicture]:
+def small_pictures(pictures: Iterable[Picture], crop: int) -> list[SmallPicture]:
     """Those of the pictures that have a side of fewer than `crop` pixels, by what their files say first."""
     found = []
-    for path in paths:
+    for picture in pictures:
         try:
-            height, width = read_size(path)
+            height, width = _size_of(picture)
         except (ImageError, OSError):
             continue
-        if min(height, width) < crop:
-            found.append(SmallPicture(spelled(path), height, width))
+        if 0 < min(height, width) < crop:
+            found.append(SmallPicture(spelled(picture), height, width))
     return found
 
 
-def _without(folder: PictureFolder, small: set[str], crop: int) -> PictureFolder:
-    kept = tuple(path for path in folder.paths if spelled(path) not in small)
-    if not kept:
+def _size_of(picture: Picture) -> tuple[int, int]:
+    if isinstance(picture, TarPicture):
+        return picture.height, picture.width
+    return read_size(picture)
+
+
+def _without(folder: PictureSet, small: set[str], crop: int) -> PictureSet:
+    kept: PictureSet
+    if isinstance(folder, TarSet):
+        kept = TarSet(folder.name, tuple(p for p in folder.pictures if spelled(p) not in small))
+    else:
+        kept = PictureFolder(
+            folder.folder, tuple(path for path in folder.paths if spelled(path) not in small)
+        )
+    if not kept.pictures:
         raise TrainingError(
-            f"data.train names {folder.folder}, where every picture is smaller than data.crop, {crop} pixels: collect "
+            f"data.train names {folder.name}, where every picture is smaller than data.crop, {crop} pixels: collect "
             "larger ones, lower data.crop, or set data.enlarge to true, which trains on enlarged pictures."
         )
-    return PictureFolder(folder.folder, kept)
+    return kept
 
 
 def _tell(found: Sequence[SmallPicture], pictures: int, config: DataConfig, output: Path) -> None:

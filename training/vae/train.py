@@ -14,16 +14,19 @@ from torch import Tensor
 
 from davae_core.files import tensor_hash, write_text
 
+from ..engine.ahead import FilesAhead
 from ..engine.checkpointing import MODEL, Contents, RunState, Trained
 from ..engine.loop import run_to
 from ..engine.optimizers import build_discriminator_optimizer, build_optimizer
 from ..engine.own_folder import own_folder
 from ..engine.progress import progress_bar
+from ..engine.room import remove_room, run_room
 from ..engine.run import Run
 from ..engine.sharding import sharding_wanted
 from ..engine.updates import Parts
 from ..errors import TrainingError
-from ..pictures import Unreadable, folders_digest, scan_folders, spelled
+from ..pictures import Unreadable, sets_digest, spelled
+from ..tars.patterns import is_tars
 from .backward import DISCRIMINATOR, CodecBackward
 from .config import VaeTrainingConfig
 from .crops import Batch, CropDataset, check_whole, crop_loader, leading_crops
@@ -34,6 +37,8 @@ from .folders import check_apart
 from .gradient_checkpointing import checkpoint_blocks
 from .perceptual import build_perceptual
 from .small_pictures import pictures_for_crops
+from .tar_sets import find_pictures
+from .tar_windows import BatchWindows
 from .trainees import DetailTrainee, build_trainee
 from .validation import HeldOut, means, measure, read_validation_set, write_side_by_side
 
@@ -48,7 +53,10 @@ def train_vae(config: VaeTrainingConfig, stop_at: int | None = None) -> Path | N
     CheckpointError, one sentence, for what the user can put right.
     """
     with own_folder(config.output.folder, "output.folder"):
-        return run_to(VaeTraining(config), stop_at)
+        try:
+            return run_to(VaeTraining(config), stop_at)
+        finally:
+            remove_room(config.output.folder, config.data.downloads)
 
 
 class VaeTraining(Run[Batch]):
@@ -60,11 +68,13 @@ class VaeTraining(Run[Batch]):
         super().__init__(config, config)
         self.config = config
         _check_launch(self.accelerator)
-        check_apart(config.data.train, config.validation.folders, config.output.folder)
+        folders = [entry for entry in config.data.train if not is_tars(entry)]
+        check_apart(folders, config.validation.folders, config.output.folder)
         # Before pictures are read and a codec is fitted: its weights are what a newcomer lacks.
         perceptual = build_perceptual(config.loss.perceptual, self.accelerator.device)
         torch.manual_seed(config.train.seed)
-        found = scan_folders(config.data.train, "data.train")
+        room = run_room(config.output.folder, config.data.downloads)
+        found, self.tars = find_pictures(config.data.train, self.folder, room, self.accelerator)
         self.folders = pictures_for_crops(found, config.data, self.folder, self.accelerator)
         self.trainee = build_trainee(
             config.model, config.loss.target == "base_reconstruction", held=config.loss.hold > 0
@@ -76,10 +86,10 @@ class VaeTraining(Run[Batch]):
             read_validation_set(held_out, self.trainee.crop_multiple) if held_out.folders else ()
         )
         self._rows: dict[Path, Tensor] = {}
-        self.dataset = CropDataset(self.folders, config.data, config.train.seed)
+        self.dataset = CropDataset(self.folders, config.data, config.train.seed, self.tars)
         parts = self._build_parts()
         self._fit_start()
-        fresh = RunState(pictures=folders_digest(self.folders), frozen=frozen)
+        fresh = RunState(pictures=sets_digest(self.folders), frozen=frozen)
         frozen_key = "model.start_from" if config.model.start_from else "model.base_vae"
         self.start(parts, fresh, frozen_key=frozen_key, pictures_key="data.train")
         self._backward = CodecBackward(
@@ -89,7 +99,7 @@ class VaeTraining(Run[Batch]):
     @property
     def pictures(self) -> int:
         """Those in the folders."""
-        return sum(len(folder.paths) for folder in self.folders)
+        return sum(len(folder.pictures) for folder in self.folders)
 
     @property
     def looks_at_start(self) -> bool:
@@ -99,7 +109,18 @@ class VaeTraining(Run[Batch]):
     def batches(self, first_step: int, stop_at: int) -> Iterator[Batch]:
         """Crops, with a warning for every picture that cannot be read."""
         numbers = self.share.samples(first_step, stop_at)
-        for batch in crop_loader(self.dataset, numbers, self.config.data.workers):
+        # The workers start now, before there are threads that bring tar files.
+        loader = crop_loader(self.dataset, numbers, self.config.data.workers)
+        found: Iterator[Batch] = iter(loader)
+        if self.tars.origins and self.accelerator.is_local_main_process:
+            # What the steps before the last one read has been read by all processes.
+            windows, behind = self.dataset.windows, self.config.train.accumulate
+            ahead = FilesAhead(BatchWindows(windows, self.share.whole))
+            found = ahead.follow(found, first_step * behind, behind)
+        return self._checked(found)
+
+    def _checked(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
             check_whole(batch, self.share.size)
             for unreadable in batch.skipped:
                 self._note_unreadable(unreadable)
@@ -154,6 +175,8 @@ class VaeTraining(Run[Batch]):
 
     def write_result(self, target: Path, contents: Contents) -> dict[str, object]:
         """Write the codec with the averaged weights; what was measured of it."""
+        # It is measured on the first windows.
+        self.tars.let_go(())
         with self.average.applied():
             return export_trained(
                 self.trainee, self.config, self.dataset, target, self.accelerator.device

@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from davae_core.disk.locking import LOCK, FolderTaken, locked
+from davae_core.disk.locking import LOCK, FolderTaken, in_turn, locked
 
 ROOT = Path(__file__).parents[3]
 HOLD = """
@@ -107,3 +109,29 @@ def test_a_drive_without_locks_is_used_and_said(tmp_path, monkeypatch, caplog):
     with locked(tmp_path):
         pass
     assert f"{tmp_path} cannot be locked (Operation not supported)" in caplog.text
+
+
+def test_threads_and_processes_take_turns_and_a_killed_one_gives_its_turn_up(tmp_path, ended):
+    path, inside = tmp_path / "turn", []
+
+    def work(number):
+        with in_turn(path):
+            inside.append(number)
+            time.sleep(0.02)
+            inside.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(inside) == 8 and all(a == b for a, b in zip(inside[::2], inside[1::2], strict=True))
+    code = HOLD.replace("locked(Path(sys.argv[1]))", "in_turn(Path(sys.argv[1]))")
+    ended.append(holder(path, code.replace("import locked", "import in_turn")))
+    waiting = threading.Thread(target=work, args=(9,))
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive() and inside[-1] != 9
+    os.killpg(ended[0].pid, signal.SIGKILL)
+    waiting.join(30)
+    assert inside[-2:] == [9, 9]

@@ -1,20 +1,15 @@
 """Tar files at addresses are cached as those on the disk are: renewed, resumed, and fetched only when needed."""
 
-import functools
-import http.server
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
 from tests.training.cache_fixtures import pack_captioned
@@ -27,25 +22,6 @@ from training.errors import TrainingError
 from training.settings.yaml_config import read_config
 
 ROOT = Path(__file__).parents[3]
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder and the address at which a server gives its files."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    handler = functools.partial(_Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield folder, f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -92,19 +68,12 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     fetch = remote_tars.fetch
 
-    def noting(address: str, state: str, copy: Path) -> None:
+    def noting(address: str, *rest: Any) -> None:
         found.append(address.rpartition("/")[2])
-        fetch(address, state, copy)
+        fetch(address, *rest)
 
     monkeypatch.setattr(remote_tars, "fetch", noting)
     return found
-
-
-@pytest.fixture
-def in_memory_system() -> Iterator[Any]:
-    system = fsspec.filesystem("memory")
-    yield system
-    system.rm("/tars", recursive=True)
 
 
 def test_only_what_changed_is_fetched_again(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from davae_core.files import read_safetensors, write_safetensors
 from tests.training.dit_fixtures import rewrite_shard, write_cache
@@ -113,6 +114,7 @@ def test_a_shard_of_another_size_is_named(cache: Path) -> None:
         ("first", lambda held: held * 3),
         ("heights", lambda held: held * 0),
         ("heights", lambda held: held.float()),
+        ("heights", lambda held: held.to(torch.float8_e5m2)),
         ("shards", lambda held: held + 7),
         ("rows", lambda held: held[:-1]),
         ("hashes", lambda held: held[:1]),

@@ -2,18 +2,17 @@
 
 import torch
 
-from tests.training.dit_fixtures import CONTEXT, WORDS, rewrite_shard, write_cache
+from tests.training.dit_fixtures import CONTEXT, WORDS, opened, rewrite_shard, write_cache
 from training.cache.shard_files import shard_path
 from training.dit.batches import LatentBatches, base_levels, noise_and_levels
 from training.dit.config import FlowLossConfig
-from training.dit.inputs import open_caches
 from training.engine.share import Share
 
 OWN, NOISY = FlowLossConfig(base_levels="own"), FlowLossConfig(base_noise=0.05)
 
 
 def batches(folder, size, dropout=0.5):
-    return LatentBatches(open_caches([str(folder)], in_memory=True), size, 7, dropout)
+    return LatentBatches([opened(folder)], size, 7, dropout)
 
 
 def test_two_processes_see_what_one_with_twice_the_batch_sees(davae_cache):
@@ -45,7 +44,7 @@ def test_a_batch_has_one_size_and_an_epoch_has_every_picture(davae_cache):
 
 
 def test_captions_are_dropped_at_the_given_rate(davae_cache):
-    empty = open_caches([str(davae_cache)], in_memory=True)[0].empty_text().pooled
+    empty = opened(davae_cache).empty_text().pooled
     data = batches(davae_cache, 2)
     dropped = [
         torch.equal(row, empty[0]) for number in range(60) for row in data.batch(number).text.pooled
@@ -57,7 +56,7 @@ def test_with_t5_a_context_is_the_filled_up_clip_states_then_t5s_and_dropping_ta
     davae, tmp_path
 ):
     folder = write_cache(tmp_path / "t5", davae, True, [(4, 4)] * 4, t5_tokens=3)
-    cache = open_caches([str(folder)], in_memory=True)[0]
+    cache = opened(folder)
     texts = [cache.empty_text(), *(cache.read(number)[1] for number in range(4))]
     assert all(text.t5.shape == (1, 3, CONTEXT) for text in texts)
     data, dropped = batches(folder, 2), 0
@@ -76,7 +75,7 @@ def test_with_t5_a_context_is_the_filled_up_clip_states_then_t5s_and_dropping_ta
 
 def test_every_variant_of_a_picture_is_drawn_anew_and_as_often_as_the_others(davae, tmp_path):
     folder = write_cache(tmp_path / "variants", davae, True, [(4, 4)] * 4, variants=4)
-    cache = open_caches([str(folder)], in_memory=True)[0]
+    cache = opened(folder)
     data = batches(folder, 4, dropout=0.0)
     known = {cache.read(number)[1].pooled.numpy().tobytes(): number for number in range(4)}
     drawn = torch.zeros(4, 4)
@@ -120,7 +119,7 @@ def test_latents_and_states_leave_a_batch_as_they_are_stored(davae, tmp_path):
     for number in (0, 1):
         rewrite_shard(shard_path(folder, number), halve)
     for in_memory in (False, True):
-        caches = open_caches([str(folder)], in_memory)
+        caches = [opened(folder, in_memory)]
         found = LatentBatches(caches, 2, 7, caption_dropout=0.0).batch(0)
         text = found.text
         kinds = {part.dtype for part in (found.latents, text.clip, text.t5, text.pooled)}
@@ -130,7 +129,7 @@ def test_latents_and_states_leave_a_batch_as_they_are_stored(davae, tmp_path):
 
 
 def test_shards_stay_open_between_batches(davae_cache):
-    caches = open_caches([str(davae_cache)], in_memory=False)
+    caches = [opened(davae_cache, in_memory=False)]
     data = LatentBatches(caches, 2, 7, caption_dropout=0.0)
     for number in range(4):
         data.batch(number)

@@ -15,12 +15,12 @@ from davae_core.latents import ModelSpace
 from davae_core.lightning.description import ClassAdvice
 from davae_core.lightning.files import build_lightning, read_class_model
 from tests.training.class_fixtures import CLASSES, write_class_run
+from tests.training.dit_fixtures import opened
 from tests.training.two_processes import on_two_processes, train
 from training.cache.class_list import labels_of
 from training.cache.latent_cache import LatentCache
 from training.dit.class_training import STATISTICS, ClassTraining
 from training.dit.config import DitTrainingConfig
-from training.dit.inputs import open_caches
 from training.dit.plan import plan_run
 from training.dit.train import DitTraining, train_dit
 from training.dit.validation import ValidationPlan, measure_velocity
@@ -56,7 +56,7 @@ def test_the_run_starts_with_the_pretrained_models_velocity(class_stack):
 
 
 def test_every_channel_has_mean_0_and_deviation_1_and_the_base_has_the_pretrained_ones(class_stack):
-    cache = open_caches([str(class_stack / "base_cache")], in_memory=True)[0]
+    cache = opened(class_stack / "base_cache")
     fresh = ClassTraining(config_of(class_stack, "fresh", base=False))
     entered = ModelSpace(cache.head.layout, fresh.statistics).enter(latents_of_all(cache))
     assert torch.allclose(entered.mean(dim=(0, 2, 3)), torch.zeros(16), atol=1e-4)
@@ -64,7 +64,7 @@ def test_every_channel_has_mean_0_and_deviation_1_and_the_base_has_the_pretraine
     pretrained = read_class_model(class_stack / "pretrained.safetensors").statistics
     wide = ClassTraining(config_of(class_stack, "wide"))
     assert torch.equal(wide.statistics.mean[:16], pretrained.mean)
-    cache = open_caches([str(class_stack / "cache")], in_memory=True)[0]
+    cache = opened(class_stack / "cache")
     entered = ModelSpace(cache.head.layout, wide.statistics).enter(latents_of_all(cache))
     assert torch.allclose(entered[:, 16:].std(dim=(0, 2, 3)), torch.ones(16), atol=1e-4)
 
@@ -90,7 +90,7 @@ def test_a_run_draws_validates_and_leaves_a_model_that_says_how_to_sample_it(cla
         weighed = (16 * line["base"] + share * 16 * line["detail"]) / (16 + 16 * share)
         assert line["loss"] == pytest.approx(weighed + line["cosine"], rel=1e-4)
     run = ClassTraining(config)
-    cache = open_caches([str(held_out)], in_memory=True)[0]
+    cache = opened(held_out)
     plan = ValidationPlan(cache, 4, 2, 1.0, statistics=run.statistics)
     measured = measure_velocity(run.denoiser, plan, run.layout, Accelerator(cpu=True), run.texts)
     assert measured.keys() == {"velocity", "base", "detail"}

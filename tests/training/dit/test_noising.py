@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from tests.training.dit_fixtures import opened
 from training.dit.batches import LatentBatches, read_in_order
 from training.dit.config import FlowLossConfig
-from training.dit.inputs import open_caches
 from training.dit.noising import NoisedBatches
 from training.errors import TrainingError
 
@@ -15,7 +15,7 @@ NOISY = FlowLossConfig(base_noise=0.05)
 
 
 def batches(folder):
-    return LatentBatches(open_caches([str(folder)], in_memory=False), 2, 7, 0.5)
+    return LatentBatches([opened(folder, in_memory=False)], 2, 7, 0.5)
 
 
 @pytest.mark.parametrize(

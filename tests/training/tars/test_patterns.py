@@ -1,9 +1,9 @@
-"""Which tar files `source.shards` names."""
+"""Which tar files a setting such as `source.shards` names."""
 
 import pytest
 
-from training.cache.shard_patterns import in_braces, tar_files
 from training.errors import TrainingError
+from training.tars.patterns import in_braces, tar_files
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def files(tmp_path):
 
 
 def named(files, *patterns):
-    found = tar_files([f"{files}/{pattern}" for pattern in patterns])
+    found = tar_files([f"{files}/{pattern}" for pattern in patterns], "source.shards")
     return {path.relative_to(files).as_posix(): label for path, label in found.items()}
 
 
