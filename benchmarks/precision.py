@@ -72,9 +72,9 @@ def main() -> int:
                 f"| {error.what} | {error.dtype} | {error.error:.2e} | {error.bound:g} |",
                 flush=True,
             )
-    if options.out is not None:
-        told = {"device": device, "errors": [asdict(error) for error in found]}
-        write_text(options.out, json.dumps(told, indent=1) + "\n")
+            if options.out is not None:
+                told = {"device": device, "errors": [asdict(error) for error in found]}
+                write_text(options.out, json.dumps(told, indent=1) + "\n")
     return int(not all(error.holds for error in found))
 
 

@@ -10,4 +10,7 @@ def effort(drawn: Drawn) -> str:
     height, width = drawn.latent["samples"].shape[-2:]
     steps = "1 step" if drawn.steps == 1 else f"{drawn.steps} steps"
     told = f"{-(-width // 2)} x {-(-height // 2)} tokens, {steps}"
-    return told if drawn.seconds_a_step is None else f"{told}, {drawn.seconds_a_step:.2g} s each"
+    each = drawn.seconds_a_step
+    if each is None:
+        return told
+    return f"{told}, {each:.2g} s each" if each < 10 else f"{told}, {each:.0f} s each"

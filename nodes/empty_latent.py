@@ -100,7 +100,11 @@ class EmptyLatent(Node):
         cls, width: int, height: int, batch_size: int, model: Any = None, size: str = TYPED
     ) -> io.NodeOutput:
         check_choice(NAME, "size", size, [OWN, TYPED, *SIZES])
-        layout = LAYOUT if model is None else pairing.drawn_layout(NAME, model)
+        layout = (
+            LAYOUT
+            if model is None
+            else pairing.drawn_layout(NAME, model, "Load DA-VAE SD3.5 Model, or nothing")
+        )
         width, height = _chosen(size, model) or (width, height)
         if max(width, height) > LARGEST_SIDE:
             raise ValueError(

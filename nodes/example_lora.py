@@ -57,7 +57,7 @@ class ExampleLoRA(Node):
     @classmethod
     def execute(cls, model: Any, lora: str, strength: float) -> io.NodeOutput:
         check_choice(NAME, "LoRA", lora, LORAS)
-        pairing.drawn_layout(NAME, model)
+        pairing.drawn_layout(NAME, model, "Load DA-VAE SD3.5 Model with the miniature")
         if width_of(model) != WIDTH:
             raise ValueError(
                 f"{NAME} has LoRAs of the bundled miniature alone, but {describe_model(model)} is connected: use Load "

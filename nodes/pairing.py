@@ -72,13 +72,14 @@ def layout_of(latent: dict[str, Any]) -> LatentLayout:
     return SD3.layout if origin is None else origin.layout
 
 
-def drawn_layout(node: str, model: Any) -> LatentLayout:
-    """The layout of the latents that a DA-VAE MODEL draws. Raises ValueError for any other model."""
+def drawn_layout(node: str, model: Any, instead: str) -> LatentLayout:
+    """The layout of the latents that a DA-VAE MODEL draws.
+
+    Raises ValueError for any other model, with what to connect `instead`.
+    """
     description = description_of(model)
     if description is None:
-        raise ValueError(
-            f"{node} got {describe_model(model)}: connect Load DA-VAE SD3.5 Model, or nothing."
-        )
+        raise ValueError(f"{node} got {describe_model(model)}: connect {instead}.")
     return description.layout
 
 

@@ -52,16 +52,17 @@ if [ -n "$SMALL" ]; then
     slower=8 blocks=1 steps=3 little=(--sides 64 --blocks 1 --rounds 1) many=(--batches 2) scenes=16
     LIMIT=3600
 fi
-part tests $((40 * slower)) "$PYTHON" -m pytest -q -p no:cacheprovider --confcutdir=tests/cuda tests/cuda
+part tests $((40 * slower)) "$PYTHON" -m pytest -v -p no:cacheprovider --confcutdir=tests/cuda tests/cuda
 part precision $((50 * slower)) "$PYTHON" -m benchmarks.precision --blocks "$blocks" --out "$OUT/precision.json"
 speed pictures $((90 * slower)) --parts pictures --batches 1 --steps "$steps" --rounds 1 "${little[@]}"
 speed batches $((90 * slower)) --parts pictures "${many[@]}" --steps 4 --rounds 1 "${little[@]}"
 speed codec $((60 * slower)) --parts codec "${little[@]}"
 speed training $((45 * slower)) --parts training --batches 1 4 "${little[@]}"
+speed sampling $((45 * slower)) --parts sampling "${little[@]}"
+# The one part that has no end of its own: what time is left.
 changes=(scenes:training="$scenes" scenes:held_out=16 transformer:output.log_every=1 transformer:train.device=auto)
 for cache in base base_val davae davae_val; do
     changes+=("cache_$cache:work.device=auto")
 done
 part miniature 180 "$PYTHON" -m training mini "$PWD/../miniature" --from-bundled-codec "${changes[@]/#/--set=}"
-speed sampling $((45 * slower)) --parts sampling "${little[@]}"
 cat "$OUT/table.md"

@@ -41,7 +41,8 @@ def lines(results: Mapping[str, Any]) -> Iterator[str]:
     if results["failed"]:
         yield ""
     for failed in results["failed"]:
-        yield f"Failed: {failed['what']}: {failed['error']}"
+        which = (str(failed[name]) for name in ("side", "batch", "variant") if failed.get(name))
+        yield f"Failed: {', '.join((failed['what'], *which))}: {failed['error']}"
 
 
 def heading(results: Mapping[str, Any]) -> str:

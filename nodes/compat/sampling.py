@@ -92,7 +92,7 @@ def sample(
         seed=settings.seed,
     )
     latent = {**without_scale(latent), "samples": drawn}
-    return Drawn(latent, pace.steps, pace.seconds_a_step())
+    return Drawn(latent, pace.steps, pace.seconds_a_step(drawn))
 
 
 class _Pace:
@@ -106,15 +106,22 @@ class _Pace:
     def step(self, step: int, denoised: Tensor, x: Tensor, total: int) -> None:
         """What samplers call after every step, counted from 0; it shows the preview."""
         if self._first is None:
+            _wait_for(denoised)
             self._first = time.perf_counter()
         self.steps = step + 1
         self._callback(step, denoised, x, total)
 
-    def seconds_a_step(self) -> float | None:
-        """Called when the drawn latent is on the processor: a GPU may still be at work at the last step."""
+    def seconds_a_step(self, drawn: Tensor) -> float | None:
+        """Called when all steps are given to the device; None where there was no second one."""
         if self._first is None or self.steps < 2:
             return None
+        _wait_for(drawn)
         return (time.perf_counter() - self._first) / (self.steps - 1)
+
+
+def _wait_for(made: Tensor) -> None:
+    """Until a GPU, which works on while Python goes on, has made this."""
+    made.reshape(-1)[:1].cpu()
 
 
 def first_level(model: Any, settings: SamplingSettings) -> float:

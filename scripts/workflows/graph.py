@@ -64,6 +64,7 @@ class Workflow:
 
     `app`: the inputs (node's key, widget) and the nodes whose pictures are shown where ComfyUI shows it as an app.
     `as_call`: what programs send instead, with a picture of theirs and without what is there to be looked at.
+    `after_a_run`: what the browser does to seeds, randomize or fixed.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Workflow:
     note: Note
     app: tuple[tuple[tuple[str, str], ...], tuple[str, ...]] | None = None
     as_call: "Workflow | None" = None
+    after_a_run: str = "randomize"
 
     @property
     def nodes(self) -> tuple[Placed, ...]:

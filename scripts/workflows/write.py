@@ -10,7 +10,6 @@ from .kinds import KINDS
 OLDEST = "0.3.64"
 """The oldest ComfyUI that has every core node here."""
 PACK, PACK_VERSION = "davae", "0.1.0"
-AFTER_A_RUN = "randomize"
 
 
 def browser_format(workflow: Workflow) -> dict[str, Any]:
@@ -82,7 +81,7 @@ def _node(workflow: Workflow, node: Placed, found: list[Wire]) -> dict[str, Any]
     incoming = {wire.entry: wire.number for wire in found if wire.target == number}
     values: list[Any] = []
     for name, value in zip(kind.widgets, node.values, strict=True):
-        values += [value, AFTER_A_RUN] if name in kind.counted else [value]
+        values += [value, workflow.after_a_run] if name in kind.counted else [value]
     return {
         "id": number,
         "type": node.kind,

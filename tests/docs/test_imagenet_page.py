@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from davae_core.cli.commands import main as davae
+from davae_core.flow import even_sigmas
 from tests.davae_core.evaluation.conftest import inception_file
 from tests.docs.test_training_guide import code_lines, parse
 from tests.training.conftest import fresh_accelerate
@@ -124,4 +125,6 @@ def test_the_recipes_hold_the_numbers_of_the_page():
     assert dit["validation"]["sampling_steps"] == 250 - 1
     assert dit["validation"]["shift"] == pytest.approx(1 / 0.3)
     assert dit["validation"]["guided_below"] == pytest.approx(1 - 0.2)
+    guided = int((even_sigmas(249, 1 / 0.3)[:-1] <= 0.8).sum())
+    assert f"Of the 249 steps {guided} are guided, so a picture takes {249 + guided} passes" in TEXT
     assert re.search(r"160 000 steps are|1\.68 to 160 000", TEXT)

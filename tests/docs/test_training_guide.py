@@ -44,6 +44,19 @@ def code_lines(text: str) -> Iterator[str]:
 COMMANDS = [line for line in code_lines(TEXT) if line.startswith(STARTS)]
 
 
+SCALING = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+SCALING_COMMANDS = [line for line in code_lines(SCALING) if " CONFIG --set" in line]
+
+
+@pytest.mark.parametrize("command", SCALING_COMMANDS)
+def test_every_setting_that_the_page_on_scaling_gives_is_one(command: str) -> None:
+    words = shlex.split(command)
+    stage = words[words.index("training") + 1]
+    recipe = {"vae": "paper", "dit": "sd35_paper"}[stage]
+    told = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    read_config(CONFIGS[stage], ROOT / "training" / "configs" / f"{recipe}.yaml", tuple(told))
+
+
 def script(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(Path(name).stem, ROOT / name)
     assert spec and spec.loader, f"{name} is not there"

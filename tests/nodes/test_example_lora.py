@@ -53,6 +53,16 @@ def test_another_model_is_refused_with_what_to_use(server):
     assert said.endswith("use Load LoRA with one that was trained for it.")
 
 
+def test_a_stock_model_is_refused_with_what_to_connect(server):
+    graph = {
+        "model": node("UNETLoader", unet_name=files.BASE, weight_dtype="default"),
+        "styled": node("DAVAE_ExampleLoRA", model=["model", 0], lora="lines", strength=1.0),
+        "saved": node("ModelSave", model=["styled", 0], filename_prefix="never"),
+    }
+    said = server.run(graph).sentence
+    assert said.endswith("connect Load DA-VAE SD3.5 Model with the miniature.")
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -97,6 +97,11 @@ def test_the_comparison_shows_a_soft_picture_one_of_more_tokens_and_a_sharp_one(
     assert tokens == ["16 x 16 tokens", "8 x 8 tokens", "8 x 8 tokens"]
 
 
+def test_the_comparison_s_seeds_stay_alike_from_run_to_run():
+    samplers = [node for node in read(f"{COMPARE}.json")["nodes"] if "Sampler" in node["type"]]
+    assert [node["widgets_values"][:2] for node in samplers] == [[0, "fixed"]] * 3
+
+
 def beyond_half_the_size(picture):
     """How much of a picture [H, W, 3] is lost when it is halved, mean absolute levels."""
     small = picture.reshape(128, 2, 128, 2, 3).mean((1, 3))

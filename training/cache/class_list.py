@@ -19,6 +19,8 @@ from .text_states import TextStates
 _KEY = "text.source"
 _LARGEST = 2**24
 """Bytes of a list of classes."""
+_DIGITS = 8
+"""More of them than a class's number has."""
 _DIGIT = 1024
 """Classes are cached as two digits to this base, whole numbers that 16 bits keep."""
 MOST_CLASSES = _DIGIT**2 - 1
@@ -41,12 +43,17 @@ class ClassList:
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()
 
     def encode(self, captions: Sequence[str]) -> TextStates:
-        """Names of classes, or empty captions, in place of B texts' states. Raises TrainingError for other names."""
+        """Names or numbers of classes, or empty captions, in place of B texts' states. Raises TrainingError."""
         return states_of(torch.tensor([self._number(caption) for caption in captions]))
 
     def _number(self, caption: str) -> int:
         if not caption:
             return len(self.names)
+        if caption not in self.numbers and caption.isdecimal() and len(caption) < _DIGITS:
+            # WebDataset's .cls files hold the number itself.
+            number = int(caption)
+            if number < len(self.names):
+                return number
         if caption not in self.numbers:
             raise TrainingError(
                 f"{_KEY} does not list the class {shown(caption)}: write it into that file, or take its pictures out "

@@ -13,8 +13,9 @@ from davae_core.disk.leftovers import remove_left_overs
 from davae_core.disk.locking import in_turn
 from davae_core.files import file_hash, write_text
 
+from ..engine.room import make_room
 from ..errors import TrainingError
-from ..tars.remote_files import bring, fetch, state_at
+from ..tars.remote_files import bring_once, fetch, state_at
 from .head import HEAD, TEXTS
 from .table_file import TABLE
 
@@ -42,7 +43,8 @@ def bring_index(address: str, key: str, room: Path) -> RemoteCache:
     """
     address = address.rstrip("/")
     folder = room / hashlib.sha256(address.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_room(room)
+    folder.mkdir(exist_ok=True)
     remove_left_overs(folder)
     with in_turn(folder / ".lock"):
         states = {name: state_at(f"{address}/{name}", key) for name in (HEAD, TEXTS, TABLE)}
@@ -62,8 +64,6 @@ def bring_shard(remote: RemoteCache, hashes: Mapping[Path, str], shard: Path) ->
 
     `hashes`: what the index tells of the shards. One with other bytes is not taken.
     """
-    if shard.is_file():
-        return
     address = f"{remote.address}/{shard.name}"
 
     def check(copy: Path) -> None:
@@ -73,9 +73,7 @@ def bring_shard(remote: RemoteCache, hashes: Mapping[Path, str], shard: Path) ->
                 "made or came here damaged: run the same command again, or `python -m training cache` for that cache."
             )
 
-    with in_turn(shard.with_name(f".{shard.name}.lock")):
-        if not shard.is_file():
-            bring(address, shard, check, remote.key)
+    bring_once(address, shard, check, remote.key)
 
 
 def let_go(folder: Path, kept: Collection[Path]) -> None:

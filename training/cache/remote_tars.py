@@ -22,6 +22,7 @@ from davae_core.reading.json_text import read_json
 from davae_core.reading.typed import build
 
 from ..errors import TrainingError
+from ..tars.members import check_note
 from ..tars.place import Place
 from ..tars.remote_files import fetch, files_at
 from .captions import LARGEST_CAPTION, CaptionedPicture
@@ -160,9 +161,11 @@ class RemoteTars:
             "bare": [name.removeprefix("/") for name in bare],
             "by_class": self.by_class,
         }
+        told = json.dumps(listing)
+        check_note(tar.address, _KEY, len(members), told)
         path = self._listing(tar)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(listing))
+        write_text(path, told)
 
     def _noted(self, tar: RemoteTar) -> _Listing | None:
         path = self._listing(tar)

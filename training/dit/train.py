@@ -22,6 +22,7 @@ from ..cache.latent_cache import LatentCache
 from ..cache.text_states import moved_as
 from ..engine.ahead import FilesAhead
 from ..engine.checkpointing import MODEL, Contents, RunState, Trained
+from ..engine.loaders import read_ahead
 from ..engine.loop import run_to
 from ..engine.optimizers import build_optimizer
 from ..engine.own_folder import own_folder
@@ -67,8 +68,10 @@ def train_dit(config: DitTrainingConfig, stop_at: int | None = None) -> Path | N
 
     kind = ClassTraining if config.model.kind == "lightning" else DitTraining
     with own_folder(config.output.folder, "output.folder"):
+        # One that is refused removes nothing: on another machine than the first it may be a second start of a run.
+        training = kind(config)
         try:
-            return run_to(kind(config), stop_at)
+            return run_to(training, stop_at)
         finally:
             remove_room(config.output.folder, config.data.downloads)
 
@@ -87,7 +90,7 @@ class DitTraining(Run[NoisedBatch]):
         torch.manual_seed(config.train.seed)
         self.room = run_room(config.output.folder, config.data.downloads)
         caches = open_caches(config.data.caches, config.data.in_memory, self.room)
-        self._check_agreed(caches)
+        self._check_agreed(caches, "data.caches")
         head = caches[0].head
         self.layout, self.vae_hash = head.layout, head.vae_hash
         check_vae(config.model.vae, caches[0])
@@ -136,7 +139,8 @@ class DitTraining(Run[NoisedBatch]):
             return found
         # What the steps before the last one read has been read by all processes.
         first, behind = first_step * config.train.accumulate, config.train.accumulate
-        return FilesAhead(self.data).follow(found, first, behind)
+        reach = read_ahead(config.data.workers)
+        return FilesAhead(self.data).follow(found, first, behind, reach)
 
     def backward(self, step: int, batch: NoisedBatch, last: bool) -> Parts:
         """Add the gradients of a micro-batch under noise; its loss terms, detached."""
@@ -383,6 +387,7 @@ class DitTraining(Run[NoisedBatch]):
         cache = open_held_out(validation, caches, self.config.data.in_memory, self.room)
         if cache is None:
             return None
+        self._check_agreed([cache], "validation.cache")
         return ValidationPlan(
             cache,
             validation.pictures,
@@ -392,13 +397,12 @@ class DitTraining(Run[NoisedBatch]):
             self.statistics,
         )
 
-    def _check_agreed(self, caches: list[LatentCache]) -> None:
+    def _check_agreed(self, caches: list[LatentCache], key: str) -> None:
         """Raise TrainingError when the processes were not brought one and the same version of a cache."""
         states = [None if cache.remote is None else cache.remote.state for cache in caches]
         if any(states) and as_main_finds(self.accelerator, lambda: states) != states:
             raise TrainingError(
-                "A cache at an address in data.caches changed while the processes opened it: run the same command "
-                "again."
+                f"A cache at an address in {key} changed while the processes opened it: run the same command again."
             )
 
     def _warn_of_small_buckets(self) -> None:

@@ -36,27 +36,35 @@ class Windowed(Protocol):
 
 
 class FilesAhead:
-    """Brings the files of the window that is read and of the next, and removes all others, for all of this machine.
+    """Brings the files of the window that is read, of the next and of those that workers are at, for this machine.
+
+    All others are removed.
 
     Whoever needs a file before it is here brings it, or waits for who does; so nothing depends on this.
     """
 
     def __init__(self, data: Windowed) -> None:
         self._data = data
-        self._window = -1
+        self._windows = (-1, -1)
         self._wanted: SimpleQueue[Path | None] = SimpleQueue()
         self._kept: frozenset[Path] = frozenset()
 
-    def follow(self, batches: Iterator[Batch], first: int, behind: int) -> Iterator[Batch]:
-        """The batches, of which the first has the number `first`; the window is that of the batch `behind` earlier."""
+    def follow(
+        self, batches: Iterator[Batch], first: int, behind: int, reach: int
+    ) -> Iterator[Batch]:
+        """The batches, of which the first has the number `first`; the window is that of the batch `behind` earlier.
+
+        `reach`: how many batches workers read ahead; what those need stays.
+        """
         # Daemons, so that nobody waits for gigabytes when the run ends.
         threads = [Thread(target=self._bring, name="ahead", daemon=True) for _ in range(_AT_ONCE)]
         for thread in threads:
             thread.start()
         try:
-            self._enter(self._data.window_of(first))
+            self._enter(self._data.window_of(first), self._data.window_of(first + reach))
             for number, batch in enumerate(batches, first):
-                self._enter(self._data.window_of(max(first, number - behind)))
+                window = self._data.window_of(max(first, number - behind))
+                self._enter(window, self._data.window_of(number + reach))
                 yield batch
         finally:
             self._kept = frozenset()
@@ -66,11 +74,13 @@ class FilesAhead:
             for thread in threads:
                 thread.join(_LAST_WAIT)
 
-    def _enter(self, window: int) -> None:
-        if window == self._window:
+    def _enter(self, window: int, farthest: int) -> None:
+        windows = (window, max(window + 1, farthest))
+        if windows == self._windows:
             return
-        self._window = window
-        wanted = [*self._data.files_of(window), *self._data.files_of(window + 1)]
+        self._windows = windows
+        first, last = windows
+        wanted = [file for each in range(first, last + 1) for file in self._data.files_of(each)]
         self._kept = frozenset(wanted)
         self._data.let_go(self._kept)
         for file in wanted:

@@ -12,6 +12,8 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory, gettempdir
 
+from ..errors import TrainingError
+
 _NAME = "davae_brought_"
 _TRIES, _PAUSE = 5, 0.2
 
@@ -20,6 +22,18 @@ def run_room(output: str, downloads: str | None) -> Path:
     """The folder on this machine of the run in `output`; the run that goes on finds there what a killed one left."""
     own = f"{socket.gethostname()} {Path(output).expanduser().absolute()}".encode()
     return _place(downloads) / f"{_NAME}{hashlib.sha256(own).hexdigest()[:16]}"
+
+
+def make_room(room: Path) -> None:
+    """Make the folder, for this user alone. Raises TrainingError where somebody else made it before.
+
+    The system's folder for temporary files is everybody's, and what lies in a room is believed.
+    """
+    room.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if hasattr(os, "getuid") and room.stat().st_uid != os.getuid():
+        raise TrainingError(
+            f"{room} belongs to another user: name a folder of your own with data.downloads."
+        )
 
 
 def remove_room(output: str, downloads: str | None) -> None:

@@ -13,7 +13,7 @@ Rows = NDArray[np.int64]
 
 
 class ShardWindows:
-    """The shards of every epoch, shuffled and cut into windows of `window` shards or one fewer.
+    """The shards of every epoch, shuffled and cut as evenly as can be into windows of at most `window`.
 
     `buckets`: the rows of each latent size, sorted; `shards`: the shard of each row. Windows are counted over the whole
     run; each is a pure function of the seed, its number and what this is made with.

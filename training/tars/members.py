@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from davae_core.reading.json_text import LARGEST as LARGEST_NOTE
 from davae_core.reading.plain_text import plain
 
 from ..errors import TrainingError
@@ -15,6 +16,15 @@ from .place import Place
 
 LARGEST_HEADER = 2**20
 """Bytes of what a tar file says of one member; a long name has a few hundred."""
+
+
+def check_note(where: str, key: str, pictures: int, note: str) -> None:
+    """Raise TrainingError for a tar file of so many pictures that the note of them could not be read again."""
+    if len(note.encode()) > LARGEST_NOTE:
+        raise TrainingError(
+            f"{where} in {key} holds {pictures:,} pictures, which is more than can be noted of one tar file: cut it "
+            "into several."
+        )
 
 
 def members_of(shard: Path) -> Iterator[tuple[PurePosixPath, Place]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from davae_core.disk.leftovers import beside
+from davae_core.disk.locking import in_turn
+from davae_core.files import reason_of
 from davae_core.reading.plain_text import plain
 
 from ..errors import TrainingError
@@ -26,6 +30,8 @@ _TELLING = (
 """What file systems call that which changes with a file."""
 _AT_ONCE = 16
 """Addresses that are asked for at once."""
+_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What a disk of this machine says, and nothing at an address."""
 _OWN_ERRORS = (
     ("aiohttp", "ClientError"),
     ("botocore.exceptions", "BotoCoreError"),
@@ -51,7 +57,14 @@ def _files_at(address: str, key: str) -> dict[str, str]:
     with _one_sentence(address, key):
         system, path = _system_of(address)
         paths = sorted(system.glob(path)) if "*" in path else [path]
-        found = {system.unstrip_protocol(one): _state_of(system.info(one)) for one in paths}
+        infos = {system.unstrip_protocol(one): system.info(one) for one in paths}
+    for found_at, info in infos.items():
+        if info.get("type") == "directory":
+            raise TrainingError(
+                f"{key} names {found_at}, which is a folder at an address: name the files in it, as in "
+                f"{found_at.rstrip('/')}/*.tar."
+            )
+    found = {found_at: _state_of(info) for found_at, info in infos.items()}
     if not found:
         raise TrainingError(f"{key} names {address}, which matches no file: check it.")
     return found
@@ -75,6 +88,19 @@ def fetch(address: str, state: str, copy: Path, key: str) -> None:
     bring(address, copy, check, key)
 
 
+def bring_once(address: str, copy: Path, check: Callable[[Path], None], key: str) -> None:
+    """`bring`, unless the copy is here; every process and thread of this machine may ask. Raises TrainingError."""
+    if copy.is_file():
+        return
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with in_turn(copy.with_name(f".{copy.name}.lock")):
+            if not copy.is_file():
+                bring(address, copy, check, key)
+    except OSError as error:
+        raise _no_room(address, key, error) from error
+
+
 def bring(address: str, copy: Path, check: Callable[[Path], None], key: str) -> None:
     """Copy the file at an address, which has its name here once `check` raised nothing for it. Raises TrainingError."""
     part = beside(copy)
@@ -82,6 +108,9 @@ def bring(address: str, copy: Path, check: Callable[[Path], None], key: str) -> 
         with _one_sentence(address, key):
             system, path = _system_of(address)
             system.get_file(path, str(part))
+            # A file that has its name is believed later, after a power failure too.
+            with part.open("rb+") as written:
+                os.fsync(written.fileno())
         check(part)
         part.replace(copy)
     finally:
@@ -110,11 +139,20 @@ def _one_sentence(address: str, key: str) -> Iterator[None]:
     except TrainingError:
         raise
     except _kinds_of_errors() as error:
+        if isinstance(error, OSError) and error.errno in _THIS_DISK:
+            raise _no_room(address, key, error) from error
         reason = plain(str(error).split("\n")[0].rstrip(".")) or type(error).__name__
         raise TrainingError(
             f"{address} in {key} cannot be read ({reason}): check the address, your access and the network, and run "
             "the same command again, which goes on."
         ) from error
+
+
+def _no_room(address: str, key: str, error: OSError) -> TrainingError:
+    return TrainingError(
+        f"{address} in {key} cannot be copied to this machine ({reason_of(error)}): free room on its disk, or choose "
+        "another folder for what is brought, and run the same command again, which goes on."
+    )
 
 
 def _kinds_of_errors() -> tuple[type[Exception], ...]:

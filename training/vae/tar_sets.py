@@ -14,13 +14,13 @@ from typing import Annotated
 from accelerate import Accelerator
 
 from davae_core.disk.leftovers import remove_left_overs
-from davae_core.disk.locking import in_turn
 from davae_core.files import file_hash, write_text
 from davae_core.images import ImageError, size_of
 from davae_core.reading.json_text import read_json
 from davae_core.reading.typed import Limits, build
 
 from ..engine.processes import as_main_finds
+from ..engine.room import make_room
 from ..engine.unhurried import unhurried
 from ..errors import TrainingError
 from ..pictures import (
@@ -32,9 +32,9 @@ from ..pictures import (
     spelled,
     warn_of_unread,
 )
-from ..tars.members import members_of
+from ..tars.members import check_note, members_of
 from ..tars.patterns import is_address, is_tars, tar_files
-from ..tars.remote_files import bring, fetch, files_at
+from ..tars.remote_files import bring_once, fetch, files_at
 
 _LOG = logging.getLogger(__name__)
 _KEY = "data.train"
@@ -82,7 +82,7 @@ class BroughtTars:
     def bring(self, file: Path) -> None:
         """See to it that a tar file is here. Raises TrainingError when it is not the one that was listed."""
         origin = self.origins.get(file)
-        if origin is None or file.is_file():
+        if origin is None:
             return
         address, sha256 = origin
 
@@ -93,9 +93,7 @@ class BroughtTars:
                     f"again, and where that does not help remove {self.notes}, which has it listed anew."
                 )
 
-        with in_turn(file.with_suffix(".lock")):
-            if not file.is_file():
-                bring(address, file, check, _KEY)
+        bring_once(address, file, check, _KEY)
 
     def let_go(self, kept: Collection[Path]) -> None:
         """Remove the tar files that were brought, but those to be `kept`."""
@@ -156,7 +154,7 @@ def find_tar_sets(
             )
         sets.append(TarSet(entry, tuple(pictures)))
     if origins:
-        room.mkdir(parents=True, exist_ok=True)
+        make_room(room)
         remove_left_overs(room)
     return sets, BroughtTars(notes, origins)
 
@@ -191,7 +189,9 @@ def _list(notes: Path, tar: _Tar, room: Path) -> None:
         sha256 = file_hash(file) if is_address(tar.where) else ""
     notes.mkdir(parents=True, exist_ok=True)
     listing = _Listing(tar.where, tar.state, sha256, tuple(members))
-    write_text(_note(notes, tar), json.dumps(asdict(listing)))
+    told = json.dumps(asdict(listing))
+    check_note(tar.where, _KEY, len(members), told)
+    write_text(_note(notes, tar), told)
 
 
 @contextmanager
@@ -200,7 +200,7 @@ def _here(tar: _Tar, room: Path) -> Iterator[Path]:
     if not is_address(tar.where):
         yield Path(tar.where)
         return
-    room.mkdir(parents=True, exist_ok=True)
+    make_room(room)
     copy = room / f"{_short(tar.where)}.listed"
     try:
         fetch(tar.where, tar.state, copy, _KEY)

@@ -16,6 +16,7 @@ from davae_core.files import tensor_hash, write_text
 
 from ..engine.ahead import FilesAhead
 from ..engine.checkpointing import MODEL, Contents, RunState, Trained
+from ..engine.loaders import read_ahead
 from ..engine.loop import run_to
 from ..engine.optimizers import build_discriminator_optimizer, build_optimizer
 from ..engine.own_folder import own_folder
@@ -53,8 +54,10 @@ def train_vae(config: VaeTrainingConfig, stop_at: int | None = None) -> Path | N
     CheckpointError, one sentence, for what the user can put right.
     """
     with own_folder(config.output.folder, "output.folder"):
+        # One that is refused removes nothing: on another machine than the first it may be a second start of a run.
+        training = VaeTraining(config)
         try:
-            return run_to(VaeTraining(config), stop_at)
+            return run_to(training, stop_at)
         finally:
             remove_room(config.output.folder, config.data.downloads)
 
@@ -116,7 +119,8 @@ class VaeTraining(Run[Batch]):
             # What the steps before the last one read has been read by all processes.
             windows, behind = self.dataset.windows, self.config.train.accumulate
             ahead = FilesAhead(BatchWindows(windows, self.share.whole))
-            found = ahead.follow(found, first_step * behind, behind)
+            reach = read_ahead(self.config.data.workers)
+            found = ahead.follow(found, first_step * behind, behind, reach)
         return self._checked(found)
 
     def _checked(self, batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -113,6 +113,16 @@ def test_a_list_is_read_by_first_words_and_refused_when_it_is_none(tmp_path):
         read_class_list(str(path))
 
 
+def test_a_class_may_be_given_by_its_number_where_that_is_no_name(tmp_path):
+    (tmp_path / "classes.txt").write_text("dog\n1\ncat\n")
+    classes = read_class_list(str(tmp_path / "classes.txt"))
+    # "1" is the name of class 1 itself, "2" is no name.
+    assert labels_of(classes.encode(["cat", "2", "1", "0", ""])).tolist() == [2, 2, 1, 0, 3]
+    for wrong in ("3", "-1", "9" * 40, "²"):
+        with pytest.raises(TrainingError, match="does not list the class"):
+            classes.encode([wrong])
+
+
 def test_a_class_that_is_not_listed_and_another_list_are_refused(cache_of, tmp_path):
     listed = tmp_path / "classes.txt"
     cache_of()

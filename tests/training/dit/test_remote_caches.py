@@ -94,7 +94,7 @@ def test_no_more_shards_than_those_of_two_windows_are_here(
     assert data.is_remote and data.windows is not None and data.windows.per_epoch == 4
     batches = (data.batch(number) for number in range(2 * data.per_epoch))
     seen = set()
-    for number, _ in enumerate(FilesAhead(data).follow(batches, 0, behind=0)):
+    for number, _ in enumerate(FilesAhead(data).follow(batches, 0, behind=0, reach=0)):
         here = set((tmp_path / "room").rglob("shard_*.safetensors"))
         window = data.order.window_of(number)
         wanted = {path for near in (0, 1) for path in data.files_of(window + near)}

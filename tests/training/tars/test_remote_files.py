@@ -1,5 +1,6 @@
 """Files at addresses: brought whole or not at all, and what goes wrong is one sentence that names the address."""
 
+import errno
 import http.server
 import threading
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from training.errors import TrainingError
-from training.tars.remote_files import bring, fetch, state_at
+from training.tars.remote_files import bring, bring_once, fetch, files_at, state_at
 
 
 class _Forbidding(http.server.BaseHTTPRequestHandler):
@@ -50,3 +51,41 @@ def test_what_is_refused_or_changes_on_the_way_gets_no_name(
     with pytest.raises(TrainingError, match="memory://files/a changed meanwhile"):
         fetch("memory://files/a", state, tmp_path / "c", "data.train")
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_folder_at_an_address_is_refused_with_how_to_name_its_files(
+    in_memory_system: Any,
+) -> None:
+    in_memory_system.pipe_file("/files/a.tar", b"one")
+    with pytest.raises(TrainingError, match=r"is a folder at an address: .*memory://.*/\*\.tar"):
+        files_at(["memory://files"], "data.train")
+
+
+def test_this_machine_s_own_disk_is_blamed_for_what_it_lacks(
+    in_memory_system: Any, tmp_path: Path
+) -> None:
+    in_memory_system.pipe_file("/files/a", b"one")
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match=r"data\.train cannot be copied to this machine"):
+        bring_once("memory://files/a", tmp_path / "file" / "a", lambda _: None, "data.train")
+
+
+def test_a_full_disk_is_no_fault_of_the_network(
+    in_memory_system: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    in_memory_system.pipe_file("/files/a", b"one")
+    monkeypatch.setattr(type(in_memory_system), "get_file", full)
+    with pytest.raises(TrainingError, match=r"No space left on device.*free room on its disk"):
+        bring_once("memory://files/a", tmp_path / "a", lambda _: None, "data.train")
+
+
+def test_what_is_here_is_not_brought_again(in_memory_system: Any, tmp_path: Path) -> None:
+    in_memory_system.pipe_file("/files/a", b"one")
+    for _ in range(2):
+        bring_once("memory://files/a", tmp_path / "room" / "a", lambda _: None, "data.train")
+    in_memory_system.rm("/files/a")
+    bring_once("memory://files/a", tmp_path / "room" / "a", lambda _: None, "data.train")
+    assert (tmp_path / "room" / "a").read_bytes() == b"one"

@@ -134,6 +134,7 @@ def test_a_run_over_addresses_is_the_one_over_the_files_also_when_it_goes_on(
     for thread in threading.enumerate():
         if thread.name == "ahead":
             thread.join(PATIENCE)
+            assert not thread.is_alive()
 
 
 def test_an_epoch_has_every_picture_once_and_no_more_tars_than_two_windows_here(
@@ -147,7 +148,7 @@ def test_an_epoch_has_every_picture_once_and_no_more_tars_than_two_windows_here(
     windows = BatchWindows(dataset.windows, whole=1)
     samples = (dataset[number] for number in range(24))
     shown = []
-    for number, sample in enumerate(FilesAhead(windows).follow(samples, 0, behind=0)):
+    for number, sample in enumerate(FilesAhead(windows).follow(samples, 0, behind=0, reach=0)):
         assert sample.crop is not None
         here = set((tmp_path / "room").glob("*.tar"))
         window = windows.window_of(number)
