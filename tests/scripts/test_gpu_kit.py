@@ -102,6 +102,6 @@ def test_results_become_a_page_and_what_is_missing_is_said(tmp_path):
         in found
     )
     assert "| decode, channels_last, ours | 1024 | 1 | 2.00 GB | 3 |" in found
-    assert "Failed: decode: out of memory" in found
+    assert "Failed: decode, 1024, 1, channels_last: out of memory" in found
     assert "## pictures" not in found
     assert "| 9 | 0.5000 | 50 |  |" in found
