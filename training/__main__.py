@@ -224,5 +224,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _leave_group() -> None:
+    """Leave the other processes of a run, where there are any: an exit in the middle of them may end in an abort."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code == 0:
+        _leave_group()
+    sys.exit(code)

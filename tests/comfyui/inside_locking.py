@@ -117,7 +117,7 @@ def by_hand() -> dict[str, Any]:
     start[:, 16:] = 0
     model = locked("detail")
     settings = sampling.SamplingSettings(3, 4, 1.0, "euler", sampling.PUBLISHED, 1.0)
-    end = sampling.sample(model, text, text, {"samples": start}, settings)["samples"]
+    end = sampling.sample(model, text, text, {"samples": start}, settings).latent["samples"]
     network = model.model.diffusion_model
     layout = model.model.model_config.description.layout
     base = latents_of.to_model_space(start, layout)[:, :16]
