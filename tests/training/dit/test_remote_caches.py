@@ -1,10 +1,6 @@
 """Caches at addresses are trained on as those on the disk are: the same samples, few shards at a time, each checked."""
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +9,7 @@ import pytest
 
 from davae_core.files import read_safetensors
 from tests.training.dit_fixtures import held_out_of, opened, rewrite_shard
+from tests.training.two_runs import start_two
 from training.__main__ import main
 from training.cache.head import read_head
 from training.cache.shard_files import shard_path
@@ -26,7 +23,6 @@ from training.engine.tracking import read_log
 from training.errors import TrainingError
 from training.settings.yaml_config import read_config
 
-ROOT = Path(__file__).parents[3]
 PATIENCE = 600
 
 
@@ -174,27 +170,6 @@ def test_windows_are_of_use_without_an_address_and_stay_what_they_are(
     assert not data.is_remote
 
 
-def start(config: Path, rank: int, port: int) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "training", "dit", str(config)],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
-            "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-def start_two(config: Path) -> "list[subprocess.Popen[bytes]]":
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return [start(config, rank, port) for rank in (0, 1)]
-
-
 def test_two_processes_of_which_one_is_killed_go_on_with_the_same_samples(
     remote: Any, cache: Path, served: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -202,7 +177,7 @@ def test_two_processes_of_which_one_is_killed_go_on_with_the_same_samples(
     shutil.copytree(cache, folder / "cache")
     changes = {"train__steps": 20, "output__keep": 100, "validation__every": 20}
     config = remote("far", f"{address}/cache", **changes)
-    processes = start_two(config)
+    processes = start_two("dit", config)
     checkpoint = tmp_path / "far" / "checkpoints" / "step_00000004"
     try:
         deadline = time.monotonic() + PATIENCE
@@ -215,7 +190,7 @@ def test_two_processes_of_which_one_is_killed_go_on_with_the_same_samples(
             process.kill()
             process.wait()
     assert len(losses(tmp_path / "far")) < 20
-    for process in start_two(config):
+    for process in start_two("dit", config):
         assert process.wait(PATIENCE) == 0
     # One process with twice the batch sees the samples of two.
     train(remote("whole", str(cache), train__batch_size=4, **changes))

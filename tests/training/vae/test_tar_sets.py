@@ -2,9 +2,6 @@
 
 import io
 import os
-import socket
-import subprocess
-import sys
 import tarfile
 import threading
 import time
@@ -15,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.training.conftest import write_pictures
+from tests.training.two_runs import start_two
 from training.__main__ import main
 from training.engine.ahead import FilesAhead
 from training.engine.processes import make_accelerator
@@ -28,7 +26,6 @@ from training.vae.tar_sets import find_pictures
 from training.vae.tar_windows import BatchWindows
 from training.vae.train import train_vae
 
-ROOT = Path(__file__).parents[3]
 PATIENCE = 600
 
 
@@ -205,27 +202,6 @@ def test_tar_files_that_are_none_or_hold_no_picture_are_one_sentence(
         train(windowed("run", str(tmp_path / "no.tar")))
 
 
-def start(config: Path, rank: int, port: int) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "training", "vae", str(config)],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
-            "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-def start_two(config: Path) -> "list[subprocess.Popen[bytes]]":
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return [start(config, rank, port) for rank in (0, 1)]
-
-
 def test_two_processes_of_which_one_is_killed_go_on_with_the_same_crops(
     windowed: Any, tars: Path, served: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -234,7 +210,7 @@ def test_two_processes_of_which_one_is_killed_go_on_with_the_same_crops(
         (folder / tar.name).write_bytes(tar.read_bytes())
     changes = {"train__steps": 24, "output__keep": 100}
     config = windowed("far", f"{address}/{{0..3}}.tar", **changes)
-    processes = start_two(config)
+    processes = start_two("vae", config)
     checkpoint = tmp_path / "far" / "checkpoints" / "step_00000004"
     try:
         deadline = time.monotonic() + PATIENCE
@@ -247,7 +223,7 @@ def test_two_processes_of_which_one_is_killed_go_on_with_the_same_crops(
             process.kill()
             process.wait()
     assert len(losses(tmp_path / "far")) < 24
-    for process in start_two(config):
+    for process in start_two("vae", config):
         assert process.wait(PATIENCE) == 0
     # One process with twice the batch sees the crops of two.
     train(windowed("whole", str(tars / "*.tar"), train__batch_size=4, **changes))
