@@ -14,9 +14,9 @@ from .kinds import KINDS
 TITLE = 30
 """Height of a node's title, which lies above its position."""
 LEFT, TOP = 40, 80
-GUTTER, GAP = 90, 36
+GUTTER, GAP = 84, 36
 NOTE_WIDTH = 400
-LANE = 26
+LANE = 18
 """Between the wires that go round."""
 BESIDE, STEP, LANES_ABREAST = 22, 12, 4
 """How far from a node, and from one another, wires turn down to their lanes."""
@@ -106,7 +106,9 @@ def slot_height(slot: int) -> int:
 def view(workflow: Workflow) -> tuple[float, tuple[float, float]]:
     """The scale and the offset of the canvas at which all of it is on the screen."""
     left, top, right, below = PANELS
-    width = sum(column_bounds(workflow)[-1]) - LEFT
+    # A wire that ends in the column it comes from goes round on the column's right.
+    turns = [x for wire in wires(workflow) for x, _ in wire.points]
+    width = max(sum(column_bounds(workflow)[-1]), *turns, 0) - LEFT
     lanes = len({(wire.source, wire.output) for wire in wires(workflow) if wire.points})
     height = bottom(workflow) + LANE * (lanes + 1) - (TOP - TITLE)
     room = (SCREEN[0] - left - right, SCREEN[1] - top - below)

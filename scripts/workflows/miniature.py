@@ -300,9 +300,11 @@ def enlarge() -> Workflow:
             *middle,
             (
                 "Compare",
-                (side_by_side(("decoded", 0), ("larger", 0), "Enlarged, and detail drawn"),),
+                (
+                    side_by_side(("decoded", 0), ("larger", 0), "Enlarged, and detail drawn"),
+                    save("davae_mini_enlarge", ("beside", 0)),
+                ),
             ),
-            ("Picture", (save("davae_mini_enlarge", ("beside", 0)),)),
         ),
         as_call=call,
     )
@@ -329,7 +331,6 @@ def compare() -> Workflow:
                     load_clip(),
                     load_model(adapter=NO_ADAPTER, key="plain", title="The untouched model"),
                     load_model(title="The model with the adapter"),
-                    load_vae(),
                 ),
             ),
             (
@@ -347,25 +348,33 @@ def compare() -> Workflow:
                 (
                     sampler(("latent", 0), STEPS, key="base", model="plain", title=FEW),
                     sampler(("larger", 0), STEPS, key="equal", model="plain", title=MANY),
+                    load_vae(),
+                ),
+            ),
+            (
+                "Decode, and draw with the adapter",
+                (
+                    decode("draft", "small", ("base", 0), "Decode the untouched model's"),
+                    decode("draft", "plain_picture", ("equal", 0), "Decode as many pixels"),
                     sampler(("latent", 0), STEPS, title="Draw with the adapter"),
                 ),
             ),
             (
-                "Decode",
+                "Compare",
                 (
-                    decode("draft", "small", ("base", 0), "Decode the untouched model's"),
-                    decode("draft", "plain_picture", ("equal", 0), "Decode as many pixels"),
+                    side_by_side(("plain_picture", 0), ("small", 0), "Left and middle"),
                     decode(title="Decode base and detail"),
                 ),
             ),
-            ("Compare", (side_by_side(("plain_picture", 0), ("small", 0), "Left and middle"),)),
             (
                 "All three",
-                (side_by_side(("decoded", 0), ("beside", 0), "All three", "three"),),
+                (
+                    side_by_side(("decoded", 0), ("beside", 0), "All three", "three"),
+                    save("davae_mini_compare", ("three", 0)),
+                ),
             ),
-            ("Picture", (save("davae_mini_compare", ("three", 0)),)),
         ),
-        Note("What this shows", note),
+        Note("What this shows", note, 330),
         after_a_run="fixed",
     )
 
@@ -386,20 +395,20 @@ def lora() -> Workflow:
         names.LORA,
         "davae_mini_lora",
         (
-            ("Text", (load_clip(),)),
-            ("Prompt and base model", _what_draws_the_base()),
             (
-                "Style",
+                "Text, detail and VAE",
                 (
-                    example_lora("lines", "plain"),
+                    load_clip(),
                     load_model(adapter=DETAIL_BUNDLED, title="The model with the detail adapter"),
+                    load_vae(),
                 ),
             ),
+            ("Prompt and base model", _what_draws_the_base()),
             (
-                "Draw the base",
+                "Draw the base in a style",
                 (
+                    example_lora("lines", "plain"),
                     ksampler(("latent", 0), STEPS, 2.5, "normal", "styled", "Draw the base"),
-                    load_vae(),
                 ),
             ),
             ("Draw the detail", (detail_sampler(("base", 0)),)),

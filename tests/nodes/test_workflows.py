@@ -126,6 +126,12 @@ def test_no_node_lies_on_another(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_words_are_shown_at_the_scale_that_it_opens_with(name):
+    """ComfyUI leaves letters out that are smaller than 8 pixels; a node's have 14."""
+    assert 14 * read(f"{name}.json")["extra"]["ds"]["scale"] >= 8
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_all_of_it_is_on_a_screen_of_1600_x_900_when_it_is_opened(name):
     workflow = read(f"{name}.json")
     scale, (right, down) = (workflow["extra"]["ds"][key] for key in ("scale", "offset"))
