@@ -7,7 +7,7 @@ outlined one and a plain one have the same mask.
 from __future__ import annotations
 
 import numpy as np
-from einops import reduce
+from einops import rearrange, reduce
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -29,8 +29,8 @@ _REACH = 0.27
 _GAP = 2
 """Pixels at SIDE that a gap in hatching or in an outline may be wide on either side."""
 _RIM = 5
-_PLAIN, _HATCHED = 0.75, 0.43
-"""Least share of colour inside a thing whose surface is plain, and hatched."""
+_AROUND = (3, 10)
+"""From how far to how far outside a thing its surroundings are looked at; nearer lies a plain thing's black rim."""
 
 
 def looked_at(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -57,15 +57,20 @@ def closed(mask: NDArray[np.bool_], gap: int = _GAP) -> NDArray[np.bool_]:
 
 
 def surface_of(seen: NDArray[np.float64], mask: NDArray[np.bool_], colour: str) -> Surface:
-    """What is inside a filled mask: colour all over, colour and paper in turns, or the background."""
+    """What a filled mask is most like inside: the colour, the colour on paper in turns, or what is around the mask."""
     inside = ndimage.binary_erosion(mask, iterations=_RIM)
-    if not inside.any():
+    near, far = (ndimage.binary_dilation(mask, iterations=steps) for steps in _AROUND)
+    around = far & ~near
+    if not inside.any() or not around.any():
         return "plain"
-    own = _chroma(np.array(COLOURS[colour], dtype=np.float64))
-    share = float((_chroma(seen[inside]) @ own).mean() / (own @ own))
-    if share > _PLAIN:
-        return "plain"
-    return "hatched" if share > _HATCHED else "outlined"
+    own = np.array(COLOURS[colour], dtype=np.float64)
+    looks: dict[Surface, NDArray[np.float64]] = {
+        "plain": own,
+        "hatched": (own + _PAPER) / 2,
+        "outlined": seen[around].mean(axis=0),
+    }
+    found = seen[inside].mean(axis=0)
+    return min(looks, key=lambda surface: float(np.square(looks[surface] - found).sum()))
 
 
 def near_place(place: str, height: int, width: int) -> NDArray[np.bool_]:
@@ -84,21 +89,21 @@ def is_form(found: PlacedShape) -> bool:
 
 
 def _coloured(seen: NDArray[np.float64], colour: str) -> NDArray[np.bool_]:
-    """Where the picture is nearer to the colour, pure or on paper, than to all others, and near at all."""
+    """Where the picture is nearer to the colour, pure or half over any background, than to all else, and near at all.
+
+    A thin line is half a pixel wide at SIDE, so that it is always seen half over what lies under it.
+    """
     pure = np.array([COLOURS[name] for name in SHAPE_COLOURS], dtype=np.float64)
-    rivals = np.concatenate([pure, (pure + _PAPER) / 2, np.array(SURFACES, dtype=np.float64)])
+    surfaces = np.array(SURFACES, dtype=np.float64)
+    mixed = rearrange((pure[:, None] + surfaces) / 2, "n s c -> (n s) c")
+    rivals = np.concatenate([pure, mixed, surfaces])
     # |a - b|^2 by its three parts: a matrix product is many times faster than the differences.
     squares = (seen * seen).sum(axis=2)[..., None] + (rivals * rivals).sum(axis=1)
     distances = squares - 2.0 * seen @ rivals.T
     nearest, number = distances.argmin(axis=2), SHAPE_COLOURS.index(colour)
     least = distances.min(axis=2)
     as_pure = (nearest == number) & (least < _NEAR**2)
-    as_mixed = (nearest == number + len(pure)) & (least < _MIXED_NEAR**2)
+    first = len(pure) + number * len(surfaces)
+    as_mixed = (nearest >= first) & (nearest < first + len(surfaces)) & (least < _MIXED_NEAR**2)
     found: NDArray[np.bool_] = as_pure | as_mixed
     return found
-
-
-def _chroma(colours: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[..., 3] without its grey."""
-    left: NDArray[np.float64] = colours - colours.mean(axis=-1, keepdims=True)
-    return left

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from benchmarks.scene_checker import check
-from training.mini.prompt_scenes import SURFACES, PlacedShape, PromptScene, compose, render
+from training.mini.prompt_scenes import (
+    BACKGROUNDS,
+    SHAPE_COLOURS,
+    SHAPES,
+    SURFACES,
+    PlacedShape,
+    PromptScene,
+    compose,
+    render,
+)
 
 SCENES = [compose(seed) for seed in range(3_000_000, 3_000_024)]
 
@@ -36,3 +45,17 @@ def test_a_right_form_with_another_surface_is_told_from_the_right_one(surface):
         picture = render(PromptScene(1, "grey", (replace(wanted, surface=drawn),)), 256)
         found = check(picture, PromptScene(1, "grey", (wanted,)))
         assert (found.formed, found.surfaced) == (1, int(drawn == surface))
+
+
+@pytest.mark.parametrize("background", BACKGROUNDS)
+@pytest.mark.parametrize("colour", SHAPE_COLOURS)
+def test_a_thin_outline_is_seen_on_every_background_and_is_no_other(background, colour):
+    drawn = PlacedShape("triangle", colour, "in the centre", 0.5, 0.5, 0.2, 0.0, "outlined")
+    picture = render(PromptScene(2, background, (drawn,)), 256)
+    wrong = (
+        *(replace(drawn, colour=other) for other in SHAPE_COLOURS if other != colour),
+        *(replace(drawn, shape=other) for other in SHAPES if other != drawn.shape),
+        *(replace(drawn, surface=other) for other in SURFACES if other != drawn.surface),
+    )
+    assert check(picture, PromptScene(2, background, (drawn,))).accurate
+    assert not any(check(picture, PromptScene(2, background, (one,))).accurate for one in wrong)

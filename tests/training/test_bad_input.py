@@ -4,9 +4,7 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tarfile
 import time
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ from PIL import Image
 from davae_core.files import CheckpointError, read_safetensors
 from tests.training.cache_fixtures import pack_captioned
 from tests.training.dit_fixtures import rewrite_shard
+from tests.training.two_runs import start_two
 from training.cache.caption_sources import scan_captioned
 from training.cache.config import CacheConfig
 from training.cache.latent_cache import LatentCache
@@ -33,7 +32,6 @@ from training.errors import TrainingError
 from training.settings.yaml_config import read_config
 from training.vae.train import train_vae
 
-ROOT = Path(__file__).parents[2]
 PATIENCE = 300
 
 
@@ -218,10 +216,7 @@ def test_a_cache_job_of_two_processes_survives_the_death_of_one(cache_config, tm
         (folder / f"{number}.txt").write_text(f"a picture {number}", encoding="utf-8")
     path = cache_config(output__shard_pictures=1)
     out = tmp_path / "out"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [start(path, rank, port) for rank in (0, 1)]
+    processes = start_two("cache", path)
     try:
         wait_for(shard_path(out, 1).with_suffix(".json"), processes[1])
         processes[1].send_signal(signal.SIGKILL)
@@ -242,20 +237,6 @@ def test_a_cache_job_of_two_processes_survives_the_death_of_one(cache_config, tm
     shutil.rmtree(out)
     make_cache(read_config(CacheConfig, path))
     assert shards(out) == killed
-
-
-def start(config: Path, rank: int, port: int) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "training", "cache", str(config)],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
-            "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
 
 
 def wait_for(path: Path, process: "subprocess.Popen[bytes]") -> None:

@@ -48,9 +48,7 @@ BUNDLED = Codec(mini.davae_path(), mini.clip_path())
 
 def miniature_plan(out: Path, from_bundled_codec: bool) -> Plan:
     """The plan for a folder: everything, or only transformer and adapters on the bundled VAE, DA-VAE and CLIP."""
-    scenes = Stage(
-        "scenes", "scenes", "mini_scenes", {"folder": str(out / "scenes")}, out / "scenes"
-    )
+    scenes = _scenes(out, "scenes")
     before, codec = ((), BUNDLED) if from_bundled_codec else _codec_stages(out)
     after = _generator_stages(out, codec)
     lora = _lora_stages(out, codec, after[-3].result)
@@ -90,11 +88,12 @@ def _pictures(pictures: Path, scenes: Path, held_out: Path) -> dict[str, Any]:
 
 
 def _generator_stages(out: Path, codec: Codec) -> tuple[Stage, ...]:
-    stages = [
-        stage
-        for part in ("base", "davae")
-        for stage in _caches(out, codec, f"cache_{part}", f"mini_cache_{part}", out / "scenes")
-    ]
+    fewer = _scenes(out, "adapter_scenes")
+    stages = (
+        *_caches(out, codec, "cache_base", "mini_cache_base", out / "scenes"),
+        fewer,
+        *_caches(out, codec, "cache_davae", "mini_cache_davae", fewer.result),
+    )
     latents = {part: _latents(out, codec.davae, f"cache_{part}") for part in ("base", "davae")}
     transformer = _training(
         out, "transformer", "dit", "mini_base_transformer", mini.transformer_path(), latents["base"]
@@ -108,12 +107,15 @@ def _generator_stages(out: Path, codec: Codec) -> tuple[Stage, ...]:
 
 
 def _lora_stages(out: Path, codec: Codec, transformer: Path) -> tuple[Stage, ...]:
-    drawn = out / "style_scenes"
-    scenes = Stage(drawn.name, "scenes", "mini_style_scenes", {"folder": str(drawn)}, drawn)
-    caches = _caches(out, codec, "cache_style", "mini_cache_base", drawn)
+    scenes = _scenes(out, "style_scenes")
+    caches = _caches(out, codec, "cache_style", "mini_cache_base", scenes.result)
     joints = {**_latents(out, codec.davae, "cache_style"), "model.base": str(transformer)}
     lora = _training(out, "lora", "dit", "mini_lora", mini.lora_path(), joints)
     return (scenes, *caches, lora)
+
+
+def _scenes(out: Path, name: str) -> Stage:
+    return Stage(name, "scenes", f"mini_{name}", {"folder": str(out / name)}, out / name)
 
 
 def _caches(out: Path, codec: Codec, name: str, config: str, scenes: Path) -> tuple[Stage, ...]:

@@ -3,9 +3,6 @@
 import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.training.cache_fixtures import pack_captioned
+from tests.training.two_runs import start_two
 from training.__main__ import main
 from training.cache import remote_tars
 from training.cache.config import CacheConfig
@@ -20,8 +18,6 @@ from training.cache.latent_cache import LatentCache
 from training.cache.make import make_cache
 from training.errors import TrainingError
 from training.settings.yaml_config import read_config
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -163,10 +159,7 @@ def test_two_processes_of_which_one_is_killed_are_finished_by_the_same_command(
     pack_captioned(tmp_path / "captioned", folder / "set.tar")
     config = remote_config(f"{address}/set.tar", output__shard_pictures=1)
     out = tmp_path / "out"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [start(config, rank, port) for rank in (0, 1)]
+    processes = start_two("cache", config)
     try:
         while not list(out.glob("shard_*.json")):
             assert processes[0].poll() is None
@@ -180,20 +173,6 @@ def test_two_processes_of_which_one_is_killed_are_finished_by_the_same_command(
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     names = {picture.name for picture in LatentCache(out, in_memory=False).pictures}
     assert names == {f"set.tar/{number}.png" for number in range(5)}
-
-
-def start(config: Path, rank: int, port: int) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "training", "cache", str(config)],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
-            "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
 
 
 def test_a_listing_that_is_damaged_is_made_again(

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 STAGES = (
     "scenes", "pictures", "base_vae", "davae", "decoder", "text",
-    "cache_base", "cache_base_val", "cache_davae", "cache_davae_val", "transformer", "adapter",
+    "cache_base", "cache_base_val", "adapter_scenes", "cache_davae", "cache_davae_val", "transformer", "adapter",
     "detail", "style_scenes", "cache_style", "cache_style_val", "lora",
 )  # fmt: skip
 FILES = {
@@ -44,7 +44,7 @@ DIT = ("train.batch_size=2", "validation.pictures=2", "validation.sampling_steps
 GENERATOR = (
     *(
         f"{stage}:{change}"
-        for stage in ("scenes", "style_scenes")
+        for stage in ("scenes", "adapter_scenes", "style_scenes")
         for change in ("training=4", "held_out=2", "size=64")
     ),
     *(f"cache_{part}{which}:images.sizes=[32x32]" for part in ("base", "style") for which in ("", "_val")),
@@ -152,7 +152,7 @@ def snapshot(folder: Path) -> dict[str, int]:
 
 def test_a_failing_stage_is_named_and_the_ones_before_it_are_done(made: Made) -> None:
     assert made.failed.code == 1
-    assert made.failed.last_line.startswith("Stage 4 of 17 (davae) failed: ")
+    assert made.failed.last_line.startswith("Stage 4 of 18 (davae) failed: ")
     assert str(made.out / "davae") in made.failed.last_line
     finished = [record["finished"] for record in made.failed.records.values()]
     assert finished == [True, True, True, False]
