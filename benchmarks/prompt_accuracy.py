@@ -21,7 +21,7 @@ from davae_core.pipeline import TextToImage
 from training.mini.prompt_scenes import FORMATS, PromptScene, caption, compose, sides
 
 FIRST_SCENE = 2_000_000
-"""Training uses scenes 0 to 3599, validation those from 1,000,000 on."""
+"""Training uses scenes 0 to 11,999, validation those from 1,000,000 on."""
 SIDE, BATCH = 256, 8
 
 
