@@ -32,13 +32,13 @@ def test_enlarging_shows_the_ordinary_way_beside_its_own(server):
     assert server.picture(outputs, only(graph, "SaveImage")).size == (2 * 256 + 8, 256)
 
 
-def test_the_picture_has_the_colours_of_the_prompt_in_their_places(server):
+def test_the_picture_shows_all_of_its_prompt(server):
     graph, outputs = run(server, DETAIL_PASS)
     picture = server.picture(outputs, only(graph, "SaveImage"))
     red = PlacedShape("circle", "red", "on the left", 0.27, 0.5, 0.2, 0.0)
     blue = PlacedShape("square", "blue", "on the right", 0.73, 0.5, 0.2, 0.0, "hatched")
     scene = PromptScene(0, "striped", (red, blue))
-    assert check(np.asarray(picture.convert("RGB")), scene).coloured == 2
+    assert check(np.asarray(picture.convert("RGB")), scene).accurate
 
 
 @pytest.mark.parametrize("name", NAMES)
