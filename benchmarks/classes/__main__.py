@@ -22,8 +22,9 @@ from .pictures import write_classes
 from .sheet import write_sheet
 from .stages import BASE, WIDE, Settings, cache, sample, train
 
+DRAWN = "drawn"
 ROWS = {
-    "drawn": "the drawn pictures themselves",
+    DRAWN: "the drawn pictures themselves",
     "rebuilt": "through the bundled DA-VAE",
     BASE: "LightningDiT over the base, 64 px from 64 tokens, scaled up",
     WIDE: "widened and trained, 128 px from 64 tokens",
@@ -40,22 +41,24 @@ def run(
     for name, length in ((BASE, base_steps), (WIDE, steps)):
         cache(out, name)
         train(out, name, length, more)
-    found = {"drawn": judge_drawn(samples), "rebuilt": judge_rebuilt(samples)}
+    found = {DRAWN: judge_drawn(samples), "rebuilt": judge_rebuilt(samples)}
     folders = {name: sample(out, name, samples) for name in (BASE, WIDE)}
     write_sheet(out / "pictures.png", {SHORT[name]: folders[name] for name in folders}, samples)
     return found | {name: judge_folder(folder, samples) for name, folder in folders.items()}
 
 
 def table(found: dict[str, Verdict]) -> str:
-    """The verdicts in Markdown."""
+    """The verdicts in Markdown; the strength of lines beside the drawn pictures'."""
     lines = [
-        "| pictures | judged | colour and place | and form | and hatching |",
-        "|---|---|---|---|---|",
+        "| pictures | judged | colour and place | and form | and hatching | strength of its lines |",
+        "|---|---|---|---|---|---|",
     ]
+    real = found[DRAWN].lines
     for name, verdict in found.items():
         shares = (verdict.coloured, verdict.formed, verdict.hatched)
         cells = " | ".join(f"{share / verdict.pictures:.0%}" for share in shares)
-        lines.append(f"| {ROWS[name]} | {verdict.pictures} | {cells} |")
+        strength = f"{verdict.lines / real:.2f}" if verdict.lines is not None and real else ""
+        lines.append(f"| {ROWS[name]} | {verdict.pictures} | {cells} | {strength} |")
     return "\n".join(lines) + "\n"
 
 

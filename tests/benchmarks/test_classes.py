@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.classes import judging
 from benchmarks.classes.__main__ import ROWS, main
 from benchmarks.classes.judging import judge_drawn
 from benchmarks.classes.pictures import CLASSES, SIDE, drawn, scene
@@ -16,6 +17,23 @@ from tests.training.conftest import fresh_accelerate  # noqa: F401
 def test_the_checker_finds_every_class_in_pictures_that_show_it():
     verdict = judge_drawn(2 * len(CLASSES))
     assert verdict.coloured == verdict.formed == verdict.hatched == verdict.pictures == 24
+
+
+def test_smeared_hatching_passes_the_checker_and_has_weaker_lines():
+    def smeared(label, number):
+        small = Image.fromarray(drawn(label, number)).resize((SIDE // 2,) * 2)
+        return np.asarray(small.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+
+    sharp, soft = (
+        judging.judged((label, draw(label, 1)) for label in range(len(CLASSES)))
+        for draw in (drawn, smeared)
+    )
+    assert soft.hatched >= 10
+    assert soft.lines < 0.6 * sharp.lines
+
+
+def test_a_picture_of_nothing_has_no_lines():
+    assert judging.judged([(0, np.full((SIDE, SIDE, 3), 140, np.uint8))]).lines is None
 
 
 def test_a_picture_is_a_function_of_class_and_number():
