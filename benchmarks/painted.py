@@ -91,7 +91,7 @@ def is_form(found: PlacedShape) -> bool:
 def _coloured(seen: NDArray[np.float64], colour: str) -> NDArray[np.bool_]:
     """Where the picture is nearer to the colour, pure or half over any background, than to all else, and near at all.
 
-    A thin line is half a pixel wide at SIDE, so that it is always seen half over what lies under it.
+    A thin line is about a pixel wide at SIDE, so that it is mostly seen half over what lies under it.
     """
     pure = np.array([COLOURS[name] for name in SHAPE_COLOURS], dtype=np.float64)
     surfaces = np.array(SURFACES, dtype=np.float64)
